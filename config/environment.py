@@ -1,0 +1,170 @@
+"""The environment's schema: every variable with its type, default, unit and meaning.
+
+`config.settings` reads its values from here; `.env.example` lists the same
+variables in the same order, and a test holds one against the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+#: Shorter secrets can be guessed offline from one signed token (RFC 7518, 3.2).
+SECRET_BYTES = 32
+
+_SAMPLE = re.compile(r"your-|change.?me|example|secret-key|insecure|placeholder|^(.)\1+$", re.IGNORECASE)
+
+
+def duration(text: str) -> timedelta:
+    """Return the time that `15m`, `7d`, `90s`, `250ms` or a number of seconds says."""
+    text = str(text).strip()
+    if match := _DURATION.fullmatch(text):
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise ImproperlyConfigured(f"{text!r} is not a duration: write 90s, 15m, 12h or 7d.")
+    return timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable. `kind` names the reader: str, int, float, bool, list or duration."""
+
+    name: str
+    kind: str
+    default: Any
+    meaning: str
+
+    def read(self, env: environ.Env) -> Any:
+        if self.kind == "duration":
+            return duration(env.str(self.name, default="") or self.default)
+        if self.kind == "list":
+            return [item.strip() for item in env.list(self.name, default=self.default) if item.strip()]
+        if env.str(self.name, default="") == "":
+            return self.default
+        try:
+            return getattr(env, self.kind)(self.name)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{self.name} must be of type {self.kind}: {self.meaning}") from error
+
+
+def read(variables: list[Variable], env_file: Path) -> dict[str, Any]:
+    """Return the value of every variable: process environment first, then `env_file`, then default."""
+    env = environ.Env()
+    if env_file.exists():
+        env.read_env(env_file)
+    return {variable.name: variable.read(env) for variable in variables}
+
+
+def strong_secret(name: str, value: str, *, required: bool, keep_in: Path) -> str:
+    """Return a secret fit for signing.
+
+    Where `required` (production), a missing, short or sample value stops the
+    start and the message names the variable. Elsewhere a missing one is made
+    once and kept, readable by its owner only, in the folder `keep_in`.
+    """
+    if not value and not required:
+        return _kept_secret(keep_in / f"{name.lower()}.txt")
+    problem = ""
+    if not value:
+        problem = "is missing"
+    elif _SAMPLE.search(value):
+        problem = "still holds a sample value"
+    elif len(value.encode()) < SECRET_BYTES:
+        problem = f"is shorter than {SECRET_BYTES} bytes"
+    if problem and required:
+        raise ImproperlyConfigured(
+            f"{name} {problem}. Set it to a random value, for example the output of: "
+            'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+        )
+    return value
+
+
+def _kept_secret(path: Path) -> str:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48))
+        # A link is whole and never replaces: of two first starts at once both read the same secret.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text()
+
+
+#: In the order of `config.settings`.
+VARIABLES = [
+    # Server
+    Variable("DJANGO_ENV", "str", "development", "development, production or test"),
+    Variable("PORT", "int", 3001, "TCP port to serve on"),
+    Variable("HOST", "str", "127.0.0.1", "address to listen on; 0.0.0.0 for every interface"),
+    Variable("WORKERS", "int", 0, "server processes; 0 means one a processor core"),
+    Variable("THREADS", "int", 256, "requests and open streams one worker holds at once"),
+    Variable("DRAIN_SECONDS", "float", 30.0, "seconds a stopping server waits for running turns"),
+    Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs admin sessions and cursors"),
+    Variable("ALLOWED_HOSTS", "list", [], "host names served, comma-separated; any in development"),
+    Variable("CORS_ORIGIN", "list", ["*"], "origins of browser clients, comma-separated; * for any"),
+    Variable("TRUSTED_PROXIES", "list", [], "addresses or networks whose X-Forwarded-For counts"),
+    Variable("LOG_LEVEL", "str", "INFO", "DEBUG, INFO, WARNING or ERROR"),
+    Variable("LOG_FORMAT", "str", "", "json or console; by default json in production"),
+    # Database and cache
+    Variable("MONGODB_URI", "str", "", "MongoDB to use; empty starts the embedded server"),
+    Variable("MONGODB_POOL", "int", 100, "database connections one worker may open"),
+    Variable("REDIS_URL", "str", "", "Redis as shared cache; empty uses MongoDB"),
+    Variable("VAR_DIR", "str", "var", "folder for the embedded database, generated secrets and locks"),
+    # Tokens and keys
+    Variable("JWT_ACCESS_SECRET", "str", "", "secret, 32 bytes or more: signs access tokens"),
+    Variable("JWT_REFRESH_SECRET", "str", "", "secret, 32 bytes or more, another one: signs refresh tokens"),
+    Variable("JWT_ACCESS_EXPIRY", "duration", "15m", "life of an access token (90s, 15m, 12h, 7d)"),
+    Variable("JWT_REFRESH_EXPIRY", "duration", "7d", "life of a refresh token (90s, 15m, 12h, 7d)"),
+    Variable("API_KEY_PEPPER", "str", "", "secret, 32 bytes or more: keyed hash of API keys"),
+    # LLM providers
+    Variable("GROQ_API_KEY", "str", "", "key of Groq; empty leaves Groq out"),
+    Variable("GROQ_BASE_URL", "str", "https://api.groq.com/openai/v1", "base URL of Groq"),
+    Variable("GROQ_MODEL", "str", "openai/gpt-oss-120b", "model of Groq used by default"),
+    Variable("GEMINI_API_KEY", "str", "", "key of Gemini; empty leaves Gemini out"),
+    Variable(
+        "GEMINI_BASE_URL",
+        "str",
+        "https://generativelanguage.googleapis.com/v1beta",
+        "base URL of Gemini, with the API version",
+    ),
+    Variable("GEMINI_MODEL", "str", "gemini-3.5-flash-lite", "model of Gemini used by default"),
+    Variable("OPENROUTER_API_KEY", "str", "", "key of OpenRouter; empty leaves OpenRouter out"),
+    Variable("OPENROUTER_BASE_URL", "str", "https://openrouter.ai/api/v1", "base URL of OpenRouter"),
+    Variable("OPENROUTER_MODEL", "str", "openai/gpt-oss-120b", "model of OpenRouter used by default"),
+    Variable("OPENAI_COMPATIBLE_API_KEY", "str", "", "key of a server of your own; may stay empty"),
+    Variable("OPENAI_COMPATIBLE_BASE_URL", "str", "", "base URL of that server; empty leaves it out"),
+    Variable("OPENAI_COMPATIBLE_MODEL", "str", "", "model of that server used by default"),
+    Variable("LOCAL_BASE_URL", "str", "", "base URL of the local model's server; set by `make run`"),
+    Variable("LOCAL_MODEL", "str", "smollm2-135m-instruct", "name of the local model"),
+    Variable("LLM_ROUTE", "list", [], "default route: provider or provider/model, comma-separated"),
+    Variable("LLM_CATALOGUE", "str", "", "JSON file with models and prices that add to or override ours"),
+    # LLM limits
+    Variable("LLM_CONNECT_SECONDS", "float", 5.0, "seconds to open a connection to a provider"),
+    Variable("LLM_FIRST_TOKEN_SECONDS", "float", 10.0, "seconds to the first token of an answer"),
+    Variable("LLM_BETWEEN_TOKENS_SECONDS", "float", 10.0, "seconds between two tokens of an answer"),
+    Variable("LLM_TOTAL_SECONDS", "float", 120.0, "seconds a whole answer may take, all attempts together"),
+    Variable("LLM_RETRY_AFTER_SECONDS", "float", 10.0, "longest Retry-After, in seconds, that is waited for"),
+    Variable("LLM_MAX_ATTEMPTS", "int", 8, "calls to providers for one answer"),
+    Variable("LLM_BREAKER_FAILURES", "int", 5, "failures in a row that open a target's circuit breaker"),
+    Variable("LLM_BREAKER_SECONDS", "float", 10.0, "seconds an open breaker waits before it probes"),
+    Variable("LLM_MAX_REPLY_BYTES", "int", 8_388_608, "bytes of one answer read from a provider"),
+    Variable("LLM_POOL", "int", 256, "connections one worker keeps to a provider"),
+]

@@ -1,0 +1,322 @@
+"""Settings of the whole project: one file of values.
+
+Where they come from: `config.environment`, which names every variable with its
+type, default and unit. `DJANGO_ENV` chooses development, production or test.
+"""
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from config import environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+_env = environment.read(environment.VARIABLES, BASE_DIR / ".env")
+
+# -- Server -------------------------------------------------------------------
+
+DJANGO_ENV = _env["DJANGO_ENV"]
+if DJANGO_ENV not in {"development", "production", "test"}:
+    raise ImproperlyConfigured("DJANGO_ENV must be development, production or test.")
+PRODUCTION = DJANGO_ENV == "production"
+DEBUG = False  # Error pages with settings and source are never wanted; the log has the traceback.
+
+PORT = _env["PORT"]
+HOST = _env["HOST"]
+WORKERS = _env["WORKERS"]
+THREADS = _env["THREADS"]
+DRAIN_SECONDS = _env["DRAIN_SECONDS"]
+VAR_DIR = BASE_DIR / _env["VAR_DIR"]
+
+
+def _secret(name: str) -> str:
+    return environment.strong_secret(name, _env[name], required=PRODUCTION, keep_in=VAR_DIR / "secrets")
+
+
+SECRET_KEY = _secret("SECRET_KEY")
+ALLOWED_HOSTS = _env["ALLOWED_HOSTS"] or ([] if PRODUCTION else ["*"])
+if PRODUCTION and not ALLOWED_HOSTS:
+    raise ImproperlyConfigured("ALLOWED_HOSTS is missing. Name the hosts served, comma-separated.")
+TRUSTED_PROXIES = _env["TRUSTED_PROXIES"]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "config.mongo",
+    "config.mongo.contrib.AdminConfig",
+    "config.mongo.contrib.AuthConfig",
+    "config.mongo.contrib.ContentTypesConfig",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "csp",
+    "django_filters",
+    "django_ratelimit",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "rest_framework",
+    "accounts",
+    "tenants",
+    "llm",
+    "chat",
+]
+
+MIDDLEWARE = [
+    "config.api.middleware.RequestLog",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = not PRODUCTION
+
+# -- Database and cache -------------------------------------------------------
+
+MONGODB_URI = _env["MONGODB_URI"]
+if PRODUCTION and not MONGODB_URI:
+    raise ImproperlyConfigured("MONGODB_URI is missing. The embedded server is for development only.")
+
+DATABASES = {
+    "default": {
+        "ENGINE": "config.mongo.engine",
+        # Empty: the engine starts the embedded server, or joins it, at the first connection.
+        "HOST": MONGODB_URI,
+        "NAME": urlsplit(MONGODB_URI).path.strip("/") or "chat-agent",
+        "OPTIONS": {
+            "w": "majority",
+            "retryWrites": True,
+            "serverSelectionTimeoutMS": 3000,
+            "connectTimeoutMS": 2000,
+            "maxPoolSize": _env["MONGODB_POOL"],
+            "appname": "chat-agent-platform",
+        },
+    }
+}
+DATABASE_ROUTERS = ["django_mongodb_backend.routers.MongoRouter"]
+DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
+MIGRATION_MODULES = {
+    app: f"config.mongo.contrib_migrations.{app}" for app in ("admin", "auth", "contenttypes")
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+
+CACHES = {"default": {"BACKEND": "config.mongo.cache.MongoCache", "LOCATION": "cache"}}
+if _env["REDIS_URL"]:
+    CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
+    }
+
+# -- People -------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = ["accounts.passwords.Argon2Hasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+JWT_REFRESH_SECRET = _secret("JWT_REFRESH_SECRET")
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": _secret("JWT_ACCESS_SECRET"),
+    "ACCESS_TOKEN_LIFETIME": _env["JWT_ACCESS_EXPIRY"],
+    "REFRESH_TOKEN_LIFETIME": _env["JWT_REFRESH_EXPIRY"],
+    "ISSUER": "chat-agent-platform",
+    "AUDIENCE": "chat-agent-platform",
+    "USER_ID_CLAIM": "sub",
+    "AUTH_HEADER_TYPES": ("Bearer",),
+    "TOKEN_OBTAIN_SERIALIZER": None,
+}
+if PRODUCTION and SIMPLE_JWT["SIGNING_KEY"] == JWT_REFRESH_SECRET:
+    raise ImproperlyConfigured("JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets.")
+API_KEY_PEPPER = _secret("API_KEY_PEPPER")
+
+# -- REST ---------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.JWTAuthentication"],
+    # Nothing is open by default: a view that forgets its policy refuses everyone but signed-in users.
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["config.api.throttling.EndpointRate"],
+    "DEFAULT_PARSER_CLASSES": ["config.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.api.renderers.JSONRenderer"],
+    "DEFAULT_FILTER_BACKENDS": [],
+    "DEFAULT_PAGINATION_CLASS": "config.api.pagination.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "config.api.schema.Schema",
+    "EXCEPTION_HANDLER": "config.api.errors.exception_handler",
+    "DATETIME_FORMAT": "iso-8601",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "URL_FORMAT_OVERRIDE": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Chat Agent Platform",
+    "DESCRIPTION": "Tenants, API keys, chat sessions and assistants behind one API.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+CORS_ALLOW_ALL_ORIGINS = "*" in _env["CORS_ORIGIN"]
+CORS_ALLOWED_ORIGINS = [origin for origin in _env["CORS_ORIGIN"] if origin != "*"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "last-event-id",
+    "x-api-key",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = [
+    "etag",
+    "idempotent-replayed",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-request-id",
+]
+
+# -- Limits -------------------------------------------------------------------
+
+# Requests per endpoint and caller (user, key, visitor, else address): "count/period".
+RATES = {
+    "default": "600/m",
+    "auth.register": "10/h",
+    "auth.login": "10/m",
+    "auth.refresh": "60/m",
+    "auth.password": "10/m",
+    "tenants.create": "30/h",
+    "tenants.keys": "60/m",
+    "llm.test": "6/m",
+}
+RATELIMIT_USE_CACHE = "default"
+RATELIMIT_FAIL_OPEN = False
+# django-ratelimit knows only memcached and django-redis; ours is shared and counts atomically (tested).
+SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# -- LLM ----------------------------------------------------------------------
+
+LLM_PROVIDERS = {
+    name: {
+        "api_key": _env.get(f"{name.upper()}_API_KEY", ""),
+        "base_url": _env[f"{name.upper()}_BASE_URL"],
+        "model": _env[f"{name.upper()}_MODEL"],
+    }
+    for name in ("groq", "gemini", "openrouter", "openai_compatible", "local")
+}
+LLM_ROUTE = _env["LLM_ROUTE"]
+LLM_CATALOGUE = _env["LLM_CATALOGUE"]
+LLM_CONNECT_SECONDS = _env["LLM_CONNECT_SECONDS"]
+LLM_FIRST_TOKEN_SECONDS = _env["LLM_FIRST_TOKEN_SECONDS"]
+LLM_BETWEEN_TOKENS_SECONDS = _env["LLM_BETWEEN_TOKENS_SECONDS"]
+LLM_TOTAL_SECONDS = _env["LLM_TOTAL_SECONDS"]
+LLM_RETRY_AFTER_SECONDS = _env["LLM_RETRY_AFTER_SECONDS"]
+LLM_MAX_ATTEMPTS = _env["LLM_MAX_ATTEMPTS"]
+LLM_BREAKER_FAILURES = _env["LLM_BREAKER_FAILURES"]
+LLM_BREAKER_SECONDS = _env["LLM_BREAKER_SECONDS"]
+LLM_MAX_REPLY_BYTES = _env["LLM_MAX_REPLY_BYTES"]
+LLM_POOL = _env["LLM_POOL"]
+
+# -- Security -----------------------------------------------------------------
+
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = PRODUCTION
+CSRF_COOKIE_SECURE = PRODUCTION
+SECURE_SSL_REDIRECT = False  # The proxy in front ends TLS; an API must not redirect a key sent in clear.
+SECURE_HSTS_SECONDS = 31_536_000 if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
+SECURE_HSTS_PRELOAD = PRODUCTION
+if PRODUCTION:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SILENCED_SYSTEM_CHECKS += ["security.W008"]  # See SECURE_SSL_REDIRECT.
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+
+# -- Logs ---------------------------------------------------------------------
+
+LOG_FORMAT = _env["LOG_FORMAT"] or ("json" if PRODUCTION else "console")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"redact": {"()": "config.logs.Redact"}},
+    "formatters": {
+        "json": {"()": "config.logs.JSONFormatter"},
+        "console": {"()": "config.logs.ConsoleFormatter"},
+    },
+    "handlers": {
+        "stream": {
+            "class": "logging.StreamHandler",
+            "stream": sys.stderr,
+            "formatter": LOG_FORMAT,
+            "filters": ["redact"],
+        }
+    },
+    "root": {"handlers": ["stream"], "level": "WARNING"},
+    "loggers": {
+        name: {"level": _env["LOG_LEVEL"]} for name in ("config", "accounts", "tenants", "chat", "llm")
+    },
+}

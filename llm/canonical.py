@@ -1,0 +1,213 @@
+"""The provider-neutral shape of a chat request and of everything that comes back.
+
+Providers translate to and from these classes; routing, chat and the
+OpenAI-compatible endpoint see nothing else. A run is a stream of events:
+
+    Started · (Text | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed)
+
+with exactly one `Finished` or `Failed`, always last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Literal
+
+Role = Literal["user", "assistant", "tool"]
+
+#: Why an answer ended. "error" never reaches a caller as a success.
+Finish = Literal["stop", "tool_calls", "length", "blocked", "error"]
+
+#: Where a cost comes from: the provider's own figure, our catalogue's price on
+#: reported tokens, the same on estimated tokens, or nowhere (cost is then None).
+CostBasis = Literal["reported", "priced", "estimated", "unpriced"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for. `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call; `parameters` is a JSON Schema or None."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation.
+
+    `images` holds URLs (https or data:). `opaque` keeps what a provider wants to
+    see again unchanged (Gemini's thought signatures, OpenRouter's reasoning
+    details) under that provider's name; another provider never gets it.
+    """
+
+    role: Role
+    text: str = ""
+    images: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    opaque: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a model. None means: not sent, the provider's default holds.
+
+    `tool_choice` is "auto", "none", "required" or the name of one tool.
+    `json_schema` is `{"name", "schema", "strict"?}`; `json_mode` asks for any JSON object.
+    """
+
+    messages: tuple[Message, ...]
+    system: str = ""
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
+    json_mode: bool = False
+    json_schema: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+
+    def continuing(self, partial: str) -> Request:
+        """This request with `partial` as an assistant prefix to be continued."""
+        return replace(self, messages=(*self.messages, Message("assistant", partial)))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model at a provider, written `provider/model` in routes and receipts."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one attempt. `cached` is inside `input`, `reasoning` inside `output`.
+
+    `cost` is the provider's own figure in USD, None where it gives none.
+    `estimated` marks counts of ours (4 characters a token).
+    """
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    cost: Decimal | None = None
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call to one target: a line of the receipt.
+
+    `outcome` is "ok", "cancelled" or the `kind` of the `ProviderError`.
+    `waited_ms` is the time we waited before the call (Retry-After, backoff).
+    `first_token_ms` and `latency_ms` count from the call's start. `cost` is USD.
+    """
+
+    target: Target
+    outcome: str
+    status: int | None = None
+    reason: str = ""
+    waited_ms: int = 0
+    first_token_ms: int | None = None
+    latency_ms: int = 0
+    model_used: str = ""
+    response_id: str = ""
+    usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = None
+    cost_basis: CostBasis = "unpriced"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer (or, in `Failed`, what there is of one)."""
+
+    text: str
+    finish: Finish
+    target: Target
+    model_used: str = ""
+    raw_finish: str = ""
+    response_id: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    opaque: dict[str, Any] | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+# -- events -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`target` has begun to answer."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """Thoughts of the model; never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A fragment of a tool call. `id` and `name` come once per `index`, with the first."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """All text (and tool calls) sent so far is void; `target` starts again."""
+
+    reason: str
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No target gave a whole answer. `error` is a `ProviderError`; `partial` is kept."""
+
+    error: Any
+    partial: Completion | None = None
+
+
+Event = Started | Text | Reasoning | ToolCallDelta | Restarted | Finished | Failed

@@ -1,0 +1,113 @@
+"""All that can go wrong with a provider, as a tree.
+
+    ProviderError               kind, provider, status, our sentence
+    ├── NotConfigured           no key, or a key that can't be sent      (auth)
+    ├── Unauthorized            wrong key                                (auth)
+    ├── BillingRefused          no credit, spent budget                  (billing)
+    ├── RateLimited             429, 498; retry_after_seconds            (rate_limit)
+    ├── Overloaded              5xx, 408, 529                            (overloaded)
+    ├── Unreachable             refused, reset, DNS                      (network)
+    ├── ProviderSilent          no first token, or a stall               (timeout)
+    ├── ModelNotFound           404, unknown model                       (not_found)
+    ├── ContextTooLong          prompt exceeds the model's window        (context_length)
+    ├── BadRequest              other 400, 422                           (bad_request)
+    ├── Blocked                 content filter, moderation, refusal      (blocked)
+    ├── BadReply                garbled, truncated, empty, cut           (bad_reply)
+    ├── ReplyTooLarge           a size cap of ours was reached           (too_large)
+    ├── Cancelled               the caller stopped the run               (cancelled)
+    └── AllProvidersFailed      the route is exhausted; lists every attempt
+
+`str(error)` is our sentence: safe to show to a client, free of keys and of the
+provider's words. `detail` holds the provider's own words for logs.
+"""
+
+from __future__ import annotations
+
+
+class ProviderError(Exception):
+    kind = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        status: int | None = None,
+        detail: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.status = status
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unauthorized(ProviderError):
+    kind = "auth"
+
+
+class NotConfigured(Unauthorized):
+    pass
+
+
+class BillingRefused(ProviderError):
+    kind = "billing"
+
+
+class RateLimited(ProviderError):
+    """`retry_after_seconds` is None when the provider says not to wait (a day's quota)."""
+
+    kind = "rate_limit"
+
+
+class Overloaded(ProviderError):
+    kind = "overloaded"
+
+
+class Unreachable(ProviderError):
+    kind = "network"
+
+
+class ProviderSilent(ProviderError):
+    kind = "timeout"
+
+
+class ModelNotFound(ProviderError):
+    kind = "not_found"
+
+
+class ContextTooLong(ProviderError):
+    kind = "context_length"
+
+
+class BadRequest(ProviderError):
+    kind = "bad_request"
+
+
+class Blocked(ProviderError):
+    kind = "blocked"
+
+
+class BadReply(ProviderError):
+    kind = "bad_reply"
+
+
+class ReplyTooLarge(BadReply):
+    kind = "too_large"
+
+
+class Cancelled(ProviderError):
+    kind = "cancelled"
+
+
+class AllProvidersFailed(ProviderError):
+    """The whole route failed. `attempts` is the receipt; `kind` is that of the last error."""
+
+    def __init__(self, message: str, *, attempts: list, last: ProviderError | None = None) -> None:
+        super().__init__(
+            message, provider=last.provider if last else "", status=last.status if last else None
+        )
+        self.attempts = attempts
+        self.last = last
+        self.kind = last.kind if last else "no_target"
