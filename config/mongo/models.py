@@ -1,6 +1,14 @@
 """The base of every document of this project. This app has no collection of its own."""
 
-from django.db import models
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from bson import Decimal128
+from django.db import connection, models
+from pymongo.collection import Collection
 
 
 class Document(models.Model):
@@ -14,3 +22,29 @@ class Document(models.Model):
 
     class Meta:
         abstract = True
+
+    @classmethod
+    def collection(cls) -> Collection:
+        """The collection in pymongo's terms, for what must be one round trip.
+
+        Raw documents carry column names (`tenant_id`), naive UTC datetimes and Decimal128.
+        """
+        connection.ensure_connection()
+        return connection.get_collection(cls._meta.db_table)
+
+    @classmethod
+    def from_document(cls, raw: Mapping[str, Any]) -> Self:
+        """Return the instance that the ORM would have loaded from a raw document.
+
+        Fields that `raw` lacks read as None, as they do in the ORM.
+        """
+        values = [_python_value(raw.get(field.column)) for field in cls._meta.concrete_fields]
+        return cls.from_db(connection.alias, [f.attname for f in cls._meta.concrete_fields], values)
+
+
+def _python_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if isinstance(value, Decimal128):
+        return value.to_decimal()
+    return value
