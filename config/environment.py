@@ -12,6 +12,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def duration(text: str) -> timedelta:
     if not 0 <= seconds < float("inf"):
         raise ImproperlyConfigured(f"{text!r} is not a duration: write 90s, 15m, 12h or 7d.")
     return timedelta(seconds=seconds)
+
+
+def networks(name: str, texts: list[str]) -> list[IPv4Network | IPv6Network]:
+    """Return the networks that `192.0.2.7` or `10.0.0.0/8` say; a wrong one stops the start and is named."""
+    try:
+        return [ip_network(text, strict=False) for text in texts]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ SECRET_KEY = _secret("SECRET_KEY")
 ALLOWED_HOSTS = _env["ALLOWED_HOSTS"] or ([] if PRODUCTION else ["*"])
 if PRODUCTION and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is missing. Name the hosts served, comma-separated.")
-TRUSTED_PROXIES = _env["TRUSTED_PROXIES"]
+TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES", _env["TRUSTED_PROXIES"])
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -72,7 +72,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.api.middleware.RequestLog",
+    "config.api.middleware.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -142,9 +142,13 @@ if _env["REDIS_URL"]:
 # -- People -------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.EmailBackend"]
 PASSWORD_HASHERS = ["accounts.passwords.Argon2Hasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ["email", "name"]},
+    },
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
         "OPTIONS": {"min_length": 10},
@@ -177,7 +181,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["config.api.throttling.EndpointRate"],
     "DEFAULT_PARSER_CLASSES": ["config.api.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["config.api.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.api.negotiation.JSONNegotiation",
     "DEFAULT_FILTER_BACKENDS": [],
     "DEFAULT_PAGINATION_CLASS": "config.api.pagination.CursorPages",
     "DEFAULT_SCHEMA_CLASS": "config.api.schema.Schema",
@@ -231,6 +236,8 @@ RATES = {
     "auth.login": "10/m",
     "auth.refresh": "60/m",
     "auth.password": "10/m",
+    # Failed logins for one e-mail address from one network address; then 429 until the period ends.
+    "auth.failures": "5/15m",
     "tenants.create": "30/h",
     "tenants.keys": "60/m",
     "llm.test": "6/m",
@@ -302,7 +309,6 @@ LOG_FORMAT = _env["LOG_FORMAT"] or ("json" if PRODUCTION else "console")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"redact": {"()": "config.logs.Redact"}},
     "formatters": {
         "json": {"()": "config.logs.JSONFormatter"},
         "console": {"()": "config.logs.ConsoleFormatter"},
@@ -312,7 +318,6 @@ LOGGING = {
             "class": "logging.StreamHandler",
             "stream": sys.stderr,
             "formatter": LOG_FORMAT,
-            "filters": ["redact"],
         }
     },
     "root": {"handlers": ["stream"], "level": "WARNING"},

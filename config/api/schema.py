@@ -1,0 +1,73 @@
+"""What the OpenAPI schema adds to drf-spectacular: problems, and ids as they are."""
+
+from __future__ import annotations
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
+
+
+class FieldProblemSerializer(serializers.Serializer):
+    field = serializers.CharField(allow_null=True)
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer):
+    """RFC 9457, with the fields at fault in `errors`."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    errors = FieldProblemSerializer(many=True)
+    request_id = serializers.CharField()
+
+
+_PROBLEMS = {
+    "400": "The request is malformed or invalid.",
+    "401": "No credentials, or none that are valid.",
+    "403": "Known, but not allowed.",
+    "404": "There is no such thing within the caller's reach.",
+    "405": "The method is not offered here.",
+    "406": "The client accepts no representation on offer.",
+    "409": "The request conflicts with the present state.",
+    "412": "The resource changed since it was read.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "422": "The Idempotency-Key was used with another body.",
+    "429": "A limit is reached.",
+    "502": "No provider gave an answer.",
+    "503": "The service is not available right now.",
+}
+
+
+class Schema(AutoSchema):
+    """Adds the problems that any operation may answer, each as `application/problem+json`."""
+
+    def _get_response_bodies(self, direction="response"):
+        responses = super()._get_response_bodies(direction)
+        for code, meaning in _PROBLEMS.items():
+            if code not in responses and self._may_answer(code):
+                responses[code] = self._get_response_for_code(
+                    OpenApiResponse(ProblemSerializer, meaning),
+                    code,
+                    media_types=["application/problem+json"],
+                    direction=direction,
+                )
+        return responses
+
+    def _may_answer(self, code: str) -> bool:
+        has_body = self.method in {"POST", "PUT", "PATCH"}
+        if code in {"413", "415"}:
+            return has_body
+        if code in {"409", "422"}:
+            return self.method == "POST"
+        if code == "412":
+            return self.method in {"PUT", "PATCH", "DELETE"}
+        if code == "404":
+            return "{" in self.path
+        if code == "502":
+            return False
+        return True

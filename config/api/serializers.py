@@ -1,0 +1,72 @@
+"""Serializers for documents: ObjectIds as 24 hex digits, and nothing ignored in silence."""
+
+from __future__ import annotations
+
+import re
+
+from bson import ObjectId
+from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+OBJECT_ID = re.compile(r"[0-9a-f]{24}")
+
+
+@extend_schema_field({"type": "string", "pattern": "^[0-9a-f]{24}$", "example": "665f1c0a2b3c4d5e6f708192"})
+class ObjectIdStringField(serializers.Field):
+    """An ObjectId as 24 lower-case hex digits."""
+
+    default_error_messages = {"invalid": "Not an id: 24 hexadecimal digits are expected."}
+
+    def to_internal_value(self, data) -> ObjectId:
+        if not isinstance(data, str) or not OBJECT_ID.fullmatch(data):
+            self.fail("invalid")
+        return ObjectId(data)
+
+    def to_representation(self, value) -> str:
+        return str(value)
+
+
+class StrictMixin:
+    """Refuses fields that the serializer does not know and fields that clients can't set."""
+
+    default_error_messages = {
+        "unknown_field": "There is no such field.",
+        "read_only_field": "This field can't be set.",
+    }
+
+    def to_internal_value(self, data):
+        if isinstance(data, dict):
+            errors = {
+                name: [serializers.ErrorDetail(self.error_messages[code], code=code)]
+                for name in data
+                if (code := self._refusal(name))
+            }
+            if errors:
+                raise serializers.ValidationError(errors)
+        return super().to_internal_value(data)
+
+    def _refusal(self, name: str) -> str | None:
+        field = self.fields.get(name)
+        if field is None:
+            return "unknown_field"
+        return "read_only_field" if field.read_only else None
+
+
+class StrictSerializer(StrictMixin, serializers.Serializer):
+    """A plain serializer that refuses unknown fields."""
+
+
+class DocumentSerializer(StrictMixin, serializers.ModelSerializer):
+    """A model serializer for MongoDB documents."""
+
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        ObjectIdAutoField: ObjectIdStringField,
+        ObjectIdField: ObjectIdStringField,
+    }
+
+    def build_relational_field(self, field_name, relation_info):
+        field_class, options = super().build_relational_field(field_name, relation_info)
+        options["pk_field"] = ObjectIdStringField()
+        return field_class, options

@@ -1,0 +1,29 @@
+"""django-mongodb-backend's compilers with two mends: sorts use indexes, empty aggregates answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_mongodb_backend import compiler
+from django_mongodb_backend.compiler import SQLDeleteCompiler, SQLInsertCompiler, SQLUpdateCompiler
+from django_mongodb_backend.query import MongoQuery
+
+__all__ = ["SQLAggregateCompiler", "SQLCompiler", "SQLDeleteCompiler", "SQLInsertCompiler", "SQLUpdateCompiler"]
+
+
+class SQLCompiler(compiler.SQLCompiler):
+    def build_query(self, columns: tuple | None = None) -> MongoQuery:
+        """Return the query without `$addFields: {x: "$x"}`, which would keep `$sort` from using an index."""
+        query = super().build_query(columns)
+        if query.extra_fields:
+            query.extra_fields = {
+                name: value for name, value in query.extra_fields.items() if value != f"${name}"
+            }
+        return query
+
+
+class SQLAggregateCompiler(compiler.SQLAggregateCompiler):
+    def _make_result(self, result: dict[str, Any], columns: tuple | None = None) -> list:
+        # An empty distinct or sliced set gives a document without the aggregates; upstream's
+        # result[k] then is a KeyError (a 500 in the admin's date hierarchy).
+        return [result.get(name) for name in self.query.annotation_select]

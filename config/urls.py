@@ -1,0 +1,26 @@
+"""Every prefix of the API on one screen."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from config import views
+
+urlpatterns = [
+    path("api/auth/", include("accounts.urls")),
+    path("api/", include("tenants.urls")),
+    path("api/", include("chat.urls")),
+    path("api/", include("llm.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+    path("health", views.health),
+    path("ready", views.ready),
+    path("status", views.status),
+    path("metrics", views.metrics_page),
+]
+
+handler400 = "config.api.errors.bad_request"
+handler403 = "config.api.errors.permission_denied"
+handler404 = "config.api.errors.not_found"
+handler500 = "config.api.errors.server_error"
