@@ -1,7 +1,13 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class MongoConfig(AppConfig):
     name = "config.mongo"
     label = "mongo"
     verbose_name = "MongoDB"
+
+    def ready(self) -> None:
+        from config.mongo.cache import create_indexes  # Not earlier: it imports the database.
+
+        post_migrate.connect(create_indexes, sender=self)

@@ -1,4 +1,4 @@
-"""django-mongodb-backend's compilers with two mends: sorts use indexes, empty aggregates answer."""
+"""django-mongodb-backend's compilers, mended: sorts use indexes, aggregates over nothing answer."""
 
 from __future__ import annotations
 
@@ -27,8 +27,21 @@ class SQLCompiler(compiler.SQLCompiler):
             }
         return query
 
+    def _build_aggregation_pipeline(self, ids: dict | None, group: dict[str, Any]) -> list[dict]:
+        """Return the stages; distinct values of no rows are an empty set.
 
-class SQLAggregateCompiler(compiler.SQLAggregateCompiler):
+        Upstream leaves the set out, and then `aggregate(Count(x, distinct=True))` is a DatabaseError.
+        """
+        pipeline = super()._build_aggregation_pipeline(ids, group)
+        if not ids:
+            computed = pipeline[-1]["$addFields"]
+            for name, expression in group.items():
+                if expression and "$addToSet" in expression:
+                    computed[name] = {"$ifNull": [computed[name], []]}
+        return pipeline
+
+
+class SQLAggregateCompiler(compiler.SQLAggregateCompiler, SQLCompiler):
     def _make_result(self, result: dict[str, Any], columns: tuple | None = None) -> list:
         # An empty distinct or sliced set gives a document without the aggregates; upstream's
         # result[k] then is a KeyError (a 500 in the admin's date hierarchy).
