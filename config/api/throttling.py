@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.conf import settings
+from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from config.api.addresses import client_address
+from config.api.addresses import client_network
 from config.api.errors import Unavailable
 from config.api.limits import LimitReached, LimitState, show_limit
 
@@ -24,30 +27,41 @@ class EndpointRate(BaseThrottle):
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        group = getattr(view, "rate_scope", "default")
-        rate = settings.RATES.get(group, settings.RATES["default"])
-        usage = get_usage(request, group=group, key=caller_key, rate=rate, increment=True)
-        if usage is None:  # RATELIMIT_ENABLE is off
+        state = counted(request, getattr(view, "rate_scope", "default"), caller_key)
+        if state is None:
             return True
-        if usage["time_left"] < 0:
-            raise Unavailable("Requests can't be counted right now.", "counter_unavailable")
-        state = LimitState(
-            name=group,
-            limit=usage["limit"],
-            used=usage["count"],
-            window_seconds=_period_seconds(rate),
-            reset_seconds=usage["time_left"],
-        )
         show_limit(request, state)
-        if usage["should_limit"]:
+        if state.used > state.limit:
             raise LimitReached(state, scope="address" if request.user.is_anonymous else "caller")
         return True
+
+
+def counted(
+    request: HttpRequest | Request, group: str, key: Callable[[str, HttpRequest | Request], str]
+) -> LimitState | None:
+    """Count one more for `key(group, request)` under `settings.RATES[group]` and return how it stands.
+
+    None when RATELIMIT_ENABLE is off. Raises Unavailable when the counter can't be read.
+    """
+    rate = settings.RATES.get(group, settings.RATES["default"])
+    usage = get_usage(request, group=group, key=key, rate=rate, increment=True)
+    if usage is None:
+        return None
+    if usage["time_left"] < 0:
+        raise Unavailable("Requests can't be counted right now.", "counter_unavailable")
+    return LimitState(
+        name=group,
+        limit=usage["limit"],
+        used=usage["count"],
+        window_seconds=_period_seconds(rate),
+        reset_seconds=usage["time_left"],
+    )
 
 
 def caller_key(group: str, request: Request) -> str:
     """Return who is counted: `user:…`, `key:…`, `visitor:…` or `address:…`."""
     return getattr(request.auth, "rate_key", None) or (
-        f"address:{client_address(request)}" if request.user.is_anonymous else f"user:{request.user.pk}"
+        f"address:{client_network(request)}" if request.user.is_anonymous else f"user:{request.user.pk}"
     )
 
 
