@@ -1,11 +1,181 @@
-"""What a tenant has used and holds reserved: one document, changed by single atomic updates."""
+"""What a tenant has used and holds reserved: one document, changed by single atomic updates.
+
+A turn is *admitted* before its provider is called: one conditional update checks every limit
+of the plan and takes its share of each, so no limit can be passed by callers that race. What
+it takes of the month is a *reservation* until the turn is settled with what it really used,
+or released. At every instant `used + reserved <= limit`, as long as turns reserve their upper bound.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128, ObjectId
 from django.db import models
+from django.utils import timezone
+from pymongo import ReturnDocument, UpdateOne
 
 from config.mongo.models import Document
+from tenants.models.limits import (
+    EMPTY_MONTH,
+    CountersBusy,
+    LimitExceeded,
+    Standing,
+    minute_of,
+    money,
+    month_of,
+    standings,
+)
+from tenants.models.plan import Plan
 from tenants.models.tenant import Tenant
+
+# Between a refusal and the read that explains it others may have made room; then it is tried again.
+_ADMISSION_TRIES = 10
+
+# Workers' clocks differ a little: one that is behind must not start the previous minute anew.
+_CLOCK_SKEW = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A turn that may run. `month` is what it counts against, also in its ledger entries.
+
+    `minute` is how requests per minute stand after it, for the answer's headers.
+    """
+
+    reply_id: ObjectId
+    month: str
+    minute: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a finished turn really used. `cost` in US dollars; None when no price is known."""
+
+    tenant_id: ObjectId
+    reply_id: ObjectId
+    tokens: int
+    cost: Decimal | None
+    messages: int = 1
+
+
+class UsageManager(models.Manager):
+    def admit(
+        self,
+        tenant: Tenant,
+        *,
+        reply_id: ObjectId,
+        tokens: int,
+        cost: Decimal,
+        lease_seconds: float,
+        now: datetime | None = None,
+    ) -> Admission:
+        """Reserve one message, `tokens` and `cost` (US dollars) for a turn, all limits or nothing.
+
+        `tenant.plan` must be loaded. The lease only marks when the turn may be
+        taken for dead (`expired`); until it is released it counts.
+        Raises LimitExceeded, and ValueError for a reply that holds a reservation already.
+        """
+        now = now or timezone.now()
+        share = _Share(reply_id, month_of(now), tokens, money(cost), now + timedelta(seconds=lease_seconds))
+        for _ in range(_ADMISSION_TRIES):
+            taken = self.model.collection().find_one_and_update(
+                {
+                    "_id": tenant.pk,
+                    share.path: {"$exists": False},
+                    "$expr": _has_room(tenant.plan, share, now),
+                },
+                _take(share, now),
+                projection={"minute": 1, "minute_count": 1},
+                return_document=ReturnDocument.AFTER,
+            )
+            if taken is not None:
+                return Admission(reply_id, share.month, _minute(tenant.plan, taken, now))
+            self._explain_refusal(tenant, share, now)
+        raise CountersBusy
+
+    def _explain_refusal(self, tenant: Tenant, share: _Share, now: datetime) -> None:
+        """Raise what stood in the way of `share`; return if nothing does any more."""
+        usage = self.of(tenant)
+        if str(share.reply_id) in usage.reservations:
+            raise ValueError(f"Reply {share.reply_id} holds a reservation already.")
+        wanted = (1, 1, 1, share.tokens, share.cost)
+        for standing, amount in zip(usage.standings(now, tenant), wanted, strict=True):
+            if not standing.has_room_for(amount):
+                raise LimitExceeded(standing, now)
+
+    def of(self, tenant: Tenant) -> Usage:
+        """Return the tenant's usage; a tenant's first use makes it."""
+        raw = self.model.collection().find_one_and_update(
+            {"_id": tenant.pk},
+            {
+                "$setOnInsert": {
+                    "minute": None,
+                    "minute_count": 0,
+                    "live": 0,
+                    "reservations": {},
+                    "months": {},
+                    "created_at": timezone.now(),
+                    "updated_at": timezone.now(),
+                }
+            },
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return self.model.from_document(raw)
+
+    def settle(
+        self,
+        tenant_id: ObjectId,
+        reply_id: ObjectId,
+        *,
+        messages: int = 1,
+        tokens: int,
+        cost: Decimal | None,
+    ) -> bool:
+        """Turn a reservation into use, exactly once. Return False if it is settled or released already."""
+        return self.settle_many([Settlement(tenant_id, reply_id, tokens, cost, messages)]) == 1
+
+    def settle_many(self, settlements: Iterable[Settlement]) -> int:
+        """Settle each that still holds its reservation, in one round trip; return how many did."""
+        writes = [_settling(settlement, timezone.now()) for settlement in settlements]
+        if not writes:
+            return 0
+        return self.model.collection().bulk_write(writes, ordered=False).modified_count
+
+    def release(self, tenant_id: ObjectId, reply_id: ObjectId) -> bool:
+        """Give a reservation back unused. Return False if there is none."""
+        return self.settle(tenant_id, reply_id, messages=0, tokens=0, cost=None)
+
+    def renew(
+        self, tenant_id: ObjectId, reply_id: ObjectId, *, lease_seconds: float, now: datetime | None = None
+    ) -> bool:
+        """Extend the lease of a running turn. Return False if its reservation is gone."""
+        path = f"reservations.{reply_id}"
+        until = (now or timezone.now()) + timedelta(seconds=lease_seconds)
+        outcome = self.model.collection().update_one(
+            {"_id": tenant_id, path: {"$exists": True}}, {"$set": {f"{path}.until": until}}
+        )
+        return outcome.matched_count == 1
+
+    def expired(self, now: datetime | None = None) -> list[tuple[ObjectId, ObjectId]]:
+        """Return (tenant id, reply id) of reservations past their lease.
+
+        They count until somebody who knows that the turn is dead settles or releases them.
+        """
+        late = self.model.collection().aggregate(
+            [
+                {"$match": {"live": {"$gt": 0}}},
+                {"$project": {"held": {"$objectToArray": "$reservations"}}},
+                {"$unwind": "$held"},
+                {"$match": {"held.v.until": {"$lte": now or timezone.now()}}},
+            ]
+        )
+        return [(row["_id"], ObjectId(row["held"]["k"])) for row in late]
 
 
 class Usage(Document):
@@ -27,8 +197,152 @@ class Usage(Document):
     reservations = models.JSONField(default=dict)
     months = models.JSONField(default=dict)
 
+    objects = UsageManager()
+
     class Meta:
         verbose_name_plural = "usage"
 
     def __str__(self) -> str:
         return f"usage of {self.tenant_id}"
+
+    def standings(self, now: datetime | None = None, tenant: Tenant | None = None) -> list[Standing]:
+        """Return how every limit of the plan stands."""
+        now = now or timezone.now()
+        return standings(
+            (tenant or self.tenant).plan,
+            minute_count=self.minute_count if _is_current(self.minute, now) else 0,
+            live=self.live,
+            month=self.months.get(month_of(now), EMPTY_MONTH),
+            now=now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one turn takes of its tenant's limits."""
+
+    reply_id: ObjectId
+    month: str
+    tokens: int
+    cost: Decimal
+    until: datetime
+
+    @property
+    def path(self) -> str:
+        return f"reservations.{self.reply_id}"
+
+
+def _is_current(minute: datetime | None, now: datetime) -> bool:
+    return minute is not None and minute_of(now) <= minute <= minute_of(now) + _CLOCK_SKEW
+
+
+def _minute_is_current(now: datetime) -> dict[str, Any]:
+    """`_is_current` in the database's words."""
+    first = minute_of(now)
+    return {"$and": [{"$gte": ["$minute", first]}, {"$lte": ["$minute", first + _CLOCK_SKEW]}]}
+
+
+def _has_room(plan: Plan, share: _Share, now: datetime) -> dict[str, Any]:
+    """The condition under which every limit of the plan has room for `share`."""
+
+    def fits(taken: list[Any], amount: Any, limit: Any) -> dict[str, Any]:
+        return {"$lte": [{"$add": [*taken, amount]}, limit]}
+
+    def of_month(figure: str) -> list[Any]:
+        return [_figure(share.month, figure), _figure(share.month, f"reserved_{figure}")]
+
+    this_minute = {"$cond": [_minute_is_current(now), "$minute_count", 0]}
+    checks = [
+        (plan.requests_per_minute, [this_minute], 1),
+        (plan.concurrent_turns, ["$live"], 1),
+        (plan.messages_per_month, of_month("messages"), 1),
+        (plan.tokens_per_month, of_month("tokens"), share.tokens),
+        (plan.cost_per_month, of_month("cost"), Decimal128(share.cost)),
+    ]
+    return {
+        "$and": [
+            fits(taken, amount, Decimal128(limit) if isinstance(limit, Decimal) else limit)
+            for limit, taken, amount in checks
+            if limit is not None
+        ]
+    }
+
+
+def _take(share: _Share, now: datetime) -> list[dict[str, Any]]:
+    """The update that takes `share` of every limit."""
+
+    def add(figure: str, amount: Any) -> dict[str, Any]:
+        return {"$add": [_figure(share.month, figure), amount]}
+
+    cost = Decimal128(share.cost)
+    return [
+        {
+            "$set": {
+                "minute": {"$cond": [_minute_is_current(now), "$minute", minute_of(now)]},
+                "minute_count": {"$cond": [_minute_is_current(now), {"$add": ["$minute_count", 1]}, 1]},
+                "live": {"$add": ["$live", 1]},
+                share.path: {
+                    "until": share.until,
+                    "month": share.month,
+                    "tokens": share.tokens,
+                    "cost": cost,
+                },
+                f"months.{share.month}": {
+                    "messages": _figure(share.month, "messages"),
+                    "tokens": _figure(share.month, "tokens"),
+                    "cost": _figure(share.month, "cost", Decimal128("0")),
+                    "reserved_messages": add("reserved_messages", 1),
+                    "reserved_tokens": add("reserved_tokens", share.tokens),
+                    "reserved_cost": add("reserved_cost", cost),
+                },
+                "updated_at": now,
+            }
+        }
+    ]
+
+
+def _settling(settlement: Settlement, now: datetime) -> UpdateOne:
+    """The update that turns a reservation, where it still is, into use of the month it was made in."""
+    path = f"reservations.{settlement.reply_id}"
+
+    def moved(figure: str, reserved: Any, used: Any) -> dict[str, Any]:
+        return {
+            figure: {"$add": [f"$$this.v.{figure}", used]},
+            f"reserved_{figure}": {"$subtract": [f"$$this.v.reserved_{figure}", reserved]},
+        }
+
+    settled = {
+        **moved("messages", 1, settlement.messages),
+        **moved("tokens", f"${path}.tokens", settlement.tokens),
+        **moved("cost", f"${path}.cost", Decimal128(money(settlement.cost))),
+    }
+    months = {
+        "$map": {
+            "input": {"$objectToArray": "$months"},
+            "in": {
+                "k": "$$this.k",
+                "v": {"$cond": [{"$eq": ["$$this.k", f"${path}.month"]}, settled, "$$this.v"]},
+            },
+        }
+    }
+    return UpdateOne(
+        {"_id": settlement.tenant_id, path: {"$exists": True}},
+        [
+            {
+                "$set": {
+                    "months": {"$arrayToObject": months},
+                    "live": {"$subtract": ["$live", 1]},
+                    "updated_at": now,
+                }
+            },
+            {"$unset": path},
+        ],
+    )
+
+
+def _figure(month: str, figure: str, missing: Any = 0) -> dict[str, Any]:
+    return {"$ifNull": [f"$months.{month}.{figure}", missing]}
+
+
+def _minute(plan: Plan, taken: dict[str, Any], now: datetime) -> Standing:
+    return standings(plan, minute_count=taken["minute_count"], live=0, month=EMPTY_MONTH, now=now)[0]
