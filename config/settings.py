@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "config.mongo.contrib.AdminConfig",
     "config.mongo.contrib.AuthConfig",
     "config.mongo.contrib.ContentTypesConfig",
+    "config.launch",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",

