@@ -1,0 +1,31 @@
+"""The database as the migrations left it, restored after every test."""
+
+from __future__ import annotations
+
+from django.core.cache import caches
+from pymongo.database import Database
+
+
+class Pristine:
+    """Remembers all documents when made; `restore()` brings them back and removes all others.
+
+    Django would flush every collection and emit `post_migrate` after each test, and lose the rows
+    that data migrations made. Here one command gives a hash of each collection, and only those that
+    changed are written.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._hashes = self._current_hashes()
+        self._documents = {name: list(database[name].find()) for name in self._hashes}
+
+    def restore(self) -> None:
+        caches["default"].clear()  # Also what the process remembers of it.
+        for name, digest in self._current_hashes().items():
+            if digest != self._hashes.get(name):
+                self._database[name].delete_many({})
+                if documents := self._documents.get(name):
+                    self._database[name].insert_many(documents)
+
+    def _current_hashes(self) -> dict[str, str]:
+        return self._database.command("dbHash")["collections"]
