@@ -4,6 +4,8 @@ import django_mongodb_backend.fields
 from django.conf import settings
 from django.db import migrations, models
 
+import tenants.models.usage
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -268,8 +270,8 @@ class Migration(migrations.Migration):
                 ("minute", models.DateTimeField(null=True)),
                 ("minute_count", models.IntegerField(default=0)),
                 ("live", models.IntegerField(default=0)),
-                ("reservations", models.JSONField(default=dict)),
-                ("months", models.JSONField(default=dict)),
+                ("reservations", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
+                ("months", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
             ],
             options={
                 "verbose_name_plural": "usage",

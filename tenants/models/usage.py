@@ -178,6 +178,16 @@ class UsageManager(models.Manager):
         return [(row["_id"], ObjectId(row["held"]["k"])) for row in late]
 
 
+class SubdocumentField(models.Field):
+    """An embedded document as the database keeps it. JSONField can't hold its dates and Decimal128."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"default": dict, "editable": False, **options})
+
+    def db_type(self, connection: Any) -> str:
+        return "object"
+
+
 class Usage(Document):
     """The counters behind every limit of the plan.
 
@@ -194,8 +204,8 @@ class Usage(Document):
     minute = models.DateTimeField(null=True)
     minute_count = models.IntegerField(default=0)
     live = models.IntegerField(default=0)
-    reservations = models.JSONField(default=dict)
-    months = models.JSONField(default=dict)
+    reservations = SubdocumentField()
+    months = SubdocumentField()
 
     objects = UsageManager()
 
