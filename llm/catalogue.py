@@ -1,0 +1,242 @@
+"""What we know of models: windows, capabilities, and prices with the day they take effect.
+
+The data is `catalogue.json`; a file named by `LLM_CATALOGUE` adds entries or
+overrides single fields of ours. A model in neither is *unknown*: it can be
+used, its cost is then null (never 0) and nothing is assumed of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from llm.canonical import CostBasis, Target, Usage
+
+OURS = Path(__file__).with_name("catalogue.json")
+
+#: A reported cost above this is a provider's mistake, not a bill: the dearest models
+#: take under 0.001 USD a token, and tools (web search) cents a call.
+HIGHEST_USD_PER_TOKEN = Decimal("0.002")
+HIGHEST_USD_PER_CALL = Decimal("1")
+
+_MILLION = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens of `input` and `output`, from `since` on (None: always)."""
+
+    input: Decimal
+    output: Decimal
+    since: datetime.date | None = None
+    #: Other prices of the whole call once its input exceeds so many tokens, ascending.
+    tiers: tuple[tuple[int, Decimal, Decimal], ...] = ()
+
+    def of(self, usage: Usage) -> Decimal:
+        """Return the cost of `usage` in USD."""
+        input_price, output_price = self.input, self.output
+        for above, tier_input, tier_output in self.tiers:
+            if usage.input > above:
+                input_price, output_price = tier_input, tier_output
+        return (usage.input * input_price + usage.output * output_price) / _MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model at one provider. None means: not known."""
+
+    target: Target
+    context_window: int | None = None
+    max_output: int | None = None
+    tools: bool | None = None
+    json_schema: bool | None = None
+    vision: bool | None = None
+    #: Whether a conversation that ends on an assistant's message is continued there.
+    assistant_prefix: bool | None = None
+    prices: tuple[Price, ...] = ()
+    #: First day on which the provider no longer serves it.
+    retires: datetime.date | None = None
+
+    def price(self, on: datetime.date) -> Price | None:
+        """Return the price in effect on that day (UTC), or None if there is none."""
+        in_effect = [price for price in self.prices if price.since is None or price.since <= on]
+        return max(in_effect, key=lambda price: price.since or datetime.date.min, default=None)
+
+    def retired(self, on: datetime.date) -> bool:
+        return self.retires is not None and self.retires <= on
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    models: dict[Target, Model]
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self.models.values())
+
+    def get(self, target: Target) -> Model:
+        """Return the entry of `target`; for an unknown model, one that knows nothing."""
+        return self.models.get(target) or Model(target)
+
+    def of(self, provider: str) -> list[Model]:
+        return [model for model in self if model.target.provider == provider]
+
+    def cost(
+        self, target: Target, usage: Usage, on: datetime.date | None = None
+    ) -> tuple[Decimal | None, CostBasis]:
+        """Return what `usage` costs in USD, and where the figure comes from.
+
+        The provider's own figure wins unless it is negative or absurd; then our
+        price of that day (UTC, today by default); without one (None, "unpriced").
+        """
+        if usage.cost is not None and _believable(usage.cost, usage):
+            return usage.cost, "reported"
+        price = self.get(target).price(on or datetime.datetime.now(datetime.UTC).date())
+        if price is None:
+            return None, "unpriced"
+        return price.of(usage), "estimated" if usage.estimated else "priced"
+
+
+def _believable(cost: Decimal, usage: Usage) -> bool:
+    if not cost.is_finite() or cost < 0:
+        return False
+    return cost <= HIGHEST_USD_PER_CALL + HIGHEST_USD_PER_TOKEN * usage.total
+
+
+def catalogue() -> Catalogue:
+    """Return the catalogue in force: ours and, over it, the operator's file."""
+    return _read(settings.LLM_CATALOGUE or "")
+
+
+@functools.cache
+def _read(operators: str) -> Catalogue:
+    entries = _entries(OURS)
+    if operators:
+        for target, fields in _entries(Path(operators)).items():
+            entries[target] = {**entries.get(target, {}), **fields}
+    return Catalogue({target: Model(target, **fields) for target, fields in entries.items()})
+
+
+# -- the file -----------------------------------------------------------------
+
+
+def _entries(path: Path) -> dict[Target, dict[str, Any]]:
+    """Return the fields that the file gives for each target.
+
+    Raises ImproperlyConfigured, naming the file, the place and what to change.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"Catalogue {path} cannot be read as JSON: {error}") from error
+    try:
+        models = _typed(document, dict, "the file").get("models")
+        return dict(
+            _entry(entry, f"models[{index}]") for index, entry in enumerate(_typed(models, list, "models"))
+        )
+    except ValueError as error:
+        raise ImproperlyConfigured(f"Catalogue {path}: {error}") from error
+
+
+def _entry(entry: Any, where: str) -> tuple[Target, dict[str, Any]]:
+    entry = dict(_typed(entry, dict, where))
+    provider, model = (_text(entry.pop(key, None), f"{where}.{key}") for key in ("provider", "id"))
+    fields: dict[str, Any] = {}
+    for key, value in entry.items():
+        place = f"{where}.{key}"
+        if key not in _READERS:
+            raise ValueError(
+                f"{place} is not a known field; known are {', '.join(['provider', 'id', *_READERS])}."
+            )
+        fields[key] = _READERS[key](value, place)
+    return Target(provider, model), fields
+
+
+def _price(price: Any, where: str) -> Price:
+    price = _typed(price, dict, where)
+    if unknown := set(price) - {"from", "input", "output", "above_input_tokens"}:
+        raise ValueError(f"{where}.{min(unknown)} is not a known field of a price.")
+    tiers = []
+    for above, tier in _typed(
+        price.get("above_input_tokens", {}), dict, f"{where}.above_input_tokens"
+    ).items():
+        place = f"{where}.above_input_tokens.{above}"
+        if not above.isdecimal():
+            raise ValueError(f"{place} must be named by a number of tokens.")
+        tier = _typed(tier, dict, place)
+        tiers.append((int(above), _usd(tier.get("input"), place), _usd(tier.get("output"), place)))
+    return Price(
+        input=_usd(price.get("input"), f"{where}.input"),
+        output=_usd(price.get("output"), f"{where}.output"),
+        since=_day(price.get("from"), f"{where}.from"),
+        tiers=tuple(sorted(tiers)),
+    )
+
+
+def _prices(prices: Any, where: str) -> tuple[Price, ...]:
+    return tuple(
+        _price(price, f"{where}[{index}]") for index, price in enumerate(_typed(prices, list, where))
+    )
+
+
+def _usd(value: Any, where: str) -> Decimal:
+    try:
+        amount = Decimal(value) if isinstance(value, str) else None
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite() or amount < 0:
+        raise ValueError(f'{where} must be USD per million tokens as a decimal string, for example "0.15".')
+    return amount
+
+
+def _day(value: Any, where: str) -> datetime.date | None:
+    if value is None:
+        return None
+    try:
+        return datetime.date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f'{where} must be a day, for example "2027-01-31", or null.') from None
+
+
+def _tokens(value: Any, where: str) -> int | None:
+    if value is None or (type(value) is int and value > 0):
+        return value
+    raise ValueError(f"{where} must be a number of tokens above 0, or null.")
+
+
+def _flag(value: Any, where: str) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise ValueError(f"{where} must be true, false or null.")
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError(f"{where} must be a text that is not empty.")
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise ValueError(f"{where} must be {'an object' if kind is dict else 'a list'}.")
+
+
+_READERS = {
+    "context_window": _tokens,
+    "max_output": _tokens,
+    "tools": _flag,
+    "json_schema": _flag,
+    "vision": _flag,
+    "assistant_prefix": _flag,
+    "prices": _prices,
+    "retires": _day,
+}
