@@ -6,6 +6,7 @@
     ├── BillingRefused          no credit, spent budget                  (billing)
     ├── RateLimited             429, 498; retry_after_seconds            (rate_limit)
     ├── Overloaded              5xx, 408, 529                            (overloaded)
+    ├── CircuitOpen             failed too often, not called for now     (circuit_open)
     ├── Unreachable             refused, reset, DNS                      (network)
     ├── ProviderSilent          no first token, or a stall               (timeout)
     ├── ModelNotFound           404, unknown model                       (not_found)
@@ -22,6 +23,8 @@ provider's words. `detail` holds the provider's own words for logs.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class ProviderError(Exception):
@@ -56,13 +59,27 @@ class BillingRefused(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """`retry_after_seconds` is None when the provider says not to wait (a day's quota)."""
+    """A limit is used up. Routing waits only if `retry_after_seconds` is known and short enough.
+
+    `do_not_wait` is True when no wait helps (a day's quota, a limit of zero, a
+    request larger than the limit); `retry_after_seconds` is then None.
+    """
 
     kind = "rate_limit"
+
+    def __init__(self, message: str, *, do_not_wait: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.do_not_wait = do_not_wait
 
 
 class Overloaded(ProviderError):
     kind = "overloaded"
+
+
+class CircuitOpen(ProviderError):
+    """Nothing was sent. `retry_after_seconds` is the time until the target is tried again."""
+
+    kind = "circuit_open"
 
 
 class Unreachable(ProviderError):
@@ -106,7 +123,11 @@ class AllProvidersFailed(ProviderError):
 
     def __init__(self, message: str, *, attempts: list, last: ProviderError | None = None) -> None:
         super().__init__(
-            message, provider=last.provider if last else "", status=last.status if last else None
+            message,
+            provider=last.provider if last else "",
+            status=last.status if last else None,
+            detail=last.detail if last else "",
+            retry_after_seconds=last.retry_after_seconds if last else None,
         )
         self.attempts = attempts
         self.last = last

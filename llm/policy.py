@@ -1,0 +1,78 @@
+"""The figures of failover: how long is waited, how often is tried."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from django.conf import settings
+
+from llm.providers.base import Limits
+
+_CLOCKS = (
+    "connect_seconds",
+    "first_token_seconds",
+    "between_tokens_seconds",
+    "total_seconds",
+    "retry_after_seconds",
+    "backoff_seconds",
+    "breaker_seconds",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Seconds are wall clock; retries are counted per target of a run."""
+
+    connect_seconds: float = 5.0
+    first_token_seconds: float = 10.0
+    between_tokens_seconds: float = 10.0
+    #: For all attempts of a run together, waits included.
+    total_seconds: float = 120.0
+    #: The longest Retry-After that is waited for.
+    retry_after_seconds: float = 10.0
+    #: Mean wait before the first retry; each further one waits twice as long.
+    backoff_seconds: float = 0.5
+    retries_on_rate_limit: int = 1
+    retries_on_overload: int = 2
+    retries_on_bad_reply: int = 1
+    #: Calls per run, whatever the route's length.
+    max_attempts: int = 8
+    breaker_failures: int = 5
+    breaker_seconds: float = 10.0
+    max_reply_bytes: int = 8_388_608
+
+    @classmethod
+    def from_settings(cls) -> Policy:
+        return cls(
+            connect_seconds=settings.LLM_CONNECT_SECONDS,
+            first_token_seconds=settings.LLM_FIRST_TOKEN_SECONDS,
+            between_tokens_seconds=settings.LLM_BETWEEN_TOKENS_SECONDS,
+            total_seconds=settings.LLM_TOTAL_SECONDS,
+            retry_after_seconds=settings.LLM_RETRY_AFTER_SECONDS,
+            max_attempts=settings.LLM_MAX_ATTEMPTS,
+            breaker_failures=settings.LLM_BREAKER_FAILURES,
+            breaker_seconds=settings.LLM_BREAKER_SECONDS,
+            max_reply_bytes=settings.LLM_MAX_REPLY_BYTES,
+        )
+
+    def scaled(self, factor: float) -> Policy:
+        """Return the same policy on a clock that runs `factor` times as long."""
+        return replace(self, **{clock: getattr(self, clock) * factor for clock in _CLOCKS})
+
+    def limits(self, remaining_seconds: float) -> Limits:
+        """Return what one call may take when the run has so much time left."""
+        return Limits(
+            connect_seconds=min(self.connect_seconds, remaining_seconds),
+            first_token_seconds=min(self.first_token_seconds, remaining_seconds),
+            between_tokens_seconds=min(self.between_tokens_seconds, remaining_seconds),
+            total_seconds=remaining_seconds,
+            max_reply_bytes=self.max_reply_bytes,
+        )
+
+    def backoff(self, retry: int) -> float:
+        """Return the seconds to wait before the `retry`-th retry (from 1).
+
+        Jitter of a half either way, so that callers which failed together do not return together.
+        """
+        return self.backoff_seconds * 2 ** (retry - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load only
