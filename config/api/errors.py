@@ -15,7 +15,6 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, JsonResponse
-from drf_standardized_errors.formatter import flatten_errors
 from pymongo.errors import PyMongoError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -118,6 +117,9 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
 
 def problem(error: exceptions.APIException, request_id: str) -> dict[str, Any]:
     """Return the problem object of an API error."""
+    # Not at the top: it imports DRF's views, whose settings import the parser, which imports this module.
+    from drf_standardized_errors.formatter import flatten_errors
+
     rows = flatten_errors(error.detail)
     invalid = isinstance(error, exceptions.ValidationError)
     code = "invalid" if invalid else rows[0].code if rows else error.default_code
