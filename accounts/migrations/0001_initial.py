@@ -1,8 +1,9 @@
-import config.mongo.indexes
 import django.db.models.deletion
 import django_mongodb_backend.fields
 from django.conf import settings
 from django.db import migrations, models
+
+import config.mongo.indexes
 
 
 class Migration(migrations.Migration):
@@ -36,8 +37,20 @@ class Migration(migrations.Migration):
                 ),
                 ("email", models.EmailField(max_length=254, unique=True, verbose_name="e-mail")),
                 ("name", models.CharField(blank=True, max_length=100)),
-                ("is_active", models.BooleanField(default=True, verbose_name="active")),
-                ("is_staff", models.BooleanField(default=False, verbose_name="staff")),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Inactive people can't sign in, and their sessions end at once.",
+                        verbose_name="active",
+                    ),
+                ),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False, help_text="May sign in to this console.", verbose_name="staff"
+                    ),
+                ),
                 ("ended_sessions", models.JSONField(default=list, editable=False)),
                 (
                     "groups",
@@ -78,8 +91,8 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("jti", models.CharField(max_length=64, unique=True)),
-                ("family", models.CharField(max_length=64)),
-                ("started_at", models.DateTimeField()),
+                ("family", models.CharField(db_index=True, max_length=24, verbose_name="session")),
+                ("started_at", models.DateTimeField(verbose_name="session started")),
                 ("used_at", models.DateTimeField(null=True)),
                 ("revoked_at", models.DateTimeField(null=True)),
                 ("expires_at", models.DateTimeField()),
@@ -98,7 +111,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["-created_at", "-id"],
                 "indexes": [
-                    models.Index(fields=["user", "family"], name="refresh_user_family"),
+                    models.Index(fields=["user", "-created_at", "-id"], name="refresh_user_newest"),
                     config.mongo.indexes.TTLIndex(
                         expire_after_seconds=0, fields=["expires_at"], name="refresh_expires_ttl"
                     ),

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+
+from accounts.forms import NewUserForm, StaffLoginForm, UserForm
+from accounts.models import RefreshToken, User, normalised_email
+
+admin.site.login_form = StaffLoginForm
+
+#: People whose sessions one search may show; a longer list says that the search was too broad.
+FOUND_PEOPLE = 100
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):
+    form = UserForm
+    add_form = NewUserForm
+    list_display = ["email", "name", "is_active", "is_staff", "last_login", "created_at"]
+    list_filter = ["is_active", "is_staff", "is_superuser"]
+    search_fields = ["email", "name"]
+    ordering = ["email"]
+    readonly_fields = ["last_login", "created_at", "updated_at", "sessions"]
+    fieldsets = [
+        (None, {"fields": ["email", "name", "password"]}),
+        ("Access", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("History", {"fields": ["last_login", "sessions", "created_at", "updated_at"]}),
+    ]
+    add_fieldsets = [
+        (
+            None,
+            {"classes": ["wide"], "fields": ["email", "name", "usable_password", "password1", "password2"]},
+        ),
+    ]
+    actions = ["end_sessions"]
+
+    @admin.display(description="sessions")
+    def sessions(self, user: User) -> str:
+        url = reverse("admin:accounts_refreshtoken_changelist")
+        return format_html('<a href="{}?user__id__exact={}">Sessions of {}</a>', url, user.pk, user)
+
+    @admin.action(description="End all sessions of the selected people", permissions=["change"])
+    def end_sessions(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        count = 0
+        for user in people:
+            user.end_sessions()
+            count += 1
+        self.message_user(
+            request, f"All sessions of {count} {'person' if count == 1 else 'people'} are ended."
+        )
+
+
+@admin.register(RefreshToken)
+class RefreshTokenAdmin(admin.ModelAdmin):
+    """To read; ending a session is the one thing to do here."""
+
+    list_display = ["user", "family", "address", "user_agent", "started_at", "created_at", "state"]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter), ("used_at", admin.EmptyFieldListFilter)]
+    search_fields = ["user"]  # See get_search_results.
+    search_help_text = "Beginning of an e-mail address"
+    fields = [
+        "user",
+        "family",
+        "address",
+        "user_agent",
+        "started_at",
+        "created_at",
+        "used_at",
+        "revoked_at",
+        "expires_at",
+    ]
+    actions = ["end_sessions"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RefreshToken]:
+        return super().get_queryset(request).prefetch_related("user")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RefreshToken], search_term: str
+    ) -> tuple[QuerySet[RefreshToken], bool]:
+        # Two queries: a filter across the relation would join the whole collection.
+        if not search_term.strip():
+            return queryset, False
+        people = User.objects.filter(email__startswith=normalised_email(search_term))
+        return queryset.filter(user__in=list(people.values_list("pk", flat=True)[:FOUND_PEOPLE])), False
+
+    @admin.display(description="state")
+    def state(self, token: RefreshToken) -> str:
+        return "revoked" if token.revoked_at else "used" if token.used_at else "live"
+
+    @admin.action(description="End the selected sessions", permissions=["view"])
+    def end_sessions(self, request: HttpRequest, sessions: QuerySet[RefreshToken]) -> None:
+        for token in sessions:
+            token.user.end_session(token.family)
+        self.message_user(request, "The selected sessions are ended.")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: RefreshToken | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: RefreshToken | None = None) -> bool:
+        return False

@@ -1,0 +1,143 @@
+"""What goes in and out of `/api/auth`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as InvalidValue
+from rest_framework import serializers
+from rest_framework.fields import get_error_detail
+
+from accounts.models import RefreshToken, User, normalised_email
+from config.api.serializers import DocumentSerializer, StrictSerializer
+
+#: Longer passwords are refused: each login hashes all of it.
+MAX_PASSWORD_LENGTH = 256
+
+
+class Text(serializers.CharField):
+    """A JSON string; numbers are not turned into one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Email(Text, serializers.EmailField):
+    """An e-mail address, in the spelling under which it is stored."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=254, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return normalised_email(super().to_internal_value(data))
+
+
+class Password(Text):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            trim_whitespace=False, max_length=MAX_PASSWORD_LENGTH, style={"input_type": "password"}, **kwargs
+        )
+
+
+class UserSerializer(DocumentSerializer):
+    name = Text(max_length=100, allow_blank=True)
+
+    class Meta:
+        model = User
+        fields = ["id", "email", "name", "created_at", "updated_at"]
+        read_only_fields = ["email"]
+
+    def update(self, user: User, validated_data: dict[str, Any]) -> User:
+        user.name = validated_data.get("name", user.name)
+        # Named fields only: a deactivation since this user was read must not be undone.
+        user.save(update_fields=["name", "updated_at"])
+        return user
+
+
+class RegistrationSerializer(StrictSerializer):
+    email = Email()
+    password = Password()
+    name = Text(max_length=100, allow_blank=True, default="")
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+        _require_strong_password(
+            "password", attrs["password"], User(email=attrs["email"], name=attrs["name"])
+        )
+        return attrs
+
+    def create(self, validated_data: dict[str, str]) -> User:
+        return User.objects.create_user(**validated_data)
+
+
+class LoginSerializer(StrictSerializer):
+    email = Email()
+    password = Password()
+
+
+class RefreshSerializer(StrictSerializer):
+    refresh = Text(max_length=4096)
+
+
+class LogoutSerializer(StrictSerializer):
+    refresh = Text(max_length=4096, required=False)
+
+
+class NewPasswordSerializer(StrictSerializer):
+    """Changes the password of `instance`, the user; `context["session"]` is the one that stays."""
+
+    default_error_messages = {"wrong_password": "This is not the current password."}
+
+    current_password = Password()
+    new_password = Password()
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+        if not self.instance.check_password(attrs["current_password"]):
+            self._refuse_current_password()
+        _require_strong_password("new_password", attrs["new_password"], self.instance)
+        return attrs
+
+    def update(self, user: User, validated_data: dict[str, str]) -> User:
+        if not user.change_password(
+            validated_data["new_password"], except_family=self.context["session"]
+        ):  # Changed by another request since the current one was checked.
+            self._refuse_current_password()
+        return user
+
+    def _refuse_current_password(self) -> None:
+        detail = self.error_messages["wrong_password"]
+        raise serializers.ValidationError({"current_password": [detail]}, code="wrong_password")
+
+
+class TokensSerializer(serializers.Serializer):
+    access = serializers.CharField(help_text="Bearer token for 15 minutes, unless set otherwise.")
+    refresh = serializers.CharField(help_text="Good for one refresh within 7 days, unless set otherwise.")
+
+
+class SignedInSerializer(TokensSerializer):
+    user = UserSerializer()
+
+
+class SessionSerializer(DocumentSerializer):
+    """A session, told by its live refresh token."""
+
+    id = serializers.CharField(source="family")
+    created_at = serializers.DateTimeField(source="started_at")
+    last_used_at = serializers.DateTimeField(source="created_at", help_text="Time of login or last refresh.")
+    current = serializers.SerializerMethodField(help_text="Whether this request belongs to it.")
+
+    class Meta:
+        model = RefreshToken
+        fields = ["id", "created_at", "last_used_at", "expires_at", "address", "user_agent", "current"]
+
+    def get_current(self, token: RefreshToken) -> bool:
+        return token.family == self.context["request"].auth["sid"]
+
+
+def _require_strong_password(field: str, password: str, user: User) -> None:
+    try:
+        validate_password(password, user)
+    except InvalidValue as error:
+        raise serializers.ValidationError({field: get_error_detail(error)}) from error

@@ -1,0 +1,64 @@
+"""The two JSON web tokens of a session, each signed with a secret of its own.
+
+Both are HS256 with `iss`, `aud`, `exp`, `iat`, `jti`, `token_type`, `sub` (the user's id) and `sid`
+(the session). Reading one checks all of these and raises simplejwt's `TokenError`, for a token that
+is merely too old its subclass `ExpiredTokenError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from django.conf import settings
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import Token
+
+
+def _signed_with(secret: str) -> TokenBackend:
+    return TokenBackend(
+        algorithm=api_settings.ALGORITHM,
+        signing_key=secret,
+        audience=api_settings.AUDIENCE,
+        issuer=api_settings.ISSUER,
+    )
+
+
+class SessionToken(Token):
+    @classmethod
+    def of_session(cls, user_id: object, session: str) -> Self:
+        token = cls()
+        token["sub"] = str(user_id)
+        token["sid"] = session
+        return token
+
+    def verify(self) -> None:
+        super().verify()
+        if "sub" not in self or "sid" not in self:
+            raise TokenError("Token names no user or no session")
+
+
+class AccessToken(SessionToken):
+    token_type = "access"  # noqa: S105 - the name of a kind, no secret
+    lifetime = api_settings.ACCESS_TOKEN_LIFETIME
+    _token_backend = _signed_with(api_settings.SIGNING_KEY)
+
+
+class RefreshToken(SessionToken):
+    token_type = "refresh"  # noqa: S105 - the name of a kind, no secret
+    lifetime = api_settings.REFRESH_TOKEN_LIFETIME
+    _token_backend = _signed_with(settings.JWT_REFRESH_SECRET)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a client holds: both tokens, encoded. `session` is not shown to it by name."""
+
+    access: str
+    refresh: str
+    session: str
+
+    def __repr__(self) -> str:
+        return f"<TokenPair of session {self.session}>"
