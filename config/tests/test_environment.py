@@ -1,0 +1,135 @@
+"""The environment: what is documented, what is read, and what stops a production start."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from config.environment import VARIABLES, Variable, duration, read
+
+STRONG = {
+    "SECRET_KEY": "0bJ4vX7mQ2sT9kWz5rLp8nYc3hGd6fAe1uRiOo7tMx2b",
+    "JWT_ACCESS_SECRET": "Zq8Lw3Ny6Tk1Vb4Hs9Jd2Fg7Pm5Xc0Ra8Ue3Io6Yt1",
+    "JWT_REFRESH_SECRET": "Kd5Gh2Jk9Lz6Xc3Vb0Nm7Qw4Er1Ty8Ui5Op2As9Df6",
+    "API_KEY_PEPPER": "Mn7Bv4Cx1Zl8Kj5Hg2Fd9Sa6Po3Iu0Yt7Re4Wq1Lm8",
+}
+PRODUCTION = {
+    **STRONG,
+    "DJANGO_ENV": "production",
+    "ALLOWED_HOSTS": "chat.acme.test",
+    "MONGODB_URI": "mongodb://127.0.0.1:1/chat-agent",
+}
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """Return (meaning, name, value) of every variable in .env.example, in its order."""
+    text = (settings.BASE_DIR / ".env.example").read_text()
+    return re.findall(r"^# (.+)\n([A-Z_]+)=(.*)$", text, re.MULTILINE)
+
+
+def written(variable: Variable) -> str:
+    default = variable.default
+    return ",".join(default) if isinstance(default, list) else str(default)
+
+
+def check_in_production(**changes: str) -> subprocess.CompletedProcess:
+    """Run `manage.py check` in a process that has these variables and no others of ours."""
+    ours = {variable.name for variable in VARIABLES}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=settings.BASE_DIR,
+        env=inherited | PRODUCTION | changes,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_example_lists_every_variable_in_order_with_its_meaning_and_default():
+    assert documented() == [(variable.meaning, variable.name, written(variable)) for variable in VARIABLES]
+
+
+def test_example_copied_as_it_is_gives_the_defaults(monkeypatch):
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable.name, raising=False)
+    defaults = read(VARIABLES, settings.BASE_DIR / "no such file")
+    for _, name, value in documented():
+        monkeypatch.setenv(name, value)
+    assert read(VARIABLES, settings.BASE_DIR / "no such file") == defaults
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("250ms", timedelta(milliseconds=250)),
+        ("90s", timedelta(seconds=90)),
+        ("15m", timedelta(minutes=15)),
+        ("12h", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(weeks=2)),
+        ("30", timedelta(seconds=30)),
+        (" 1.5 ", timedelta(seconds=1.5)),
+    ],
+)
+def test_durations_are_read(text, expected):
+    assert duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "15 minutes", "-1", "-5m", "1y", "inf", "nan"])
+def test_other_durations_are_refused(text):
+    with pytest.raises(ImproperlyConfigured, match="is not a duration"):
+        duration(text)
+
+
+@pytest.mark.slow
+def test_production_starts_with_strong_secrets():
+    result = check_in_production()
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRONG)
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", "is missing"),
+        ("Zq8Lw3Ny6Tk1Vb4Hs9Jd2Fg7Pm5Xc0R", "is shorter than 32 bytes"),
+        ("your-access-secret-key-your-access-secret-key", "still holds a sample value"),
+    ],
+)
+def test_production_refuses_a_weak_secret_and_names_it(name, value, problem):
+    result = check_in_production(**{name: value})
+    assert result.returncode != 0
+    assert f"{name} {problem}" in result.stderr
+    assert not value or value not in result.stderr
+
+
+@pytest.mark.slow
+def test_production_refuses_one_secret_for_both_tokens():
+    result = check_in_production(JWT_REFRESH_SECRET=STRONG["JWT_ACCESS_SECRET"])
+    assert result.returncode != 0
+    assert "JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ALLOWED_HOSTS", "MONGODB_URI"])
+def test_production_refuses_to_guess(name):
+    result = check_in_production(**{name: ""})
+    assert result.returncode != 0
+    assert f"{name} is missing" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("DRAIN_SECONDS", "soon"), ("JWT_ACCESS_EXPIRY", "a while")]
+)
+def test_a_value_of_the_wrong_type_is_named(name, value):
+    result = check_in_production(**{name: value})
+    assert result.returncode != 0
+    assert name in result.stderr
