@@ -195,7 +195,7 @@ class _Folder:
     def served_port(self) -> int | None:
         """Return the stored port if this folder's own server, not a stranger, is usable there."""
         port = self.stored_port()
-        if port is None:
+        if port is None or not _listens(port):
             return None
         with contextlib.suppress(PyMongoError), _client(port) as client:
             options = client.admin.command("getCmdLineOpts")["parsed"]
@@ -219,28 +219,16 @@ class _Folder:
         """Write the new address into the replica set's configuration.
 
         A member that does not find itself there takes no writes, and a forced reconfiguration
-        hangs if a stranger listens on the old port. So it is done with replication off. That
-        would forget what only the oplog holds after a crash: replay it first.
+        hangs if a stranger listens on the old port. So it is done with replication off. What only
+        the oplog holds after a crash is still replayed at the next start with replication (tested).
         """
         self.port_file.unlink(missing_ok=True)
-        if (self.database / "mongod.lock").stat().st_size:  # Empty after an orderly end.
-            with self._alone(lock, port, "recoverFromOplogAsStandalone", "takeUnstableCheckpointOnShutdown"):
-                pass
-        with self._alone(lock, port) as client:
+        server = self._spawn(lock, port)
+        with self._starting(server, port) as client:
             client.local["system.replset"].update_one(
                 {}, {"$set": {"members.0.host": f"{HOST}:{port}"}, "$inc": {"version": 1}}
             )
-
-    @contextlib.contextmanager
-    def _alone(self, lock: int, port: int, *parameters: str) -> Iterator[MongoClient]:
-        """A server without replication, ended in order at exit."""
-        switches = [word for name in parameters for word in ("--setParameter", f"{name}=true")]
-        server = self._spawn(lock, port, *switches)
-        try:
-            with self._starting(server, port) as client:
-                yield client
-        finally:
-            _end(server)
+        _end(server)
 
     def _spawn(self, lock: int, port: int, *options: str) -> subprocess.Popen:
         with contextlib.suppress(FileNotFoundError):
@@ -299,7 +287,7 @@ def _client(port: int) -> MongoClient:
 
 def _wait_listening(server: subprocess.Popen, port: int) -> None:
     for _ in _until_deadline(server):
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        if _listens(port):
             return
 
 
@@ -325,6 +313,12 @@ def _until_deadline(server: subprocess.Popen) -> Iterator[None]:
 
 def _is_writable(client: MongoClient) -> bool:
     return client.admin.command("hello")["isWritablePrimary"]
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
 
 
 def _is_free(port: int) -> bool:
