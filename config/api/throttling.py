@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from config.api.addresses import client_network
 from config.api.errors import Unavailable
 from config.api.limits import LimitReached, LimitState, show_limit
+
+if TYPE_CHECKING:  # DRF's views import this module.
+    from rest_framework.views import APIView
 
 _PERIOD_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
