@@ -1,0 +1,125 @@
+"""List the catalogue and hold it against what the configured providers list now."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from llm import errors, providers
+from llm.catalogue import Model, catalogue
+from llm.policy import Policy
+from llm.providers.base import ListedModel, Provider
+from llm.route import default_route
+
+
+class Command(BaseCommand):
+    help = "List known models with windows and prices; warn of ids that providers no longer serve."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this one")
+        parser.add_argument("--json", action="store_true", help="print models and warnings as JSON")
+        parser.add_argument("--offline", action="store_true", help="do not ask the providers")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        today = datetime.datetime.now(datetime.UTC).date()
+        names = [options["provider"]] if options["provider"] else list(providers.PROVIDERS)
+        models = [model for name in names for model in catalogue().of(name)]
+        listed, warnings = ({}, []) if options["offline"] else _listed(names)
+        warnings += _warnings(models, listed, today)
+        if options["json"]:
+            shown = [_facts(model, listed, today) for model in models]
+            self.stdout.write(json.dumps({"models": shown, "warnings": warnings}, indent=2))
+            return
+        self.stdout.write(f"{'model':<42} {'window':>9} {'max out':>8}  {'USD per 1M in/out':<20} notes")
+        for model in models:
+            self.stdout.write(_line(model, listed, today))
+        for warning in warnings:
+            self.stderr.write(self.style.WARNING(f"warning: {warning}"))
+
+
+Listed = dict[str, dict[str, ListedModel]]
+
+
+def _listed(names: list[str]) -> tuple[Listed, list[str]]:
+    """Return what the configured providers list now, by provider and id, and who did not answer."""
+    configured = [provider for provider in providers.configured() if provider.name in names]
+    limits = Policy.from_settings().limits(30)
+
+    def ask(provider: Provider) -> list[ListedModel] | errors.ProviderError:
+        try:
+            return provider.models(limits)
+        except errors.ProviderError as error:
+            return error
+
+    listed: Listed = {}
+    warnings = []
+    with ThreadPoolExecutor(max_workers=max(1, len(configured))) as pool:
+        for provider, answer in zip(configured, pool.map(ask, configured), strict=True):
+            if isinstance(answer, errors.ProviderError):
+                warnings.append(f"{provider.name} could not be asked: {answer}")
+            else:
+                listed[provider.name] = {model.id: model for model in answer}
+    return listed, warnings
+
+
+def _warnings(models: list[Model], listed: Listed, today: datetime.date) -> list[str]:
+    in_use = set(default_route())
+    warnings = []
+    for model in models:
+        target = model.target
+        if model.retired(today):
+            if target in in_use:
+                warnings.append(f"{target} is in the default route and was retired on {model.retires}.")
+            continue
+        if target in in_use and model.retires:
+            warnings.append(f"{target} is in the default route and retires on {model.retires}.")
+        now = listed.get(target.provider)
+        if now is None:
+            continue
+        if target.model not in now:
+            warnings.append(f"{target} is in the catalogue, but {target.provider} does not list it.")
+        elif (window := now[target.model].context_window) and model.context_window not in (None, window):
+            warnings.append(f"{target} has a window of {window} now, not {model.context_window}.")
+    known = {model.target for model in models}
+    for target in sorted(in_use - known, key=str):
+        now = listed.get(target.provider)
+        if now is not None and target.model not in now:
+            warnings.append(f"{target} is in the default route, but {target.provider} does not list it.")
+    return warnings
+
+
+def _facts(model: Model, listed: Listed, today: datetime.date) -> dict[str, Any]:
+    price = model.price(today)
+    now = listed.get(model.target.provider)
+    return {
+        "provider": model.target.provider,
+        "id": model.target.model,
+        "context_window": model.context_window,
+        "max_output": model.max_output,
+        "tools": model.tools,
+        "json_schema": model.json_schema,
+        "vision": model.vision,
+        "assistant_prefix": model.assistant_prefix,
+        "price": price and {"input": str(price.input), "output": str(price.output), "currency": "USD"},
+        "retires": model.retires and model.retires.isoformat(),
+        "listed": None if now is None else model.target.model in now,
+    }
+
+
+def _line(model: Model, listed: Listed, today: datetime.date) -> str:
+    price = model.price(today)
+    coming = [price for price in model.prices if price.since and price.since > today]
+    now = listed.get(model.target.provider)
+    notes = [
+        *([f"retired {model.retires}"] if model.retired(today) else []),
+        *([f"retires {model.retires}"] if model.retires and not model.retired(today) else []),
+        *(f"{price.input} / {price.output} from {price.since}" for price in coming),
+        *(["not listed"] if now is not None and model.target.model not in now else []),
+    ]
+    shown_price = f"{price.input} / {price.output}" if price else "unpriced"
+    window, most = model.context_window or "?", model.max_output or "?"
+    return f"{model.target!s:<42} {window:>9} {most:>8}  {shown_price:<20} {'; '.join(notes)}".rstrip()
