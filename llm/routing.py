@@ -203,7 +203,7 @@ class Run:
             completion = with_usage(completion, request)
             self.attempts.append(line.answered(exchange, completion))
             permit.succeeded()
-            return completion
+            return replace(completion, text="".join(self._sent))
         finally:
             permit.released()
             if exchange is not None:
@@ -239,7 +239,7 @@ class Run:
     def _pass_on(
         self, exchange: Exchange, target: Target, seam: Seam | None
     ) -> Generator[Event, None, Completion]:
-        """Pass on the events of one call, joined to what the client has; return its completion."""
+        """Pass on the events of one call, joined to what the client has; return its own completion."""
         for event in exchange:
             if not self._started:
                 self._started = True
@@ -257,7 +257,7 @@ class Run:
                 join, seam = seam.end(), None
                 yield from self._join(join, exchange, target)
             if isinstance(event, Finished):
-                return replace(event.completion, text="".join(self._sent))
+                return event.completion
             if isinstance(event, ToolCallDelta):
                 self._speaker = exchange
                 self._tool_calls_sent = True
@@ -287,9 +287,8 @@ class Run:
         self.attempts.append(attempt)
         if exchange is not None and exchange is self._speaker:
             finish = "blocked" if isinstance(error, errors.Blocked) else "error"
-            self._partial = with_usage(
-                replace(exchange.partial, text="".join(self._sent), finish=finish), line.request
-            )
+            partial = with_usage(exchange.partial, line.request)
+            self._partial = replace(partial, text="".join(self._sent), finish=finish)
         self._prefix_refused = (
             continuing and attempt.first_token_ms is None and isinstance(error, _PREFIX_REFUSALS)
         )
