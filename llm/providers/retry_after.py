@@ -1,0 +1,75 @@
+"""How long a provider asks us to wait, in every form they say it."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_GO_DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:ms|us|µs|ns|d|h|m|s))+")
+_GO_PART = re.compile(r"(\d+(?:\.\d*)?)(ms|us|µs|ns|d|h|m|s)")
+_ASKED_TO_WAIT = re.compile(rf"(?:retry|try again)\s+(?:in|after)\s+({_GO_DURATION.pattern})", re.IGNORECASE)
+_ASKED_TO_WAIT_SECONDS = re.compile(
+    r"(?:retry|try again)\s+(?:in|after)\s+(\d+(?:\.\d+)?) ?sec", re.IGNORECASE
+)
+
+
+def from_headers(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the headers of a refusal ask for; None if they don't.
+
+    Reads `retry-after-ms`, `Retry-After` and, when Groq says that a limit is used
+    up, the time of its reset.
+    """
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    seconds = seconds_of(headers.get("Retry-After", ""))
+    if seconds is not None:
+        return seconds
+    resets = [
+        seconds_of(headers.get(f"x-ratelimit-reset-{limit}", ""))
+        for limit in ("requests", "tokens")
+        if _number(headers.get(f"x-ratelimit-remaining-{limit}", "")) == 0
+    ]
+    return max((reset for reset in resets if reset is not None), default=None)
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds in a number, an HTTP date or a Go duration (`2m59.56s`).
+
+    The past and negative numbers are 0: nothing is left to wait. None for what is
+    none of them, infinity and NaN included.
+    """
+    text = text.strip()
+    number = _number(text)
+    if number is not None:
+        return number
+    if _GO_DURATION.fullmatch(text):
+        return _finite(sum(float(amount) * _UNITS[unit] for amount, unit in _GO_PART.findall(text)))
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def from_message(message: str) -> float | None:
+    """Return the seconds of "Please retry in 10h17m5.7s" or "try again in 7.66s" in a sentence."""
+    if match := _ASKED_TO_WAIT.search(message):
+        return seconds_of(match[1])
+    if match := _ASKED_TO_WAIT_SECONDS.search(message):
+        return seconds_of(match[1])
+    return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return _finite(float(text))
+    except ValueError:
+        return None
+
+
+def _finite(seconds: float) -> float | None:
+    return max(0.0, seconds) if math.isfinite(seconds) else None
