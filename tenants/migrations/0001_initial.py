@@ -159,7 +159,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("name", models.CharField(max_length=120)),
-                ("slug", models.SlugField(max_length=60, unique=True)),
+                ("slug", models.SlugField(editable=False, max_length=60, unique=True)),
                 ("domain", models.CharField(blank=True, default="", max_length=253)),
                 (
                     "allowed_origins",
@@ -175,7 +175,7 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
                     "revision",
                     models.IntegerField(
@@ -188,7 +188,10 @@ class Migration(migrations.Migration):
                 (
                     "route",
                     django_mongodb_backend.fields.ArrayField(
-                        base_field=models.CharField(max_length=200), blank=True, default=list
+                        base_field=models.CharField(max_length=200),
+                        blank=True,
+                        default=list,
+                        help_text="provider or provider/model, in the order they are tried.",
                     ),
                 ),
                 (
@@ -393,12 +396,13 @@ class Migration(migrations.Migration):
                 ),
                 ("digest", models.CharField(editable=False, max_length=64)),
                 ("expires_at", models.DateTimeField()),
-                ("accepted_at", models.DateTimeField(blank=True, null=True)),
-                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("accepted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
                     "invited_by",
                     models.ForeignKey(
                         db_index=False,
+                        editable=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -503,7 +507,18 @@ class Migration(migrations.Migration):
                 (
                     "scopes",
                     django_mongodb_backend.fields.ArrayField(
-                        base_field=models.CharField(max_length=40), blank=True, default=list
+                        base_field=models.CharField(
+                            choices=[
+                                ("sessions:read", "Sessions Read"),
+                                ("sessions:write", "Sessions Write"),
+                                ("messages:send", "Messages Send"),
+                                ("analytics:read", "Analytics Read"),
+                                ("usage:read", "Usage Read"),
+                            ],
+                            max_length=40,
+                        ),
+                        blank=True,
+                        default=list,
                     ),
                 ),
                 (
@@ -525,7 +540,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("expires_at", models.DateTimeField(blank=True, null=True)),
-                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("last_used_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "last_used_address",
@@ -540,6 +555,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_index=False,
+                        editable=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -551,6 +567,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_index=False,
+                        editable=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -581,6 +598,10 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["deleted_at"], name="tenant_deleted"),
         ),
         migrations.AddIndex(
+            model_name="tenant",
+            index=models.Index(fields=["allowed_origins"], name="tenant_origins"),
+        ),
+        migrations.AddIndex(
             model_name="membership",
             index=models.Index(fields=["tenant", "-created_at", "-id"], name="membership_newest"),
         ),
@@ -595,10 +616,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="ledgerentry",
             index=models.Index(fields=["tenant", "-created_at", "-id"], name="ledger_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="ledgerentry",
-            index=models.Index(fields=["reply"], name="ledger_reply"),
         ),
         migrations.AddConstraint(
             model_name="ledgerentry",
@@ -625,5 +642,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="apikey",
             index=models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_newest"),
+        ),
+        migrations.AddIndex(
+            model_name="apikey",
+            index=models.Index(fields=["allowed_origins"], name="api_key_origins"),
         ),
     ]

@@ -2,12 +2,100 @@
 
 from __future__ import annotations
 
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
+from typing import Any
+
 from django.db import models
+from django.utils import timezone
 from django_mongodb_backend.fields import ArrayField
+from pymongo import WriteConcern
 
 from accounts.models import User
 from config.mongo.models import Document
+from tenants.models import key_secret
+from tenants.models.audit import Actor, AuditEvent
+from tenants.models.errors import KeyReplaced, PlanLimit
+from tenants.models.origins import origin_is_allowed
+from tenants.models.plan import Plan
 from tenants.models.tenant import Tenant
+
+
+class Scope(models.TextChoices):
+    SESSIONS_READ = "sessions:read"
+    SESSIONS_WRITE = "sessions:write"
+    MESSAGES_SEND = "messages:send"
+    ANALYTICS_READ = "analytics:read"
+    USAGE_READ = "usage:read"
+
+
+#: Use is noted at most once in this time.
+_USE_NOTED_EVERY = timedelta(minutes=1)
+
+_UNACKNOWLEDGED = WriteConcern(w=0)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key with its secret, which nothing can show again."""
+
+    key: ApiKey
+    secret: str
+
+
+class ApiKeyQuerySet(models.QuerySet):
+    def usable(self) -> ApiKeyQuerySet:
+        """Those neither revoked nor expired."""
+        return self.filter(
+            models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()), revoked_at=None
+        )
+
+    def issue(self, tenant: Tenant, *, by: Actor, **fields: Any) -> IssuedKey:
+        """Return a new key. Raises PlanLimit when the plan allows no more."""
+
+        def issue() -> IssuedKey:
+            limit = tenant.plan.max_api_keys
+            # A key that is being replaced leaves its place to its successor.
+            if limit is not None and tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
+                raise PlanLimit("API keys", limit)
+            issued = self.generate(tenant, created_by=by.user, **fields)
+            AuditEvent.objects.record(by, "api_key.issued", issued.key, tenant=tenant)
+            return issued
+
+        return tenant.in_turn(issue)
+
+    def generate(self, tenant: Tenant, *, kind: str, environment: str, **fields: Any) -> IssuedKey:
+        """Store a new key, whatever the plan allows."""
+        secret = key_secret.generate(kind, environment)
+        key = self.create(
+            tenant=tenant,
+            kind=kind,
+            environment=environment,
+            prefix=key_secret.prefix_of(secret),
+            last_four=secret[-4:],
+            digest=key_secret.digest_of(secret),
+            **fields,
+        )
+        return IssuedKey(key, secret)
+
+    def with_secret(self, secret: str) -> ApiKey | None:
+        """Return the key of `secret` with its tenant and plan loaded, in one round trip at most.
+
+        None for an unknown, revoked or expired key and for one of a deleted tenant.
+        """
+        if not key_secret.is_well_formed(secret):
+            return None
+        digest = key_secret.digest_of(secret)
+        stages = [{"$match": {"prefix": key_secret.prefix_of(secret)}}, *Tenant.joined("tenant_id")]
+        found = list(self.model.collection().aggregate(stages))
+        if not found or not hmac.compare_digest(found[0]["digest"], digest):
+            return None
+        key = self.model.from_document(found[0])
+        key.tenant = Tenant.from_document(found[0]["tenant"])
+        key.tenant.plan = Plan.from_document(found[0]["plan"])
+        return key if key.is_usable and key.tenant.deleted_at is None else None
 
 
 class ApiKey(Document):
@@ -26,26 +114,125 @@ class ApiKey(Document):
     prefix = models.CharField(max_length=20, unique=True, editable=False)
     last_four = models.CharField(max_length=4, editable=False)
     digest = models.CharField(max_length=64, editable=False)
-    scopes = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    scopes = ArrayField(models.CharField(max_length=40, choices=Scope.choices), default=list, blank=True)
     allowed_origins = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     allowed_networks = ArrayField(models.CharField(max_length=50), default=list, blank=True)
     allowed_models = ArrayField(models.CharField(max_length=200), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     replaced_by = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        editable=False,
     )
     created_by = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        editable=False,
     )
     last_used_at = models.DateTimeField(null=True, editable=False)
     last_used_address = models.CharField(max_length=45, blank=True, default="", editable=False)
     last_used_origin = models.CharField(max_length=300, blank=True, default="", editable=False)
 
+    objects = ApiKeyQuerySet.as_manager()
+
     class Meta:
         ordering = ("-created_at", "-id")
         verbose_name = "API key"
-        indexes = (models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_newest"),)
+        indexes = (
+            models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_newest"),
+            models.Index(fields=["allowed_origins"], name="api_key_origins"),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…{self.last_four})"
+
+    @property
+    def is_public(self) -> bool:
+        return self.kind == self.Kind.PUBLIC
+
+    @property
+    def is_usable(self) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether a page of `origin` may use this public key. Its own list goes before the tenant's."""
+        return origin_is_allowed(
+            origin,
+            self.allowed_origins or self.tenant.allowed_origins,
+            localhost=self.environment == self.Environment.TEST,
+        )
+
+    def allows_address(self, address: str) -> bool:
+        """Whether the key may be used from `address`. An empty list allows all."""
+        if not self.allowed_networks:
+            return True
+        return bool(address) and any(
+            ip_address(address) in ip_network(network) for network in self.allowed_networks
+        )
+
+    def revoke(self, by: Actor) -> None:
+        """Refuse the key from the next request on, for good."""
+        if not ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            return
+        AuditEvent.objects.record(by, "api_key.revoked", self, tenant=self.tenant)
+
+    def rotate(self, *, overlap: timedelta, by: Actor) -> IssuedKey:
+        """Return a successor with the same permissions; this key works on for `overlap`.
+
+        Raises KeyReplaced for a key that has a successor or works no more.
+        """
+
+        def rotate() -> IssuedKey:
+            if not ApiKey.objects.usable().filter(pk=self.pk, replaced_by=None).exists():
+                raise KeyReplaced
+            issued = ApiKey.objects.generate(
+                self.tenant,
+                created_by=by.user,
+                **{field: getattr(self, field) for field in _PASSED_ON},
+            )
+            self.expires_at = min(filter(None, [self.expires_at, timezone.now() + overlap]))
+            self.replaced_by = issued.key
+            self.save(update_fields=["expires_at", "replaced_by", "updated_at"])
+            AuditEvent.objects.record(
+                by,
+                "api_key.rotated",
+                self,
+                tenant=self.tenant,
+                changes={"replaced_by": (None, issued.key), "expires_at": (None, self.expires_at)},
+            )
+            return issued
+
+        return self.tenant.in_turn(rotate)
+
+    def note_use(self, address: str, origin: str, now: datetime | None = None) -> None:
+        """Remember when and from where the key was used, at most once a minute.
+
+        Sent without waiting for the answer: a lost note costs nothing, a slow one would cost each caller.
+        """
+        now = now or timezone.now()
+        if self.last_used_at is not None and now - self.last_used_at < _USE_NOTED_EVERY:
+            return
+        self.collection().with_options(write_concern=_UNACKNOWLEDGED).update_one(
+            {"_id": self.pk},
+            {"$set": {"last_used_at": now, "last_used_address": address, "last_used_origin": origin[:300]}},
+        )
+
+
+_PASSED_ON = (
+    "name",
+    "kind",
+    "environment",
+    "scopes",
+    "allowed_origins",
+    "allowed_networks",
+    "allowed_models",
+)

@@ -2,19 +2,94 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Self
+
+from bson import ObjectId
 from django.db import models
+from django.http import HttpRequest
 from django_mongodb_backend.fields import ObjectIdField
 
 from accounts.models import User
+from config.api.addresses import client_address
 from config.mongo.models import Document
-from tenants.models.tenant import Tenant
+from tenants.models.append_only import AppendOnly, AppendOnlyQuerySet
+
+_LONGEST_VALUE = 500
 
 
-class AuditEvent(Document):
-    """`tenant` is None for what concerns a person alone, such as a login."""
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, and from where. `name` is the e-mail address or key prefix at that time."""
+
+    name: str
+    user: User | None = None
+    key_id: ObjectId | None = None
+    address: str = ""
+    user_agent: str = ""
+    request_id: str = ""
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Self:
+        """Return the caller of a REST or admin request."""
+        user = request.user if request.user.is_authenticated else None
+        key = getattr(getattr(request, "auth", None), "key", None)
+        return cls(
+            name=user.email if user else key.prefix if key else "",
+            user=user,
+            key_id=key and key.pk,
+            address=client_address(request),
+            user_agent=request.headers.get("User-Agent", "")[:300],
+            request_id=getattr(request, "id", ""),
+        )
+
+
+#: Commands and background work.
+SYSTEM = Actor("system")
+
+
+class AuditEventManager(models.Manager.from_queryset(AppendOnlyQuerySet)):
+    def record(
+        self, by: Actor, action: str, target: models.Model, *, tenant: Any = None, changes: dict | None = None
+    ) -> AuditEvent:
+        """Add "`by` did `action` to `target`".
+
+        `action` is `<object>.<past participle>`; `changes` is `{field: [before, after]}` and never
+        holds a secret. `tenant` is None for what concerns a person alone.
+        """
+        return self.create(
+            tenant=tenant,
+            action=action,
+            actor=by.user,
+            actor_key=by.key_id,
+            actor_name=by.name,
+            target_type=target._meta.model_name,
+            target_id=str(target.pk),
+            target_name=str(target)[:254],
+            changes={
+                field: [_shown(before), _shown(after)] for field, (before, after) in (changes or {}).items()
+            },
+            address=by.address,
+            user_agent=by.user_agent,
+            request_id=by.request_id,
+        )
+
+
+def _shown(value: Any) -> Any:
+    """Return `value` as JSON can hold it, long text cut."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+class AuditEvent(AppendOnly, Document):
+    """`tenant` is None for what concerns a person alone."""
 
     tenant = models.ForeignKey(
-        Tenant, on_delete=models.CASCADE, null=True, related_name="audit_events", db_index=False
+        "tenants.Tenant", on_delete=models.CASCADE, null=True, related_name="audit_events", db_index=False
     )
     action = models.CharField(max_length=60)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
@@ -29,6 +104,8 @@ class AuditEvent(Document):
     address = models.CharField(max_length=45, blank=True, default="")
     user_agent = models.CharField(max_length=300, blank=True, default="")
     request_id = models.CharField(max_length=128, blank=True, default="")
+
+    objects = AuditEventManager()
 
     class Meta:
         ordering = ("-created_at", "-id")

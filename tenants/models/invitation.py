@@ -2,12 +2,82 @@
 
 from __future__ import annotations
 
-from django.db import models
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
 
-from accounts.models import User
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import models
+from django.utils import timezone
+
+from accounts.models import User, normalised_email
 from config.mongo.models import Document
-from tenants.models.membership import Role
+from tenants.models.audit import Actor, AuditEvent
+from tenants.models.errors import InvitationClosed
+from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant
+
+OPEN_FOR = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class SentInvitation:
+    """A new invitation with its token, which only the mail shows."""
+
+    invitation: Invitation
+    token: str
+
+
+class InvitationQuerySet(models.QuerySet):
+    def open(self) -> InvitationQuerySet:
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
+
+    def send(self, tenant: Tenant, *, email: str, role: str, by: Actor) -> SentInvitation:
+        """Store an invitation and mail its token. Earlier open ones to the same address end."""
+        email = normalised_email(email)
+        self.open().filter(tenant=tenant, email=email).update(revoked_at=timezone.now())
+        token = f"inv_{secrets.token_urlsafe(32)}"
+        invitation = self.create(
+            tenant=tenant,
+            email=email,
+            role=role,
+            digest=_digest(token),
+            invited_by=by.user,
+            expires_at=timezone.now() + OPEN_FOR,
+        )
+        send_mail(
+            f"Invitation to {' '.join(tenant.name.split())}",
+            f"{by.name} invites you to {tenant.name} as {role}.\n\n"
+            f"Sign in as {email} and accept with this token until {invitation.expires_at:%Y-%m-%d %H:%M} UTC:"
+            f"\n\n{token}\n\nPOST /api/invitations/accept",
+            None,
+            [email],
+        )
+        AuditEvent.objects.record(
+            by, "invitation.sent", invitation, tenant=tenant, changes={"role": (None, role)}
+        )
+        return SentInvitation(invitation, token)
+
+    def accept(self, token: str, user: User, by: Actor) -> Membership:
+        """Return the membership that `token` offers to `user`.
+
+        Raises Invitation.DoesNotExist for an unknown token, one for another address or of a deleted
+        tenant; InvitationClosed; AlreadyMember; PlanLimit.
+        """
+        invitation = self.select_related("tenant__plan").get(digest=_digest(token), email=user.email)
+
+        def accept() -> Membership:
+            if not self.open().filter(pk=invitation.pk).update(accepted_at=timezone.now()):
+                raise InvitationClosed
+            return Membership.objects.take_seat(invitation.tenant, user, invitation.role, by)
+
+        try:
+            return invitation.tenant.in_turn(accept)
+        except Tenant.DoesNotExist as error:
+            raise Invitation.DoesNotExist from error
 
 
 class Invitation(Document):
@@ -16,11 +86,13 @@ class Invitation(Document):
     role = models.CharField(max_length=10, choices=Role.choices)
     digest = models.CharField(max_length=64, editable=False)
     invited_by = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+        User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False, editable=False
     )
     expires_at = models.DateTimeField()
-    accepted_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
+    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = InvitationQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -31,3 +103,22 @@ class Invitation(Document):
 
     def __str__(self) -> str:
         return f"{self.email} as {self.role}"
+
+    @property
+    def state(self) -> str:
+        """open, accepted, revoked or expired."""
+        if self.accepted_at:
+            return "accepted"
+        if self.revoked_at:
+            return "revoked"
+        return "open" if self.expires_at > timezone.now() else "expired"
+
+    def revoke(self, by: Actor) -> None:
+        """Raises InvitationClosed if there is nothing left to withdraw."""
+        if not Invitation.objects.open().filter(pk=self.pk).update(revoked_at=timezone.now()):
+            raise InvitationClosed
+        AuditEvent.objects.record(by, "invitation.revoked", self, tenant=self.tenant)
+
+
+def _digest(token: str) -> str:
+    return hmac.new(settings.API_KEY_PEPPER.encode(), token.encode(), hashlib.sha256).hexdigest()

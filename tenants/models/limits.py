@@ -90,7 +90,7 @@ def standings(
 
     def of_month(figure: str, zero: int | Decimal) -> Standing:
         name = f"{figure}_per_month"
-        used, reserved = (_number(month.get(key, zero)) for key in (figure, f"reserved_{figure}"))
+        used, reserved = (number(month.get(key, zero)) for key in (figure, f"reserved_{figure}"))
         return Standing(name, getattr(plan, name), used, reserved, next_month(now))
 
     return [
@@ -108,7 +108,8 @@ def standings(
     ]
 
 
-def _number(value: Any) -> int | Decimal:
+def number(value: Any) -> int | Decimal:
+    """Return a stored figure as Python counts it."""
     return value.to_decimal() if isinstance(value, Decimal128) else value
 
 

@@ -6,6 +6,8 @@ from django.db import models
 
 from accounts.models import User
 from config.mongo.models import Document
+from tenants.models.audit import Actor, AuditEvent
+from tenants.models.errors import AlreadyMember, LastAdmin, PlanLimit
 from tenants.models.tenant import Tenant
 
 
@@ -14,11 +16,37 @@ class Role(models.TextChoices):
     DEVELOPER = "developer"
     VIEWER = "viewer"
 
+    def includes(self, other: str) -> bool:
+        """Whether this role may do all that `other` may."""
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK = {Role.VIEWER: 1, Role.DEVELOPER: 2, Role.ADMIN: 3}
+
+
+class MembershipQuerySet(models.QuerySet):
+    def admit(self, tenant: Tenant, user: User, role: str, by: Actor) -> Membership:
+        """Return the new membership. Raises AlreadyMember, and PlanLimit when the plan has no seat left."""
+        return tenant.in_turn(lambda: self.take_seat(tenant, user, role, by))
+
+    def take_seat(self, tenant: Tenant, user: User, role: str, by: Actor) -> Membership:
+        """`admit`, for callers that have the tenant's turn already."""
+        if tenant.memberships.filter(user=user).exists():
+            raise AlreadyMember
+        limit = tenant.plan.max_members
+        if limit is not None and tenant.memberships.count() >= limit:
+            raise PlanLimit("members", limit)
+        membership = tenant.memberships.create(user=user, role=role)
+        AuditEvent.objects.record(by, "member.added", user, tenant=tenant, changes={"role": (None, role)})
+        return membership
+
 
 class Membership(Document):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships", db_index=False)
     role = models.CharField(max_length=10, choices=Role.choices)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -27,3 +55,38 @@ class Membership(Document):
 
     def __str__(self) -> str:
         return f"{self.user_id} is {self.role} of {self.tenant_id}"
+
+    def change_role(self, role: str, by: Actor) -> None:
+        """Raises LastAdmin rather than leave the tenant without an admin."""
+
+        def change() -> None:
+            self.refresh_from_db(fields=["role"])
+            before = self.role
+            if before == role:
+                return
+            self._keep_an_admin()
+            self.role = role
+            self.save(update_fields=["role", "updated_at"])
+            AuditEvent.objects.record(
+                by, "member.role_changed", self.user, tenant=self.tenant, changes={"role": (before, role)}
+            )
+
+        self.tenant.in_turn(change)
+
+    def end(self, by: Actor) -> None:
+        """Remove the member. Raises LastAdmin rather than leave the tenant without an admin."""
+
+        def change() -> None:
+            self.refresh_from_db(fields=["role"])
+            self._keep_an_admin()
+            Membership.objects.filter(pk=self.pk).delete()
+            AuditEvent.objects.record(
+                by, "member.removed", self.user, tenant=self.tenant, changes={"role": (self.role, None)}
+            )
+
+        self.tenant.in_turn(change)
+
+    def _keep_an_admin(self) -> None:
+        others = Membership.objects.filter(tenant_id=self.tenant_id, role=Role.ADMIN).exclude(pk=self.pk)
+        if self.role == Role.ADMIN and not others.exists():
+            raise LastAdmin

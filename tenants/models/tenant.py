@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
-from bson import ObjectId
+import random
+import secrets
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import DatabaseError, IntegrityError, models
+from django.utils import timezone
+from django.utils.text import slugify
 from django_mongodb_backend.fields import ArrayField
+from django_mongodb_backend.transaction import atomic
+from pymongo.errors import PyMongoError
 
 from config.mongo.models import Document
+from tenants.models.audit import Actor, AuditEvent
+from tenants.models.limits import CountersBusy
 from tenants.models.plan import Plan
+
+#: How long staff can restore a deleted tenant.
+RESTORABLE = timedelta(days=30)
+
+_SLUG_LENGTH = 60
+_TURNS_TRIES = 50
+
+Result = TypeVar("Result")
 
 
 class TenantQuerySet(models.QuerySet):
     def present(self) -> TenantQuerySet:
         """Those not deleted."""
         return self.filter(deleted_at=None)
+
+    def purgeable(self) -> TenantQuerySet:
+        """Those deleted too long ago to be restored."""
+        return self.filter(deleted_at__lte=timezone.now() - RESTORABLE)
+
+    def open(self, *, name: str, plan: Plan | None = None, by: Actor, **settings: Any) -> Tenant:
+        """Return a new tenant on `plan` (by default free) with `by.user` as its admin."""
+        plan = plan or Plan.objects.get(code="free")
+        tenant = self._with_free_slug(Tenant(name=name, plan=plan, **settings))
+        # Stopped before this line, the tenant belongs to nobody and nobody sees it.
+        if by.user:
+            tenant.memberships.create(user=by.user, role="admin")
+        AuditEvent.objects.record(by, "tenant.created", tenant, tenant=tenant)
+        return tenant
+
+    def _with_free_slug(self, tenant: Tenant) -> Tenant:
+        stem = slugify(tenant.name)[: _SLUG_LENGTH - 9].strip("-") or "tenant"
+        tenant.slug = stem
+        while True:
+            try:
+                tenant.save(force_insert=True)
+            except IntegrityError:
+                tenant.slug = f"{stem}-{secrets.token_hex(4)}"
+            else:
+                return tenant
 
 
 class Tenant(Document):
@@ -25,7 +70,7 @@ class Tenant(Document):
         SUSPENDED = "suspended"
 
     name = models.CharField(max_length=120)
-    slug = models.SlugField(max_length=60, unique=True)
+    slug = models.SlugField(max_length=_SLUG_LENGTH, unique=True, editable=False)
     domain = models.CharField(max_length=253, blank=True, default="")
     allowed_origins = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="tenants")
@@ -33,13 +78,18 @@ class Tenant(Document):
         Plan, on_delete=models.SET_NULL, null=True, blank=True, related_name="requests"
     )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
-    deleted_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     revision = models.IntegerField(
         default=0, editable=False, help_text="Counts changes of members and keys; makes them take turns."
     )
 
     system_prompt = models.TextField(max_length=20_000, blank=True, default="")
-    route = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    route = ArrayField(
+        models.CharField(max_length=200),
+        default=list,
+        blank=True,
+        help_text="provider or provider/model, in the order they are tried.",
+    )
     temperature = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)]
     )
@@ -58,18 +108,80 @@ class Tenant(Document):
         indexes = (
             models.Index(fields=["-created_at", "-id"], name="tenant_newest"),
             models.Index(fields=["deleted_at"], name="tenant_deleted"),
+            models.Index(fields=["allowed_origins"], name="tenant_origins"),
         )
 
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def joined(cls, column: str) -> list[dict[str, Any]]:
+        """The stages that add `tenant` and its `plan`, raw, to documents that name a tenant in `column`."""
+
+        def one(model: type[Document], local: str, name: str) -> list[dict[str, Any]]:
+            look_up = {"from": model._meta.db_table, "localField": local, "foreignField": "_id", "as": name}
+            return [{"$lookup": look_up}, {"$unwind": f"${name}"}]
+
+        return one(cls, column, "tenant") + one(Plan, "tenant.plan_id", "plan")
+
     @property
     def is_suspended(self) -> bool:
         return self.status == self.Status.SUSPENDED
 
+    def in_turn(self, change: Callable[[], Result]) -> Result:
+        """Return `change()`, run in a transaction and never beside another one of this tenant.
 
-def object_id(text: object) -> ObjectId | None:
-    """Return the id that `text` spells in 24 hex digits, or None."""
-    if isinstance(text, ObjectId):
-        return text
-    return ObjectId(text) if isinstance(text, str) and ObjectId.is_valid(text) else None
+        What `change` counts (keys, members, admins) is therefore still true when it writes. It may
+        run more than once, so it has no effect outside the database.
+        Raises Tenant.DoesNotExist for a deleted tenant.
+        """
+        for _ in range(_TURNS_TRIES):
+            try:
+                with atomic():
+                    mine = Tenant.objects.present().filter(pk=self.pk)
+                    # Whoever writes this document second in parallel transactions has to start again.
+                    if not mine.update(revision=models.F("revision") + 1):
+                        raise Tenant.DoesNotExist
+                    return change()
+            except DatabaseError as error:
+                if not _is_transient(error):
+                    raise
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, no secret
+        raise CountersBusy
+
+    def change(self, by: Actor, action: str = "tenant.updated", **values: Any) -> None:
+        """Set the fields given and record which of them differ."""
+        changes = {
+            field: (getattr(self, field), value)
+            for field, value in values.items()
+            if getattr(self, field) != value
+        }
+        if not changes:
+            return
+        for field, (_, value) in changes.items():
+            setattr(self, field, value)
+        self.save(update_fields=[*changes, "updated_at"])
+        AuditEvent.objects.record(by, action, self, tenant=self, changes=changes)
+
+    def delete_softly(self, by: Actor) -> None:
+        """Make the tenant gone for everyone at once; staff can restore it for `RESTORABLE`."""
+        self.change(by, "tenant.deleted", deleted_at=timezone.now())
+
+    def restore(self, by: Actor) -> None:
+        self.change(by, "tenant.restored", deleted_at=None)
+
+    def suspend(self, by: Actor) -> None:
+        """Refuse every member and key from the next request on."""
+        self.change(by, "tenant.suspended", status=self.Status.SUSPENDED)
+
+    def resume(self, by: Actor) -> None:
+        self.change(by, "tenant.resumed", status=self.Status.ACTIVE)
+
+    def move_to(self, plan: Plan, by: Actor) -> None:
+        """Change the plan; its limits hold from the next request on."""
+        self.change(by, "tenant.plan_changed", plan=plan, requested_plan=None)
+
+
+def _is_transient(error: DatabaseError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, PyMongoError) and cause.has_error_label("TransientTransactionError")

@@ -1,0 +1,33 @@
+"""Compare every tenant's usage with the ledger."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from tenants.models import LedgerEntry
+
+
+class Command(BaseCommand):
+    help = "Compare every tenant's usage with the ledger; fails when they differ."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--repair", action="store_true", help="set usage to what the ledger sums up to")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        drifts = list(LedgerEntry.objects.drift())
+        for drift in drifts:
+            self.stdout.write(
+                f"tenant {drift.tenant_id} {drift.month} {drift.figure}: "
+                f"counted {drift.counted}, expected {drift.expected}"
+            )
+        if options["repair"]:
+            drifts = self._repaired(drifts)
+        if drifts:
+            raise CommandError(f"drift: {len(drifts)} figures differ")
+        self.stdout.write("drift: 0")
+
+    def _repaired(self, drifts: list) -> list:
+        for tenant_id in {drift.tenant_id for drift in drifts}:
+            done = LedgerEntry.objects.rebuild(tenant_id)
+            self.stdout.write(f"tenant {tenant_id}: {'rebuilt' if done else 'has running turns, left alone'}")
+        return list(LedgerEntry.objects.drift())

@@ -1,0 +1,33 @@
+"""Web origins: `https://shop.example`, `https://*.shop.example` for its subdomains, or `*` for any."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ORIGIN = re.compile(rf"https?://(\*\.)?({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
+
+
+def is_origin_pattern(text: str) -> bool:
+    """Whether `text` may stand in a list of allowed origins."""
+    return text == "*" or bool(_ORIGIN.fullmatch(text))
+
+
+def patterns_allowing(origin: str) -> list[str]:
+    """Return every pattern that allows `origin`; none for what is no origin, such as "null"."""
+    origin = origin.lower()
+    if "*" in origin or not _ORIGIN.fullmatch(origin):
+        return []
+    scheme, _, host = origin.partition("://")
+    labels = host.split(".")
+    parents = [f"{scheme}://*.{'.'.join(labels[depth:])}" for depth in range(1, len(labels))]
+    return ["*", origin, *parents]
+
+
+def origin_is_allowed(origin: str, allowed: Collection[str], *, localhost: bool = False) -> bool:
+    """Whether `allowed` covers `origin`; with `localhost` also a page on the developer's own machine."""
+    if localhost and patterns_allowing(origin) and urlsplit(origin).hostname in ("localhost", "127.0.0.1"):
+        return True
+    return not set(patterns_allowing(origin)).isdisjoint(allowed)
