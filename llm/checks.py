@@ -11,7 +11,7 @@ from llm.catalogue import catalogue
 from llm.route import default_route
 
 
-@checks.register
+@checks.register("llm")
 def llm_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
     try:

@@ -18,6 +18,7 @@ from llm.route import default_route
 
 class Command(BaseCommand):
     help = "List known models with windows and prices; warn of ids that providers no longer serve."
+    requires_system_checks = ["llm"]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this one")

@@ -14,7 +14,7 @@ from llm.probe import Check, Result, probe
 
 class Command(BaseCommand):
     help = "Call every configured provider, whole and streamed, and show how it answered."
-    requires_system_checks: list[str] = []
+    requires_system_checks = ["llm"]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this one")
