@@ -49,6 +49,9 @@ class KnownAlive:
     def __contains__(self, key: str) -> bool:
         return self._until.get(key, 0) > time.time()
 
+    def __len__(self) -> int:
+        return len(self._until)
+
     def note(self, key: str, expires_at: datetime) -> None:
         with self._guard:
             if len(self._until) >= self.LIMIT:
@@ -208,4 +211,6 @@ def _encoded(value: Any) -> Int64 | str:
 
 
 def _decoded(stored: Any) -> Any:
-    return json.loads(stored) if isinstance(stored, str) else stored
+    if isinstance(stored, str):
+        return json.loads(stored)
+    return int(stored) if isinstance(stored, Int64) else stored
