@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import math
 import os
 import select
@@ -34,7 +35,7 @@ from django.db.migrations.executor import MigrationExecutor
 from config.launch import claims
 from config.launch.guard import guarded
 from config.mongo import embedded
-from llm import providers
+from llm.route import default_route
 
 #: Folders whose changes restart the workers in development. Never the whole project: the
 #: database writes into it all the time.
@@ -115,21 +116,23 @@ class Supervisor:
         self._start_model()  # Loads while the database starts.
         uri = self._start_database()
         self._migrate()
-        if self.seed:
-            call_command("seed_demo", url=self.url)
-        connection.close_pool()  # The supervisor itself needs the database no more.
         self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._model_url()})
+        demo = self._seed()
+        connection.close_pool()  # The supervisor itself needs the database no more.
+        self._await_server()
         self.say(
-            f"Ready after {time.monotonic() - began:.1f} s: {self.url} - the API is explained at "
-            f"{self.url}/api/docs, the console is {self.url}/admin/. Ctrl-C stops everything."
+            f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.\n"
+            f"  API      {self.url}/api, explained at {self.url}/api/docs\n"
+            f"  Console  {self.url}/admin/"
         )
+        if demo:
+            self.say(demo)
 
     def _start_model(self) -> None:
-        """Start the local model where it is wanted: named by the route, or nothing else is configured."""
-        others = [name for name in providers.PROVIDERS if name != "local"]
-        named = any(target.partition("/")[0] == "local" for target in settings.LLM_ROUTE)
+        """Start the local model where the route needs it, which it does when nothing else is configured."""
+        route = default_route()
         local = settings.LLM_PROVIDERS["local"]
-        if local["base_url"] or (any(providers.get(name).configured for name in others) and not named):
+        if local["base_url"] or (route and all(target.provider != "local" for target in route)):
             return
         self.say("Starting the local model.")
         command = [sys.executable, "-m", "llm.local_model", local["model"]]
@@ -166,6 +169,15 @@ class Supervisor:
     def _start_server(self, environment: dict[str, str]) -> None:
         self.say("Starting the server.")
         self.server = Part.start("The server", self._server_command(), env=os.environ | environment)
+
+    def _seed(self) -> str:
+        """Return what there is to tell about the demo tenant, made at the first start."""
+        told = io.StringIO()
+        if self.seed:
+            call_command("seed_demo", url=self.url, stdout=told)
+        return told.getvalue()
+
+    def _await_server(self) -> None:
         deadline = time.monotonic() + SERVER_SECONDS
         while not self._is_healthy():
             if self.server.process.poll() is not None:
@@ -184,7 +196,7 @@ class Supervisor:
             "--backpressure": settings.THREADS,
             # By default idle threads end after 30 s, and the next burst starts cold.
             "--blocking-threads-idle-timeout": 600,
-            "--workers-kill-timeout": max(1, math.ceil(settings.DRAIN_SECONDS)),
+            "--workers-kill-timeout": min(max(1, math.ceil(settings.DRAIN_SECONDS)), 1800),
             "--log-level": "error",
         }
         switches = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]

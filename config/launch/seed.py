@@ -1,0 +1,53 @@
+"""The demo tenant with a user and a key, so that a new start can be tried at once."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from accounts.models import User
+from tenants.models import ApiKey, Plan, Tenant
+from tenants.models.api_key import Scope
+from tenants.models.audit import Actor
+
+EMAIL = "demo@example.com"
+NAME = "Demo"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What signs in. `password` and `key` are empty if they were made earlier: only hashes are kept."""
+
+    tenant: Tenant
+    password: str = ""
+    key: str = ""
+
+
+def demo(*, renew: bool = False) -> Demo | None:
+    """Return the demo, made if there is none; with `renew` it gets a new password and key.
+
+    None if staff have deleted it. The password comes last: without a usable one an earlier run
+    was stopped half-way, and this one goes on where that stood.
+    """
+    user = User.objects.filter(email=EMAIL).first()
+    user = user or User.objects.create_superuser(EMAIL, name=NAME)
+    made = user.has_usable_password()
+    by = Actor(user.email, user=user)
+    tenant = _tenant_of(user)
+    if made and (tenant is None or not renew):
+        return Demo(tenant) if tenant else None
+    tenant = tenant or Tenant.objects.open(name=NAME, plan=Plan.objects.get(code="pro"), by=by)
+    for earlier in tenant.api_keys.usable().filter(name=NAME):
+        earlier.revoke(by)
+    issued = ApiKey.objects.issue(
+        tenant, by=by, name=NAME, kind="sk", environment="test", scopes=Scope.values
+    )
+    password = secrets.token_urlsafe(12)
+    user.set_password(password)
+    user.save()
+    return Demo(tenant, password, issued.secret)
+
+
+def _tenant_of(user: User) -> Tenant | None:
+    tenants = list(user.memberships.values_list("tenant_id", flat=True))
+    return Tenant.objects.present().filter(pk__in=tenants, name=NAME).order_by("created_at").first()
