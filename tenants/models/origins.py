@@ -26,8 +26,10 @@ def patterns_allowing(origin: str) -> list[str]:
     return ["*", origin, *parents]
 
 
-def origin_is_allowed(origin: str, allowed: Collection[str], *, localhost: bool = False) -> bool:
-    """Whether `allowed` covers `origin`; with `localhost` also a page on the developer's own machine."""
-    if localhost and patterns_allowing(origin) and urlsplit(origin).hostname in ("localhost", "127.0.0.1"):
-        return True
+def is_localhost(origin: str) -> bool:
+    """Whether `origin` is a page on the developer's own machine, at any port."""
+    return bool(patterns_allowing(origin)) and urlsplit(origin).hostname in ("localhost", "127.0.0.1")
+
+
+def origin_is_allowed(origin: str, allowed: Collection[str]) -> bool:
     return not set(patterns_allowing(origin)).isdisjoint(allowed)

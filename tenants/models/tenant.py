@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from bson import ObjectId
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import DatabaseError, IntegrityError, models
 from django.utils import timezone
@@ -114,16 +115,6 @@ class Tenant(Document):
     def __str__(self) -> str:
         return self.name
 
-    @classmethod
-    def joined(cls, column: str) -> list[dict[str, Any]]:
-        """The stages that add `tenant` and its `plan`, raw, to documents that name a tenant in `column`."""
-
-        def one(model: type[Document], local: str, name: str) -> list[dict[str, Any]]:
-            look_up = {"from": model._meta.db_table, "localField": local, "foreignField": "_id", "as": name}
-            return [{"$lookup": look_up}, {"$unwind": f"${name}"}]
-
-        return one(cls, column, "tenant") + one(Plan, "tenant.plan_id", "plan")
-
     @property
     def is_suspended(self) -> bool:
         return self.status == self.Status.SUSPENDED
@@ -180,6 +171,37 @@ class Tenant(Document):
     def move_to(self, plan: Plan, by: Actor) -> None:
         """Change the plan; its limits hold from the next request on."""
         self.change(by, "tenant.plan_changed", plan=plan, requested_plan=None)
+
+
+def lookup_tenant(column: str) -> list[dict[str, Any]]:
+    """Return stages that join `tenant` and its `plan` to documents that name a tenant in `column`.
+
+    Documents of deleted tenants drop out.
+    """
+
+    def one(model: type[Document], local: str, name: str) -> list[dict[str, Any]]:
+        look_up = {"from": model._meta.db_table, "localField": local, "foreignField": "_id", "as": name}
+        return [{"$lookup": look_up}, {"$unwind": f"${name}"}]
+
+    return [
+        *one(Tenant, column, "tenant"),
+        {"$match": {"tenant.deleted_at": None}},
+        *one(Plan, "tenant.plan_id", "plan"),
+    ]
+
+
+def tenant_of(raw: Mapping[str, Any]) -> Tenant:
+    """Return the tenant, its plan loaded, of a document that `lookup_tenant` joined."""
+    tenant = Tenant.from_document(raw["tenant"])
+    tenant.plan = Plan.from_document(raw["plan"])
+    return tenant
+
+
+def object_id(text: object) -> ObjectId | None:
+    """Return the id that `text` spells in 24 hex digits, or None."""
+    if isinstance(text, ObjectId):
+        return text
+    return ObjectId(text) if isinstance(text, str) and ObjectId.is_valid(text) else None
 
 
 def _is_transient(error: DatabaseError) -> bool:

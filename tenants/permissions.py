@@ -1,0 +1,32 @@
+"""What a view asks of its caller, declared as `permission_classes = [HasRight]` and `rights`."""
+
+from __future__ import annotations
+
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tenants.access import refuse_suspended
+
+
+class HasRight(BasePermission):
+    """Asks for `view.rights[method]`; a method that is not listed there is not offered (405).
+
+    HEAD counts as GET, PATCH as PUT. `view.access` finds the tenant or answers 404; callers without
+    any credential get their 401 before that.
+    """
+
+    message = "Your role or key does not allow this."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if request.auth is None and not request.user.is_authenticated:
+            return False
+        right = view.rights.get(_LISTED_AS.get(request.method, request.method))
+        if right is None:
+            raise MethodNotAllowed(request.method)
+        refuse_suspended(view.access.tenant)
+        return view.access.may(right)
+
+
+_LISTED_AS = {"HEAD": "GET", "PATCH": "PUT"}

@@ -1,0 +1,41 @@
+"""What members and keys may be allowed: the one table behind every permission.
+
+| right                | viewer | developer | admin | sk key   | visitor (pk key)      |
+|----------------------|--------|-----------|-------|----------|-----------------------|
+| VIEW, VIEW_ANALYTICS | yes    | yes       | yes   | by scope | -                     |
+| READ_SESSIONS        | yes    | yes       | yes   | by scope | -                     |
+| WRITE_SESSIONS       | -      | yes       | yes   | by scope | -                     |
+| OPEN_SESSIONS        | -      | yes       | yes   | by scope | yes                   |
+| SEND_MESSAGES        | -      | yes       | yes   | by scope | in its own session    |
+| EDIT                 | -      | yes       | yes   | -        | -                     |
+| ADMINISTER           | -      | -         | yes   | -        | -                     |
+| BELONG               | yes    | yes       | yes   | -        | -                     |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """The least role that has it, and the scope that stands for that role in a secret key.
+
+    `scope` None: no key ever. `visitor`: public keys and their visitors too; whose session it is
+    the view checks.
+    """
+
+    role: str
+    scope: str | None = None
+    visitor: bool = False
+
+
+VIEW = Right("viewer", "usage:read")
+VIEW_ANALYTICS = Right("viewer", "analytics:read")
+READ_SESSIONS = Right("viewer", "sessions:read")
+WRITE_SESSIONS = Right("developer", "sessions:write")
+OPEN_SESSIONS = Right("developer", "sessions:write", visitor=True)
+SEND_MESSAGES = Right("developer", "messages:send", visitor=True)
+EDIT = Right("developer")
+ADMINISTER = Right("admin")
+BELONG = Right("viewer")
