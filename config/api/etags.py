@@ -12,7 +12,8 @@ from config.mongo.models import Document
 
 def etag(document: Document) -> str:
     """Return a strong tag that changes with every saved change of the document."""
-    state = f"{document.pk}:{document.updated_at.timestamp():.3f}"
+    # Cut to the milliseconds that the database keeps: a tag is the same before and after a reload.
+    state = f"{document.pk}:{document.updated_at.isoformat(timespec='milliseconds')}"
     return f'"{hashlib.sha256(state.encode()).hexdigest()[:24]}"'
 
 
