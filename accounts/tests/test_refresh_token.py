@@ -1,0 +1,193 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+
+import jwt
+import pytest
+import time_machine
+from django.conf import settings
+from django.db import connection
+
+from accounts.models import REUSE_GRACE, RefreshToken
+from accounts.tests.conftest import Person, problem_fields
+
+
+def refresh(person: Person, token: str | None = None):
+    return Person("").post("refresh-token", {"refresh": token or person.refresh})
+
+
+def later(**delta):
+    return time_machine.travel(datetime.now(UTC) + timedelta(**delta))
+
+
+def test_a_refresh_token_is_exchanged_for_the_next_pair(laptop):
+    response = refresh(laptop)
+
+    assert response.status_code == 200
+    assert set(response.data) == {"access", "refresh"}
+    assert response["Cache-Control"] == "no-store"
+    assert response.data["refresh"] != laptop.refresh
+    laptop.access = response.data["access"]
+    assert laptop.is_signed_in()
+    assert refresh(laptop, response.data["refresh"]).status_code == 200
+
+
+def test_the_session_stays_the_same_and_its_life_is_extended(laptop, alice):
+    with later(days=6):
+        successor = refresh(laptop).data["refresh"]
+    with later(days=12):
+        assert refresh(laptop, successor).status_code == 200
+
+    families = set(alice.refresh_tokens.values_list("family", flat=True))
+    starts = set(alice.refresh_tokens.values_list("started_at", flat=True))
+    assert len(families) == len(starts) == 1
+
+
+def test_a_token_shown_again_ends_its_whole_session(laptop):
+    stolen = laptop.refresh
+    renewed = refresh(laptop).data
+    with later(seconds=REUSE_GRACE.total_seconds() + 1):
+        assert refresh(laptop, stolen).status_code == 401
+
+        assert refresh(laptop, renewed["refresh"]).status_code == 401
+        laptop.access = renewed["access"]
+        assert laptop.get("profile").data["code"] == "session_ended"
+
+
+def test_a_token_shown_again_leaves_other_sessions_alone(laptop, phone):
+    stolen = laptop.refresh
+    refresh(laptop)
+    with later(seconds=REUSE_GRACE.total_seconds() + 1):
+        refresh(laptop, stolen)
+
+        assert phone.is_signed_in()
+        assert refresh(phone).status_code == 200
+
+
+def test_a_token_asked_for_twice_at_once_ends_nothing(laptop):
+    renewed = refresh(laptop).data
+    assert refresh(laptop).status_code == 401
+
+    assert refresh(laptop, renewed["refresh"]).status_code == 200
+
+
+def test_of_twenty_refreshes_at_once_exactly_one_succeeds_and_its_tokens_work(laptop, alice):
+    start = Barrier(20)
+
+    def attempt(_):
+        try:
+            start.wait(timeout=30)
+            return refresh(laptop)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(20) as pool:
+        responses = list(pool.map(attempt, range(20)))
+
+    assert sorted(response.status_code for response in responses) == [200] + [401] * 19
+    [winner] = [response for response in responses if response.status_code == 200]
+    laptop.access = winner.data["access"]
+    assert laptop.is_signed_in()
+    assert alice.refresh_tokens.live().count() == 1
+    assert refresh(laptop, winner.data["refresh"]).status_code == 200
+
+
+def test_no_refresh_that_races_with_logout_all_survives_it(alice):
+    people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(6)]
+    for person in people:
+        person.log_in()
+
+    for _ in range(5):
+        start = Barrier(len(people) + 1)
+
+        def attempt(person, start=start):
+            try:
+                start.wait(timeout=30)
+                if person is None:
+                    alice.end_sessions()
+                else:
+                    response = refresh(person)
+                    return response.data if response.status_code == 200 else None
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(len(people) + 1) as pool:
+            renewed = [pair for pair in pool.map(attempt, [None, *people]) if pair]
+
+        for pair in renewed:
+            survivor = Person(alice.email)
+            survivor.access = pair["access"]
+            assert not survivor.is_signed_in()
+        assert not alice.refresh_tokens.live().exists()
+        for person in people:
+            person.access = None
+            person.log_in()
+
+
+@pytest.mark.parametrize("days", [7, 30])
+def test_an_expired_token_says_so(laptop, days):
+    with later(days=days, seconds=1):
+        response = refresh(laptop)
+
+    assert response.status_code == 401
+    assert response.data["code"] == "token_expired"
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+
+
+def test_an_access_token_refreshes_nothing(laptop):
+    assert refresh(laptop, laptop.access).data["code"] == "token_invalid"
+
+
+def forged(laptop: Person, secret: str | None, algorithm: str, **changes) -> str:
+    claims = jwt.decode(laptop.refresh, options={"verify_signature": False})
+    return jwt.encode({**claims, **changes}, secret, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("secret", "algorithm", "changes"),
+    [
+        (None, "none", {}),
+        ("x" * 64, "HS256", {}),
+        (settings.SIMPLE_JWT["SIGNING_KEY"], "HS256", {}),
+        (settings.JWT_REFRESH_SECRET, "HS512", {}),
+        (settings.JWT_REFRESH_SECRET, "HS256", {"token_type": "access"}),
+        (settings.JWT_REFRESH_SECRET, "HS256", {"iss": "someone-else"}),
+        (settings.JWT_REFRESH_SECRET, "HS256", {"aud": "another-service"}),
+        (settings.JWT_REFRESH_SECRET, "HS256", {"jti": "never issued"}),
+    ],
+    ids=["unsigned", "foreign", "access-secret", "algorithm", "type", "issuer", "audience", "unknown"],
+)
+def test_a_forged_token_is_refused_and_harms_nothing(laptop, secret, algorithm, changes):
+    response = refresh(laptop, forged(laptop, secret, algorithm, **changes))
+
+    assert response.status_code == 401
+    assert response.data["code"] == "token_invalid"
+    assert refresh(laptop).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["garbled", "a.b.c", "é" * 10, "..", "x" * 4096])
+@pytest.mark.django_db
+def test_a_garbled_token_is_refused(stranger, token):
+    assert stranger.post("refresh-token", {"refresh": token}).data["code"] == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "code"),
+    [
+        ({}, "refresh", "required"),
+        ({"refresh": 5}, "refresh", "invalid"),
+        ({"refresh": None}, "refresh", "null"),
+        ({"refresh": ""}, "refresh", "blank"),
+        ({"refresh": "x" * 4097}, "refresh", "max_length"),
+        ({"refresh": "x", "access": "y"}, "access", "unknown_field"),
+    ],
+)
+def test_each_field_at_fault_is_named(stranger, body, field, code):
+    assert problem_fields(stranger.post("refresh-token", body))[field] == [code]
+
+
+def test_no_token_is_stored_as_it_is_sent(laptop):
+    [stored] = RefreshToken.collection().find()
+
+    assert laptop.refresh not in str(stored)
+    assert laptop.access not in str(stored)

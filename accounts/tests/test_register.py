@@ -1,0 +1,142 @@
+import pytest
+
+from accounts.models import User
+from accounts.tests.conftest import PASSWORD, Person, problem_fields
+
+CAROL = {"email": "carol@example.com", "password": PASSWORD, "name": "Carol"}
+
+
+def test_a_new_account_is_signed_in_at_once(stranger):
+    response = stranger.post("register", CAROL)
+
+    assert response.status_code == 201
+    assert response["Location"] == "/api/auth/profile"
+    assert response["Cache-Control"] == "no-store"
+    assert set(response.data) == {"user", "access", "refresh"}
+    assert response.data["user"].keys() == {"id", "email", "name", "created_at", "updated_at"}
+    stranger.access = response.data["access"]
+    assert stranger.get("profile").data["email"] == "carol@example.com"
+
+
+def test_the_password_is_kept_as_argon2_at_nineteen_mebibytes(stranger):
+    stranger.post("register", CAROL)
+
+    password = User.objects.get(email="carol@example.com").password
+    assert password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_the_address_is_kept_in_lower_case(stranger):
+    stranger.post("register", {**CAROL, "email": " Carol@Example.COM "})
+
+    assert User.objects.get().email == "carol@example.com"
+    assert Person("CAROL@example.com").log_in().status_code == 200
+
+
+def test_the_name_may_be_left_out(stranger):
+    response = stranger.post("register", {"email": CAROL["email"], "password": PASSWORD})
+
+    assert response.status_code == 201
+    assert response.data["user"]["name"] == ""
+
+
+@pytest.mark.parametrize("email", ["alice@example.com", "ALICE@example.com"])
+def test_a_taken_address_is_refused_without_touching_its_account(alice, stranger, email):
+    response = stranger.post("register", {**CAROL, "email": email})
+
+    assert response.status_code == 409
+    assert response.data["code"] == "email_unavailable"
+    alice.refresh_from_db()
+    assert alice.name == "Alice"
+    assert alice.check_password(PASSWORD)
+
+
+def test_a_taken_address_says_nothing_about_its_account(alice, bob, stranger):
+    User.objects.filter(pk=bob.pk).update(is_active=False, is_staff=True)
+
+    answers = [stranger.post("register", {**CAROL, "email": user.email}).data for user in (alice, bob)]
+    for answer in answers:
+        answer.pop("request_id")
+    assert answers[0] == answers[1]
+
+
+def test_a_weak_password_is_refused_alike_for_taken_and_free_addresses(alice, stranger):
+    answers = [
+        stranger.post("register", {**CAROL, "email": email, "password": "password123"}).data
+        for email in (alice.email, "free@example.com")
+    ]
+    for answer in answers:
+        answer.pop("request_id")
+    assert answers[0] == answers[1]
+    assert answers[0]["status"] == 400
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("short1x", "password_too_short"),
+        ("password123", "password_too_common"),
+        ("918273645546372819", "password_entirely_numeric"),
+        ("carol@example.com", "password_too_similar"),
+        ("Carol Danvers", "password_too_similar"),
+        ("x" * 257, "max_length"),
+    ],
+)
+def test_a_weak_password_is_a_field_error(stranger, password, code):
+    response = stranger.post("register", {**CAROL, "name": "Carol Danvers", "password": password})
+
+    assert code in problem_fields(response)["password"]
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"email": 12}, "email", "invalid"),
+        ({"email": ["carol@example.com"]}, "email", "invalid"),
+        ({"email": "carol"}, "email", "invalid"),
+        ({"email": ""}, "email", "blank"),
+        ({"email": None}, "email", "null"),
+        ({"email": f"{'c' * 250}@example.com"}, "email", "max_length"),
+        ({"password": 12345678901234}, "password", "invalid"),
+        ({"password": {"$ne": ""}}, None, None),
+        ({"password": True}, "password", "invalid"),
+        ({"password": ""}, "password", "blank"),
+        ({"name": 7}, "name", "invalid"),
+        ({"name": "n" * 101}, "name", "max_length"),
+        ({"is_staff": True}, "is_staff", "unknown_field"),
+        ({"id": "0" * 24}, "id", "unknown_field"),
+    ],
+)
+def test_each_wrong_value_is_named(stranger, change, field, code):
+    response = stranger.post("register", {**CAROL, **change})
+
+    if field is None:
+        assert response.status_code == 400
+    else:
+        assert code in problem_fields(response)[field]
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize("missing", ["email", "password"])
+def test_each_missing_field_is_named(stranger, missing):
+    body = {name: value for name, value in CAROL.items() if name != missing}
+
+    assert problem_fields(stranger.post("register", body)) == {missing: ["required"]}
+
+
+@pytest.mark.parametrize("body", [[], "text", 1, None])
+def test_a_body_that_is_no_object_is_refused(stranger, body):
+    assert stranger.post("register", body).status_code == 400
+
+
+def test_a_stale_access_token_does_not_hinder_registration(stranger):
+    assert stranger.post("register", CAROL, HTTP_AUTHORIZATION="Bearer stale").status_code == 201
+
+
+def test_registrations_from_one_address_are_limited(stranger):
+    statuses = [
+        stranger.post("register", {**CAROL, "email": f"c{number}@example.com"}).status_code
+        for number in range(11)
+    ]
+
+    assert statuses == [201] * 10 + [429]
