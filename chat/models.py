@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django_mongodb_backend.fields import ObjectIdField
 
 from config.mongo.models import Document
 from tenants.models import Tenant
+
+if TYPE_CHECKING:
+    from tenants.access import Access
+
+
+class ChatSessionQuerySet(models.QuerySet):
+    def visible_to(self, access: Access) -> ChatSessionQuerySet:
+        """Those of the tenant that `access` was given to; a visitor sees its own only."""
+        sessions = self.filter(tenant=access.tenant)
+        return sessions if access.visitor is None else sessions.filter(visitor=access.visitor)
+
+
+class MessageQuerySet(models.QuerySet):
+    def visible_to(self, access: Access) -> MessageQuerySet:
+        """Those of the tenant that `access` was given to."""
+        return self.filter(tenant=access.tenant)
 
 
 class ChatSession(Document):
@@ -35,6 +54,8 @@ class ChatSession(Document):
     message_count = models.IntegerField(default=0, editable=False)
     last_message_at = models.DateTimeField(default=timezone.now, editable=False)
 
+    objects = ChatSessionQuerySet.as_manager()
+
     class Meta:
         verbose_name = "chat session"
         indexes = [
@@ -47,14 +68,35 @@ class ChatSession(Document):
     def __str__(self) -> str:
         return self.title or f"Session {self.pk}"
 
+    def erase(self) -> None:
+        """Delete the session and its messages; a turn that runs finds nothing to write to and ends.
+
+        The session goes first, so that a crash in between leaves nothing that can be read.
+        """
+        ChatSession.collection().delete_one({"_id": self.pk})
+        Message.collection().delete_many({"session_id": self.pk})
+
+    def delete_if_empty(self) -> None:
+        """Take back a session that a request opened and then had no message for."""
+        if not Message.collection().find_one({"session_id": self.pk}, {"_id": 1}):
+            self.delete()
+
+    def messages_before(self, seq: int, limit: int) -> list[dict]:
+        """Return the raw messages that came before number `seq`, at most `limit`, oldest first."""
+        newest_first = Message.collection().find(
+            {"session_id": self.pk, "seq": {"$lt": seq}}, sort=[("seq", -1)], limit=limit
+        )
+        return list(newest_first)[::-1]
+
 
 class Message(Document):
     """A question or a reply. `seq` orders a session's messages and is never given twice.
 
     A reply begins as `streaming` with a lease that its worker renews; it ends in
     exactly one other status, by one conditional update (see `chat.turns`).
-    `run` counts its attempts in place (`retry`); `attempts` is the receipt of all
-    runs. `settled` is False from the end of a reply until ledger, quota and
+    `run` counts its attempts in place (`retry`); `epoch` counts the texts it has had:
+    a new run or a restarted answer begins the next one. `attempts` is the receipt
+    of all runs. `settled` is False from the end of a reply until ledger, quota and
     session counters have followed it, None for questions.
     """
 
@@ -84,6 +126,7 @@ class Message(Document):
     # Of replies
     in_reply_to = models.ForeignKey("self", models.CASCADE, null=True, related_name="+", db_index=False)
     run = models.IntegerField(default=1)
+    epoch = models.IntegerField(default=1, editable=False)
     provider = models.CharField(max_length=40, blank=True, default="")
     model = models.CharField(max_length=200, blank=True, default="")
     finish = models.CharField(max_length=12, blank=True, default="")
@@ -103,17 +146,26 @@ class Message(Document):
     lease_until = models.DateTimeField(null=True, editable=False)
     cancel_requested = models.BooleanField(default=False, editable=False)
     settled = models.BooleanField(null=True, editable=False)
+    # What the run holds of the tenant's limits: the month it counts against, and the reservation's id.
+    # A later run has one of its own, so that settling an earlier run late can't touch it.
+    month = models.CharField(max_length=7, blank=True, default="", editable=False)
+    reservation = ObjectIdField(null=True, editable=False)
+    api_key = ObjectIdField(null=True, editable=False)
+
+    objects = MessageQuerySet.as_manager()
 
     class Meta:
         indexes = [
-            models.Index(fields=["tenant", "created_at"], name="message_by_tenant"),
-            models.Index(
-                fields=["lease_until"], name="message_streaming", condition=Q(status="streaming")
-            ),
+            models.Index(fields=["tenant", "-created_at", "-id"], name="message_by_age"),
+            models.Index(fields=["lease_until"], name="message_streaming", condition=Q(status="streaming")),
             models.Index(fields=["finished_at"], name="message_unsettled", condition=Q(settled=False)),
+            models.Index(fields=["reservation"], name="message_reservation", condition=Q(status="streaming")),
         ]
         constraints = [
             models.UniqueConstraint(fields=["session", "seq"], name="message_order"),
+            models.UniqueConstraint(
+                fields=["in_reply_to"], name="message_one_reply", condition=Q(in_reply_to__isnull=False)
+            ),
             models.UniqueConstraint(
                 fields=["idempotency"], name="message_once", condition=Q(idempotency__gt="")
             ),

@@ -61,7 +61,10 @@ class Variable:
 
     def read(self, env: environ.Env) -> Any:
         if self.kind == "duration":
-            return duration(env.str(self.name, default="") or self.default)
+            try:
+                return duration(env.str(self.name, default="") or self.default)
+            except ImproperlyConfigured as error:
+                raise ImproperlyConfigured(f"{self.name}: {error}") from error
         if self.kind == "list":
             return [item.strip() for item in env.list(self.name, default=self.default) if item.strip()]
         if env.str(self.name, default="") == "":
@@ -137,6 +140,9 @@ VARIABLES = [
     Variable("MONGODB_POOL", "int", 100, "database connections one worker may open"),
     Variable("REDIS_URL", "str", "", "Redis as shared cache; empty uses MongoDB"),
     Variable("VAR_DIR", "str", "var", "folder for the embedded database, generated secrets and locks"),
+    # Turns
+    Variable("TURN_LEASE_SECONDS", "float", 15.0, "seconds after which a silent worker counts as dead"),
+    Variable("VISITOR_TOKEN_SECONDS", "int", 3600, "seconds a visitor's token opens its session"),
     # Tokens and keys
     Variable("JWT_ACCESS_SECRET", "str", "", "secret, 32 bytes or more: signs access tokens"),
     Variable("JWT_REFRESH_SECRET", "str", "", "secret, 32 bytes or more, another one: signs refresh tokens"),

@@ -140,6 +140,12 @@ if _env["REDIS_URL"]:
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
     }
 
+# -- Turns --------------------------------------------------------------------
+
+# A worker renews the leases of its running turns every quarter of this time.
+TURN_LEASE_SECONDS = _env["TURN_LEASE_SECONDS"]
+VISITOR_TOKEN_SECONDS = _env["VISITOR_TOKEN_SECONDS"]
+
 # -- People -------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
@@ -242,6 +248,7 @@ RATES = {
     "tenants.create": "30/h",
     "tenants.keys": "60/m",
     "llm.test": "6/m",
+    "chat.messages": "120/m",
 }
 RATELIMIT_USE_CACHE = "default"
 RATELIMIT_FAIL_OPEN = False

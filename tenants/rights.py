@@ -4,6 +4,7 @@
 |----------------------|--------|-----------|-------|----------|-----------------------|
 | VIEW, VIEW_ANALYTICS | yes    | yes       | yes   | by scope | -                     |
 | READ_SESSIONS        | yes    | yes       | yes   | by scope | -                     |
+| READ_SESSION         | yes    | yes       | yes   | by scope | its own               |
 | WRITE_SESSIONS       | -      | yes       | yes   | by scope | -                     |
 | OPEN_SESSIONS        | -      | yes       | yes   | by scope | yes                   |
 | SEND_MESSAGES        | -      | yes       | yes   | by scope | in its own session    |
@@ -33,6 +34,7 @@ class Right:
 VIEW = Right("viewer", "usage:read")
 VIEW_ANALYTICS = Right("viewer", "analytics:read")
 READ_SESSIONS = Right("viewer", "sessions:read")
+READ_SESSION = Right("viewer", "sessions:read", visitor=True)
 WRITE_SESSIONS = Right("developer", "sessions:write")
 OPEN_SESSIONS = Right("developer", "sessions:write", visitor=True)
 SEND_MESSAGES = Right("developer", "messages:send", visitor=True)

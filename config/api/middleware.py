@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -61,10 +62,9 @@ class RequestContext:
             if hasattr(chunks, "close"):
                 chunks.close()
             self._finish(request, response, began)
-            try:
+            # Closed from another thread, the context never had the id.
+            with contextlib.suppress(ValueError):
                 logs.request_id.reset(token)
-            except ValueError:  # closed from another thread, whose context never had the id
-                pass
 
     def _finish(self, request: HttpRequest, response: HttpResponse, began: float) -> None:
         seconds = time.perf_counter() - began

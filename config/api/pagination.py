@@ -33,7 +33,12 @@ class CursorPages(CursorPagination):
         wanted = request.query_params.get(self.page_size_query_param)
         if wanted is None:
             return self.page_size
-        if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 4 and 1 <= int(wanted) <= self.max_page_size):
+        if not (
+            wanted.isascii()
+            and wanted.isdigit()
+            and len(wanted) < 4
+            and 1 <= int(wanted) <= self.max_page_size
+        ):
             raise ValidationError({"page_size": [f"A number from 1 to {self.max_page_size} is expected."]})
         return int(wanted)
 

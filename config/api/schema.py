@@ -68,6 +68,4 @@ class Schema(AutoSchema):
             return self.method in {"PUT", "PATCH", "DELETE"}
         if code == "404":
             return "{" in self.path
-        if code == "502":
-            return False
-        return True
+        return code != "502"

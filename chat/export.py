@@ -1,0 +1,40 @@
+"""A conversation to take away: as JSON with everything, or as Markdown to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rest_framework.utils.encoders import JSONEncoder
+
+from chat.models import ChatSession, Message
+from chat.serializers import ChatSessionSerializer, message_data
+
+_encode = JSONEncoder(ensure_ascii=False).encode
+_SESSION = ChatSessionSerializer()
+_SPEAKERS = {Message.Role.USER.value: "Question", Message.Role.ASSISTANT.value: "Reply"}
+
+
+def as_json(session: ChatSession) -> Iterator[bytes]:
+    """Yield one JSON object: `{"session": …, "messages": […]}`, in order."""
+    yield b'{"session": ' + _encode(_SESSION.to_representation(session)).encode() + b', "messages": ['
+    for number, message in enumerate(_messages(session)):
+        yield (b"," if number else b"") + b"\n" + _encode(message_data(message)).encode()
+    yield b"\n]}\n"
+
+
+def as_markdown(session: ChatSession) -> Iterator[bytes]:
+    """Yield a heading for the session and one for each message, its text below as it is."""
+    yield f"# {session.title or 'Conversation'}\n\nSession {session.pk}\n".encode()
+    for message in _messages(session):
+        when = message["created_at"].strftime("%Y-%m-%d %H:%M:%S UTC")
+        by = f", {message['provider']}/{message['model']}" if message["provider"] else ""
+        note = "" if message["status"] == Message.Status.COMPLETE else f" ({message['status']})"
+        heading = f"\n## {_SPEAKERS[message['role']]}, {when}{by}{note}\n\n"
+        yield (heading + message["content"] + "\n").encode()
+
+
+FORMATS = {"json": (as_json, "application/json"), "markdown": (as_markdown, "text/markdown; charset=utf-8")}
+
+
+def _messages(session: ChatSession) -> Iterator[dict]:
+    return Message.collection().find({"session_id": session.pk}, sort=[("seq", 1)])

@@ -1,0 +1,139 @@
+"""How a question is put: the request's wish, else the session's, else the tenant's, else the plan's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+
+from chat.history import HISTORY_LIMIT, history
+from config.api.errors import Problem, Unavailable
+from llm import canonical
+from llm.catalogue import catalogue
+from llm.routing import default_route, parse_route
+from tenants.models import Plan, Tenant
+
+#: Tokens kept free for the answer when nobody says how long it may be.
+ANSWER_TOKENS = 1024
+
+#: What the wire adds to each message (role, separators); generous, because reservations are upper bounds.
+_TOKENS_A_MESSAGE = 16
+
+
+class UnpricedRefused(Problem):
+    status_code = 403
+    default_code = "model_unpriced"
+    default_detail = "The price of this model is not known, and the plan allows priced models only."
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a turn is asked with."""
+
+    route: tuple[canonical.Target, ...]
+    system: str
+    temperature: float | None
+    max_tokens: int | None
+    history_messages: int
+
+    def request(self, question: str, messages: Sequence[dict]) -> canonical.Request:
+        """Return the canonical request: system prompt, as much history as fits, and the question."""
+        answer = self.max_tokens or ANSWER_TOKENS
+        spent = token_bound(self.system) + token_bound(question) + answer
+        earlier = history(
+            messages,
+            limit=self.history_messages,
+            window_tokens=catalogue().get(self.route[0]).context_window,
+            spent_tokens=spent,
+        )
+        return canonical.Request(
+            messages=(*earlier, canonical.Message("user", question)),
+            system=self.system,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+
+
+def choose_options(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> Options:
+    """Return the options of one turn.
+
+    `overrides` are the session's, `wish` is the validated body of the request.
+    Raises 400 for a wish that can't be met and 503 when there is nobody to ask.
+    """
+    plan = tenant.plan
+    return Options(
+        route=_route(tenant, overrides, wish),
+        system=_first(overrides.get("system_prompt"), tenant.system_prompt) or "",
+        temperature=_first(wish.get("temperature"), overrides.get("temperature"), tenant.temperature),
+        max_tokens=_smallest(
+            _first(wish.get("max_tokens"), overrides.get("max_tokens"), tenant.max_tokens),
+            plan.max_output_tokens,
+        ),
+        history_messages=_smallest(tenant.history_messages, plan.history_messages, HISTORY_LIMIT),
+    )
+
+
+def _route(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> tuple[canonical.Target, ...]:
+    wished = requested_target(wish.get("provider"), wish.get("model"))
+    try:
+        if wished:
+            route = parse_route([wished])
+        elif names := overrides.get("route") or tenant.route:
+            route = parse_route(names)
+        else:
+            route = default_route()
+    except ValueError as error:
+        raise ValidationError({"model" if wished else "route": [str(error)]}) from error
+    if not route:
+        raise Unavailable(
+            "No provider is configured. Set a provider's key or name a route.", "no_provider", retry_after=60
+        )
+    return route
+
+
+def requested_target(provider: str | None, model: str | None) -> str | None:
+    """Return what `provider` and `model` of a request name, as a route would write it.
+
+    A model alone may be `provider/model`, or the name of a model that the catalogue knows.
+    """
+    if provider:
+        return f"{provider}/{model}" if model else provider
+    if not model:
+        return None
+    known = next((entry.target for entry in catalogue() if entry.target.model == model), None)
+    return str(known) if known else model
+
+
+def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Target]) -> tuple[int, Decimal]:
+    """Return the most tokens and US dollars that a turn can use, for its reservation.
+
+    Raises 403 where the plan refuses models without a price.
+    """
+    if plan.unpriced == Plan.Unpriced.REFUSE:
+        today_unpriced = [t for t in route if catalogue().cost(t, canonical.Usage(1, 1))[0] is None]
+        if today_unpriced:
+            raise UnpricedRefused(f"The price of {today_unpriced[0]} is not known; the plan needs one.")
+    texts = [request.system, *(message.text for message in request.messages)]
+    sent = sum(token_bound(text) + _TOKENS_A_MESSAGE for text in texts)
+    answer = request.max_tokens or max(
+        (catalogue().get(target).max_output or ANSWER_TOKENS for target in route), default=ANSWER_TOKENS
+    )
+    bound = canonical.Usage(input=sent, output=answer)
+    costs = [catalogue().cost(target, bound)[0] for target in route]
+    return bound.total, max((cost for cost in costs if cost is not None), default=Decimal(0))
+
+
+def token_bound(text: str) -> int:
+    """No tokenizer in use makes more tokens of a text than it has UTF-8 bytes."""
+    return len(text.encode("utf-8", "replace"))
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value not in (None, "")), None)
+
+
+def _smallest(*values: int | None) -> int | None:
+    return min((value for value in values if value is not None), default=None)

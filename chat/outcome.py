@@ -1,0 +1,69 @@
+"""How a reply's final state is told: the last events of a stream, or a problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat.models import Message
+from chat.serializers import message_data
+from chat.sse import TurnEvent
+from config.api.errors import Problem, problem
+from config.logs import request_id
+
+Status = Message.Status
+
+#: Error kind of a provider -> status and code of ours. The rest is 502 `provider_failed`.
+_PROBLEMS = {
+    "blocked": (422, "content_blocked"),
+    "context_length": (422, "context_too_long"),
+    "bad_request": (422, "provider_refused"),
+    "rate_limit": (503, "providers_busy"),
+    "no_target": (503, "no_provider"),
+    "deleted": (410, "session_deleted"),
+}
+
+_DEFAULT_RETRY_SECONDS = 10
+
+
+class ReplyFailed(Problem):
+    """The question is stored, its reply has no whole answer; `retry` makes another attempt."""
+
+    default_code = "provider_failed"
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        error = reply["error"] or {}
+        status, code = _PROBLEMS.get(error.get("kind", ""), (502, "provider_failed"))
+        if reply["status"] == Status.INTERRUPTED and code == "provider_failed":
+            code = "reply_interrupted"
+        self.status_code = status
+        headers = {}
+        if status == 503:
+            headers["Retry-After"] = str(int(error.get("retry_after_seconds") or _DEFAULT_RETRY_SECONDS))
+        super().__init__(
+            error.get("detail") or "No provider gave an answer.",
+            code,
+            headers=headers,
+            extra={
+                "session_id": str(reply["session_id"]),
+                "message_id": str(reply["in_reply_to_id"]),
+                "reply_id": str(reply["_id"]),
+                "reply_status": reply["status"],
+            },
+        )
+
+
+def answered(reply: dict[str, Any]) -> bool:
+    """True if the reply ended as its readers wanted: whole, or stopped by them."""
+    return reply["status"] in (Status.COMPLETE, Status.CANCELLED)
+
+
+def final_events(reply: dict[str, Any]) -> list[TurnEvent]:
+    """Return `usage` and `done` with the whole reply, or `error` with a problem; the partial text stays."""
+    epoch, offset = reply["epoch"], len(reply["content"])
+    if not answered(reply):
+        return [TurnEvent("error", problem(ReplyFailed(reply), request_id.get()), epoch, offset)]
+    data = message_data(reply)
+    return [
+        TurnEvent("usage", data["usage"], epoch, offset),
+        TurnEvent("done", data, epoch, offset),
+    ]

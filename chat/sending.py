@@ -1,0 +1,206 @@
+"""From a valid request to a turn: a new one, a new run of an old one, or one to read along with.
+
+With an `Idempotency-Key` the same question is stored once, however often and
+wherever it is sent: later sends attach to the running turn, replay the finished
+one, or make another attempt at one that failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.request import Request
+
+from chat import conversation as conversations
+from chat import settlement
+from chat.conversation import Conversation
+from chat.models import ChatSession, Message
+from chat.options import Options, choose_options
+from chat.turns import (
+    RETRYABLE,
+    AlreadyAccepted,
+    Question,
+    SessionMoved,
+    Turn,
+    insert_lost_reply,
+    open_turn,
+    reopen_turn,
+)
+from config.api.errors import Conflict
+from config.api.idempotency import fingerprint, idempotency_key, key_reused
+from config.api.throttling import caller_key
+from tenants.models.limits import LimitExceeded
+
+Status = Message.Status
+
+#: How often a send starts over because other turns of its session came in between.
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A turn that was accepted before: read it from its stored reply."""
+
+    asked: dict
+    reply: dict
+
+
+class TurnRunning(Conflict):
+    default_code = "turn_running"
+    default_detail = (
+        "This session's last message is still being answered. Wait for it, cancel it, "
+        'or send with "concurrent": true.'
+    )
+
+
+def once_key(request: Request) -> str | None:
+    """Return what identifies caller, route and Idempotency-Key; None without the header."""
+    key = idempotency_key(request)
+    if key is None:
+        return None
+    scope = f"{caller_key('', request)}\n{request.path}\n{key}"
+    return hashlib.sha256(scope.encode()).hexdigest()
+
+
+def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> Turn | Attached:
+    """Accept the message of `body` into the conversation, or attach to where it was accepted before.
+
+    `body` is the validated request. Raises 400, 403, 409, 422 and 429 problems; nothing is stored then.
+    """
+    tenant = conversation.access.tenant
+    once = once_key(request)
+    options = _options(conversation, body)
+    question = Question(body["message"], body.get("metadata", {}), once, fingerprint(request.data))
+    for _ in range(_TRIES):
+        if conversation.asked_before:
+            return _attach(conversation, conversation.asked_before, question.fingerprint, options, body)
+        if not body.get("concurrent"):
+            _refuse_if_running(conversation)
+        try:
+            return open_turn(
+                tenant=tenant,
+                session=conversation.session,
+                last_seq=conversation.last_seq,
+                messages=conversation.messages,
+                question=question,
+                options=options,
+                stream=body["stream"],
+                api_key=conversation.access.key and conversation.access.key.pk,
+            )
+        except (AlreadyAccepted, SessionMoved):
+            pass  # read again what came in between
+        except LimitExceeded:
+            # The same question, accepted a moment ago, may be what reached the limit.
+            if not (once and _question(once)):
+                raise
+        conversation = _again(request, conversation, once)
+    raise Conflict("Too many messages are being sent to this session at once.", "session_busy")
+
+
+def send_first(request: Request, conversation: Conversation, body: dict[str, Any]) -> Turn | Attached:
+    """`send` for a session that this request opened: it goes again if nothing comes to stand in it."""
+    session = conversation.session
+    try:
+        outcome = send(request, conversation, body)
+    except BaseException:
+        session.delete_if_empty()
+        raise
+    if outcome.asked["session_id"] != session.pk:
+        session.delete_if_empty()
+    return outcome
+
+
+def asked_before(request: Request) -> dict | None:
+    """Return the stored question that this request's Idempotency-Key names, if any."""
+    once = once_key(request)
+    return _question(once) if once else None
+
+
+def retry(conversation: Conversation, reply: dict, *, stream: bool) -> Turn:
+    """Begin another run of a reply that has no whole answer. Raises 409 when it has, or is being answered."""
+    asked = Message.collection().find_one({"_id": reply["in_reply_to_id"]})
+    options = _options(conversation, {"stream": stream, "message": asked["content"]})
+    turn = None
+    if reply["status"] in RETRYABLE:
+        turn = _reopen(conversation, asked, reply, options, stream=stream)
+    if turn is None:
+        raise Conflict(
+            "Only a reply that failed, was cancelled or interrupted can be retried.", "not_retryable"
+        )
+    return turn
+
+
+def reply_to(asked: dict) -> dict | None:
+    """Return the stored reply to a stored question."""
+    return Message.collection().find_one({"in_reply_to_id": asked["_id"]})
+
+
+def _options(conversation: Conversation, body: dict[str, Any]) -> Options:
+    plan = conversation.access.tenant.plan
+    if body["stream"] and not plan.streaming:
+        raise PermissionDenied("This plan does not include streaming.", "streaming_not_in_plan")
+    if plan.max_input_chars is not None and len(body["message"]) > plan.max_input_chars:
+        raise ValidationError({"message": [f"This plan takes at most {plan.max_input_chars} characters."]})
+    if conversation.session.status == ChatSession.Status.CLOSED:
+        raise Conflict("This session is closed. Set its status to active, or open another.", "session_closed")
+    options = choose_options(conversation.access.tenant, conversation.session.overrides, body)
+    key = conversation.access.key
+    if key is not None and key.allowed_models:
+        refused = [str(target) for target in options.route if str(target) not in key.allowed_models]
+        if refused:
+            raise PermissionDenied(f"This key may not use {refused[0]}.", "model_not_allowed")
+    return options
+
+
+def _refuse_if_running(conversation: Conversation) -> None:
+    running = conversation.running
+    if running is None:
+        return
+    ended = settlement.end_if_dead(running)
+    if ended is None:
+        raise TurnRunning(extra={"reply_id": str(running["_id"])})
+    settlement.settle_soon(ended)
+    running.update(ended)
+
+
+def _attach(
+    conversation: Conversation, asked: dict, body_print: str, options: Options, body: dict[str, Any]
+) -> Turn | Attached:
+    if asked["fingerprint"] != body_print:
+        raise key_reused()
+    reply = reply_to(asked) or insert_lost_reply(asked, options)
+    if reply["status"] == Status.STREAMING:
+        reply = settlement.end_if_dead(reply) or reply
+    if reply["status"] in (Status.FAILED, Status.INTERRUPTED):
+        turn = _reopen(conversation, asked, reply, options, stream=body["stream"])
+        if turn is not None:
+            return turn
+    return Attached(asked, reply_to(asked) or reply)
+
+
+def _reopen(
+    conversation: Conversation, asked: dict, reply: dict, options: Options, *, stream: bool
+) -> Turn | None:
+    earlier = conversation.session.messages_before(asked["seq"], options.history_messages)
+    return reopen_turn(
+        tenant=conversation.access.tenant,
+        session=conversation.session,
+        asked=asked,
+        reply=reply,
+        messages=earlier,
+        options=options,
+        stream=stream,
+    )
+
+
+def _again(request: Request, conversation: Conversation, once: str | None) -> Conversation:
+    session_id: ObjectId = conversation.session.pk
+    return conversations.load(request, session_id, with_messages=True, idempotency=once)
+
+
+def _question(once: str) -> dict | None:
+    return Message.collection().find_one({"idempotency": once})

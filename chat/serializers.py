@@ -1,0 +1,240 @@
+"""Sessions and messages as clients see them, and what they may send."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from chat.models import ChatSession, Message
+from config.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from llm.routing import parse_route
+
+METADATA_BYTES = 16 * 1024
+
+
+class MetadataField(serializers.DictField):
+    """A JSON object of the client's own, stored and returned unchanged, at most 16 KiB."""
+
+    default_error_messages = {"too_large": "At most {limit} bytes of JSON are kept."}
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        value = super().to_internal_value(data)
+        if len(json.dumps(value, ensure_ascii=False).encode()) > METADATA_BYTES:
+            self.fail("too_large", limit=METADATA_BYTES)
+        return value
+
+
+class RouteField(serializers.ListField):
+    """Targets in the order they are tried: `provider` or `provider/model`."""
+
+    child = serializers.CharField(max_length=240)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=8, **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        names = super().to_internal_value(data)
+        try:
+            if names:
+                parse_route(names)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
+        return names
+
+
+class OverridesMixin(serializers.Serializer):
+    """What a session may say otherwise than its tenant."""
+
+    system_prompt = serializers.CharField(max_length=20_000, allow_blank=True, required=False)
+    route = RouteField(required=False)
+    temperature = serializers.FloatField(min_value=0, max_value=2, allow_null=True, required=False)
+    max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, required=False)
+
+
+OVERRIDES = ("system_prompt", "route", "temperature", "max_tokens")
+
+
+class ChatSessionSerializer(DocumentSerializer, OverridesMixin):
+    """A session. What it overrides is null where the tenant's setting holds."""
+
+    tenant_id = ObjectIdStringField(read_only=True)
+    user_id = ObjectIdStringField(read_only=True, allow_null=True)
+    metadata = MetadataField(required=False)
+
+    class Meta:
+        model = ChatSession
+        fields = (
+            "id",
+            "tenant_id",
+            "user_id",
+            "visitor",
+            "title",
+            "status",
+            *OVERRIDES,
+            "metadata",
+            "message_count",
+            "last_message_at",
+            "created_at",
+            "updated_at",
+        )
+        read_only_fields = ("visitor", "message_count", "last_message_at", "created_at", "updated_at")
+
+    def to_representation(self, session: ChatSession) -> dict[str, Any]:
+        for name in OVERRIDES:
+            setattr(session, name, session.overrides.get(name))
+        return super().to_representation(session)
+
+    def update(self, instance: ChatSession, validated_data: dict[str, Any]) -> ChatSession:
+        return super().update(instance, gather_overrides(validated_data, instance))
+
+
+class NewSessionSerializer(StrictSerializer, OverridesMixin):
+    """Opens a session. `tenant_id` is needed from users; a key has its own."""
+
+    tenant_id = ObjectIdStringField(required=False)
+    visitor = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    title = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    metadata = MetadataField(required=False)
+
+
+def gather_overrides(fields: dict[str, Any], session: ChatSession | None = None) -> dict[str, Any]:
+    """Return `fields` with the overriding ones moved into `overrides`; null or empty takes one back."""
+    overrides = dict(session.overrides) if session else {}
+    for name in OVERRIDES:
+        if name in fields:
+            overrides[name] = fields.pop(name)
+    return {**fields, "overrides": {k: v for k, v in overrides.items() if v not in (None, "", [])}}
+
+
+class SendOptionsSerializer(StrictSerializer):
+    message = serializers.CharField(max_length=200_000, trim_whitespace=False)
+    stream = serializers.BooleanField(default=False)
+
+    def validate_message(self, text: str) -> str:
+        if not text.strip():
+            self.fields["message"].fail("blank")
+        return text
+
+
+class NewMessageSerializer(SendOptionsSerializer):
+    """A question to a session; the rest overrides session and tenant for this turn."""
+
+    provider = serializers.CharField(max_length=40, required=False)
+    model = serializers.CharField(max_length=200, required=False)
+    temperature = serializers.FloatField(min_value=0, max_value=2, required=False)
+    max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False)
+    metadata = MetadataField(required=False)
+    concurrent = serializers.BooleanField(
+        default=False, help_text="Run beside a turn of this session that is still being answered."
+    )
+
+
+class SimpleChatSerializer(SendOptionsSerializer):
+    """The one-call endpoint: opens a session unless `session_id` names one."""
+
+    session_id = ObjectIdStringField(required=False)
+
+
+class FeedbackSerializer(StrictSerializer):
+    rating = serializers.ChoiceField(choices=("up", "down"))
+    comment = serializers.CharField(max_length=2000, allow_blank=True, default="")
+
+
+class UsageSerializer(serializers.Serializer):
+    """Tokens of a reply. `cost` in USD is null where no price is known."""
+
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    reasoning_tokens = serializers.IntegerField()
+    total_tokens = serializers.SerializerMethodField()
+    estimated = serializers.BooleanField(source="tokens_estimated")
+    cost = serializers.DecimalField(max_digits=18, decimal_places=10, allow_null=True)
+    cost_currency = serializers.SerializerMethodField()
+    cost_basis = serializers.CharField()
+
+    def get_total_tokens(self, reply: Message) -> int:
+        return reply.input_tokens + reply.output_tokens
+
+    def get_cost_currency(self, reply: Message) -> str:
+        return "USD"
+
+
+class MessageSerializer(DocumentSerializer):
+    """A question or a reply; what only replies have is null or empty on questions."""
+
+    session_id = ObjectIdStringField(read_only=True)
+    in_reply_to = ObjectIdStringField(source="in_reply_to_id", read_only=True, allow_null=True)
+    usage = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Message
+        fields = (
+            "id",
+            "session_id",
+            "seq",
+            "role",
+            "content",
+            "status",
+            "in_reply_to",
+            "run",
+            "provider",
+            "model",
+            "finish",
+            "usage",
+            "first_token_ms",
+            "latency_ms",
+            "attempts",
+            "error",
+            "feedback",
+            "metadata",
+            "created_at",
+            "updated_at",
+            "finished_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(UsageSerializer(allow_null=True))
+    def get_usage(self, message: Message) -> dict[str, Any] | None:
+        return _USAGE.to_representation(message) if message.role == Message.Role.ASSISTANT else None
+
+
+_USAGE = UsageSerializer()
+_MESSAGE = MessageSerializer()
+
+
+def message_data(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a raw message document as clients see it."""
+    return _MESSAGE.to_representation(Message.from_document(raw))
+
+
+class OpenedSessionSerializer(ChatSessionSerializer):
+    """A new session; a public key also gets the visitor's token, which alone opens it again."""
+
+    visitor_token = serializers.CharField(read_only=True, allow_null=True)
+
+    class Meta(ChatSessionSerializer.Meta):
+        fields = (*ChatSessionSerializer.Meta.fields, "visitor_token")
+
+
+class ExchangeSerializer(serializers.Serializer):
+    """A question and its reply."""
+
+    message = MessageSerializer()
+    reply = MessageSerializer()
+
+
+class SimpleReplySerializer(serializers.Serializer):
+    reply = serializers.CharField()
+    session_id = ObjectIdStringField()
+    message_id = ObjectIdStringField()
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    usage = UsageSerializer()
+
+
+class RetrySerializer(StrictSerializer):
+    stream = serializers.BooleanField(default=False)

@@ -1,0 +1,258 @@
+"""What follows a reply's final state: ledger, quota, the session's counters.
+
+All of it is derived from the reply and repeatable: ledger entries have a unique
+key, a reservation is settled only while it is there, counters only grow to the
+reply's own number. So a worker may die at any point; the next sweep of any
+worker does it again. A sweep also ends the replies of dead workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128
+from django.db import DatabaseError
+from django.utils import timezone
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from chat.models import ChatSession, Message
+from tenants.models import LedgerEntry, Usage
+from tenants.models.usage import Settlement
+
+logger = logging.getLogger("chat.settlement")
+
+GATHER_SECONDS = 0.1
+SWEEP_SECONDS = 5.0
+SWEEP_BATCH = 200
+
+#: Replies of living workers are settled well within this time; older ones were left behind.
+LEFT_BEHIND = timedelta(seconds=5)
+
+_queue: list[dict] = []
+_wake = threading.Event()
+_lock = threading.Lock()
+_thread: threading.Thread | None = None
+
+
+def settle_soon(reply: dict) -> None:
+    """Settle a finished reply within a fraction of a second, with others that finish meanwhile."""
+    with _lock:
+        _queue.append(reply)
+    start()
+    _wake.set()
+
+
+def start() -> None:
+    """Have this process settle and sweep from now on."""
+    global _thread
+    with _lock:
+        if _thread is None or not _thread.is_alive():
+            _thread = threading.Thread(target=_work, name="chat-settlement", daemon=True)
+            _thread.start()
+
+
+def _work() -> None:
+    swept_at = 0.0
+    while True:
+        _wake.wait(SWEEP_SECONDS)
+        _wake.clear()
+        time.sleep(GATHER_SECONDS)
+        with _lock:
+            replies = _queue[:]
+            _queue.clear()
+        try:
+            settle(replies)
+            if time.monotonic() - swept_at >= SWEEP_SECONDS:
+                swept_at = time.monotonic()
+                sweep()
+        except (PyMongoError, DatabaseError):
+            # Nothing is lost: the replies say `settled: false` and the next sweep finds them.
+            logger.warning("settlement failed", exc_info=True)
+        except Exception:
+            logger.exception("settlement broke")
+
+
+def settle(replies: Sequence[dict]) -> None:
+    """Bring ledger, quota and sessions in step with final replies. Repeatable."""
+    replies = [reply for reply in replies if reply["settled"] is False]
+    if not replies:
+        return
+    _write_ledger([entry for reply in replies for entry in ledger_entries(reply)])
+    Usage.objects.settle_many(_settlement(reply) for reply in replies)
+    _count_in_sessions(replies)
+    for run in {reply["run"] for reply in replies}:
+        ids = [reply["_id"] for reply in replies if reply["run"] == run]
+        Message.collection().update_many(
+            {"_id": {"$in": ids}, "run": run, "settled": False}, {"$set": {"settled": True}}
+        )
+    for reply in replies:
+        reply["settled"] = True
+
+
+def sweep() -> None:
+    """End the replies whose worker is dead, settle what was left behind, free lost reservations."""
+    now = timezone.now()
+    dead = Message.collection().find(
+        {"status": Message.Status.STREAMING.value, "lease_until": {"$lt": now}}, limit=SWEEP_BATCH
+    )
+    settle([ended for reply in dead if (ended := end_if_dead(reply))])
+    left = Message.collection().find(
+        {"settled": False, "finished_at": {"$lt": now - LEFT_BEHIND}}, limit=SWEEP_BATCH
+    )
+    settle(list(left))
+    for tenant_id, reservation in Usage.objects.expired(now):
+        running = Message.collection().find_one(
+            {"reservation": reservation, "status": Message.Status.STREAMING.value}, {"_id": 1}
+        )
+        unsettled = Message.collection().find_one({"settled": False, "reservation": reservation}, {"_id": 1})
+        # Neither: its worker died between reserving and storing.
+        if running is None and unsettled is None:
+            Usage.objects.release(tenant_id, reservation)
+
+
+def end_if_dead(reply: dict) -> dict | None:
+    """Mark a running reply `interrupted` if its lease has run out; return it so, else None.
+
+    The partial text stays. What it cost is unknown, because its receipt died with its worker.
+    """
+    now = timezone.now()
+    attempt = {
+        "run": reply["run"],
+        "target": f"{reply['provider']}/{reply['model']}",
+        "provider": reply["provider"],
+        "model": reply["model"],
+        "outcome": "interrupted",
+        "reason": "The server that was answering stopped.",
+        "cost": None,
+        "cost_basis": "unpriced",
+    }
+    return Message.collection().find_one_and_update(
+        {
+            "_id": reply["_id"],
+            "run": reply["run"],
+            "status": Message.Status.STREAMING.value,
+            "lease_until": {"$lt": now},
+        },
+        {
+            "$set": {
+                "status": Message.Status.INTERRUPTED.value,
+                "error": {"kind": "interrupted", "detail": "The server that was answering stopped."},
+                "finished_at": now,
+                "updated_at": now,
+                "lease_until": None,
+                "settled": False,
+            },
+            "$push": {"attempts": attempt},
+        },
+        return_document=True,
+    )
+
+
+# -- what a reply counts for ------------------------------------------------------
+
+
+def counts_as_message(reply: dict) -> bool:
+    """Only what reached its reader counts against the month's messages."""
+    status = Message.Status
+    return reply["status"] == status.COMPLETE or (
+        reply["status"] == status.CANCELLED and bool(reply["content"])
+    )
+
+
+def ledger_entries(reply: dict) -> list[dict[str, Any]]:
+    """Return the ledger lines of the reply's last run; they sum up to its `_settlement`."""
+    now = timezone.now()
+    attempts = [attempt for attempt in reply["attempts"] if attempt["run"] == reply["run"]]
+    return [
+        {
+            "tenant_id": reply["tenant_id"],
+            "month": reply["month"],
+            "session": reply["session_id"],
+            "reply": reply["_id"],
+            "run": reply["run"],
+            "attempt": number,
+            "api_key": reply.get("api_key"),
+            "provider": attempt["provider"],
+            "model": attempt.get("model_used") or attempt["model"],
+            "outcome": attempt["outcome"],
+            "input_tokens": attempt.get("input_tokens"),
+            "output_tokens": attempt.get("output_tokens"),
+            "messages": int(number == len(attempts) and counts_as_message(reply)),
+            "tokens": _billed_tokens(attempt),
+            "cost": None if attempt["cost"] is None else Decimal128(attempt["cost"]),
+            "cost_basis": attempt["cost_basis"],
+            "created_at": now,
+            "updated_at": now,
+        }
+        for number, attempt in enumerate(attempts, 1)
+    ]
+
+
+def _billed_tokens(attempt: dict) -> int:
+    """Tokens of answers count, and those of failures that the provider charged for."""
+    if attempt["outcome"] not in ("ok", "cancelled") and attempt["cost"] is None:
+        return 0
+    return (attempt.get("input_tokens") or 0) + (attempt.get("output_tokens") or 0)
+
+
+def _settlement(reply: dict) -> Settlement:
+    entries = ledger_entries(reply)
+    costs = [entry["cost"].to_decimal() for entry in entries if entry["cost"] is not None]
+    return Settlement(
+        tenant_id=reply["tenant_id"],
+        reply_id=reply["reservation"],
+        tokens=sum(entry["tokens"] for entry in entries),
+        cost=sum(costs, Decimal(0)) if costs else None,
+        messages=sum(entry["messages"] for entry in entries),
+    )
+
+
+def _write_ledger(entries: list[dict[str, Any]]) -> None:
+    if not entries:
+        return
+    try:
+        LedgerEntry.collection().insert_many(entries, ordered=False)
+    except BulkWriteError as error:
+        # Lines written by an earlier try are there to stay.
+        if any(failure["code"] != 11000 for failure in error.details["writeErrors"]):
+            raise
+
+
+def _count_in_sessions(replies: Sequence[dict]) -> None:
+    """Each session's counters reach at least its newest settled reply; an untitled one gets a title."""
+    writes = [
+        UpdateOne(
+            {"_id": reply["session_id"]},
+            {
+                "$max": {"message_count": reply["seq"], "last_message_at": reply["finished_at"]},
+                "$set": {"updated_at": timezone.now()},
+            },
+        )
+        for reply in replies
+    ]
+    untitled = [reply for reply in replies if reply["seq"] == 2]
+    questions = Message.collection().find(
+        {"_id": {"$in": [reply["in_reply_to_id"] for reply in untitled]}}, {"session_id": 1, "content": 1}
+    )
+    writes += [
+        UpdateOne(
+            {"_id": question["session_id"], "title": ""}, {"$set": {"title": title_of(question["content"])}}
+        )
+        for question in (questions if untitled else [])
+    ]
+    ChatSession.collection().bulk_write(writes, ordered=False)
+
+
+def title_of(question: str) -> str:
+    """Return the first line of a question, cut at a word to at most 80 characters."""
+    line = " ".join(question.split())
+    if len(line) <= 80:
+        return line
+    return line[:79].rsplit(" ", 1)[0] + "…"

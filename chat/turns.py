@@ -1,0 +1,547 @@
+"""A turn: one question and its answer, from acceptance to the reply's final state.
+
+    admit ── store question and reply ── drive ── one final state ── settle
+                     │                     │
+                accepted: a crash      checkpoints and a lease
+                loses nothing          (chat.keeper)
+
+`open_turn` stores the question and a reply of status `streaming`; from then on
+the message is accepted. Whoever iterates over the turn's events drives it. When
+the reader goes away (`TurnEvents.close`) a thread drives it on to its end. The
+reply document is the one truth: ledger, quota and the session's counters follow
+it (chat.settlement).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128, ObjectId
+from django.conf import settings
+from django.utils import timezone
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+
+from chat import keeper, settlement
+from chat.models import ChatSession, Message
+from chat.options import Options, reserve
+from chat.outcome import final_events
+from chat.sse import TurnEvent
+from config import metrics
+from config.mongo.engine.errors import is_unreachable
+from llm import canonical, errors
+from llm.routing import Run
+from tenants.models import Tenant, Usage
+from tenants.models.usage import Admission
+
+logger = logging.getLogger("chat.turns")
+
+Status = Message.Status
+
+#: States from which a reply may be given another run.
+RETRYABLE = [Status.FAILED.value, Status.CANCELLED.value, Status.INTERRUPTED.value]
+
+#: How long a reply's final state is tried to be written while the database is away.
+FINAL_WRITE_SECONDS = 60.0
+
+
+class SessionMoved(Exception):
+    """Another turn of the session was stored since its messages were read."""
+
+
+class AlreadyAccepted(Exception):
+    """A question with this Idempotency-Key is stored already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, once it is valid. `idempotency` identifies caller, route and key."""
+
+    text: str
+    metadata: dict[str, Any]
+    idempotency: str | None = None
+    fingerprint: str = ""
+
+
+def open_turn(
+    *,
+    tenant: Tenant,
+    session: ChatSession,
+    last_seq: int,
+    messages: list[dict],
+    question: Question,
+    options: Options,
+    stream: bool,
+    api_key: ObjectId | None,
+) -> Turn:
+    """Accept `question`: reserve its share of the limits and store it with its reply-to-be.
+
+    Two round trips. `messages` and `last_seq` are the session's as just read.
+    Raises LimitExceeded; SessionMoved and AlreadyAccepted after giving the
+    reservation back.
+    """
+    request = options.request(question.text, messages)
+    tokens, cost = reserve(tenant.plan, request, options.route)
+    asked, reply = _documents(tenant, session, last_seq, question, options, api_key)
+    admission = _admit(tenant, reply["reservation"], tokens, cost)
+    reply["month"] = admission.month
+    try:
+        Message.collection().insert_many([asked, reply])
+    except BulkWriteError as error:
+        failure = error.details["writeErrors"][0]
+        if failure["code"] != 11000:
+            raise
+        if failure["index"] == 1:
+            # The question is stored; only the reply's place was taken by an overlapping turn.
+            _insert_at_end(reply)
+        else:
+            Usage.objects.release(tenant.pk, reply["reservation"])
+            raise (AlreadyAccepted if "idempotency" in failure["keyPattern"] else SessionMoved) from error
+    return Turn(session, asked, reply, Run(request, options.route, stream=stream), admission)
+
+
+def reopen_turn(
+    *,
+    tenant: Tenant,
+    session: ChatSession,
+    asked: dict,
+    reply: dict,
+    messages: list[dict],
+    options: Options,
+    stream: bool,
+) -> Turn | None:
+    """Begin another run of a reply that failed, was cancelled or interrupted; in its place.
+
+    `messages` are those before the question. None when the reply is no longer in
+    a state that can be retried. Raises LimitExceeded.
+    """
+    settlement.settle([reply])  # frees what a dead worker may still hold
+    request = options.request(asked["content"], messages)
+    tokens, cost = reserve(tenant.plan, request, options.route)
+    now = timezone.now()
+    fresh = _unanswered(options, now)
+    admission = _admit(tenant, fresh["reservation"], tokens, cost)
+    reopened = Message.collection().find_one_and_update(
+        {
+            "_id": reply["_id"],
+            "run": reply["run"],
+            "settled": True,
+            "status": {"$in": RETRYABLE},
+        },
+        {
+            "$set": {
+                **fresh,
+                "run": reply["run"] + 1,
+                "epoch": reply["epoch"] + 1,
+                "month": admission.month,
+                "updated_at": now,
+            }
+        },
+        return_document=True,
+    )
+    if reopened is None:
+        Usage.objects.release(tenant.pk, fresh["reservation"])
+        return None
+    return Turn(session, asked, reopened, Run(request, options.route, stream=stream), admission)
+
+
+def _admit(tenant: Tenant, reservation: ObjectId, tokens: int, cost: Decimal) -> Admission:
+    seconds = settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS
+    return Usage.objects.admit(tenant, reply_id=reservation, tokens=tokens, cost=cost, lease_seconds=seconds)
+
+
+def _documents(
+    tenant: Tenant,
+    session: ChatSession,
+    last_seq: int,
+    question: Question,
+    options: Options,
+    api_key: ObjectId | None,
+) -> tuple[dict, dict]:
+    now = timezone.now()
+    asked = {
+        **_EMPTY,
+        "_id": ObjectId(),
+        "session_id": session.pk,
+        "tenant_id": tenant.pk,
+        "api_key": api_key,
+        "seq": last_seq + 1,
+        "role": Message.Role.USER.value,
+        "content": question.text,
+        "status": Status.COMPLETE.value,
+        "metadata": question.metadata,
+        "fingerprint": question.fingerprint,
+        "idempotency": question.idempotency,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return asked, _reply(asked, options, now)
+
+
+def _reply(asked: dict, options: Options, now: datetime) -> dict:
+    return {
+        **_EMPTY,
+        **{name: asked[name] for name in ("session_id", "tenant_id", "api_key")},
+        **_unanswered(options, now),
+        "_id": ObjectId(),
+        "seq": asked["seq"] + 1,
+        "role": Message.Role.ASSISTANT.value,
+        "in_reply_to_id": asked["_id"],
+        "attempts": [],
+        "metadata": {},
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _unanswered(options: Options, now: datetime) -> dict[str, Any]:
+    """The fields of a reply that has just begun, whatever it held before."""
+    target = options.route[0]
+    return {
+        "content": "",
+        "status": Status.STREAMING.value,
+        "provider": target.provider,
+        "model": target.model,
+        "finish": "",
+        "error": None,
+        "finished_at": None,
+        "lease_until": now + timedelta(seconds=settings.TURN_LEASE_SECONDS),
+        "cancel_requested": False,
+        "settled": None,
+        "reservation": ObjectId(),
+    }
+
+
+#: Every column of a message with its default, so that raw documents equal those the ORM writes.
+_EMPTY: dict[str, Any] = {
+    field.column: None if not field.has_default() else field.get_default()
+    for field in Message._meta.concrete_fields
+    if not field.primary_key
+}
+
+
+def insert_lost_reply(asked: dict, options: Options) -> dict:
+    """Return the reply of a question that was stored without one, ready for another run.
+
+    That happens only when the database fails between two documents of one insert.
+    """
+    now = timezone.now()
+    reply = {
+        **_reply(asked, options, now),
+        "status": Status.INTERRUPTED.value,
+        "error": {"kind": "interrupted", "detail": "The server that was answering stopped."},
+        "lease_until": None,
+        "finished_at": now,
+        "settled": True,
+    }
+    return _insert_at_end(reply)
+
+
+def _insert_at_end(reply: dict) -> dict:
+    """Store a reply behind the session's last message; return it, or the one its question got meanwhile."""
+    while True:
+        last = Message.collection().find_one(
+            {"session_id": reply["session_id"]}, {"seq": 1}, sort=[("seq", -1)]
+        )
+        reply["seq"] = last["seq"] + 1
+        try:
+            Message.collection().insert_one(reply)
+        except DuplicateKeyError as error:
+            if "in_reply_to_id" in error.details["keyPattern"]:
+                return Message.collection().find_one({"in_reply_to_id": reply["in_reply_to_id"]})
+            continue
+        return reply
+
+
+class Turn:
+    """One run of one reply while this process drives it.
+
+    Only the thread that iterates over `events` changes the text; the keeper reads
+    it (`checkpoint`) and may stop the run (`cancel`) from its own thread.
+    """
+
+    def __init__(
+        self, session: ChatSession, asked: dict, reply: dict, run: Run, admission: Admission
+    ) -> None:
+        self.session = session
+        self.asked = asked
+        self.reply = reply
+        self.admission = admission
+        self._run = run
+        self._began = time.monotonic()
+        self._first_token_ms: int | None = None
+        self._lock = threading.Lock()
+        self._parts: list[str] = []
+        self._length = 0
+        self._epoch: int = reply["epoch"]
+        self._target = canonical.Target(reply["provider"], reply["model"])
+        self._saved_length = -1
+        self._saved_at = self._began
+
+    @property
+    def reply_id(self) -> ObjectId:
+        return self.reply["_id"]
+
+    @property
+    def run_number(self) -> int:
+        return self.reply["run"]
+
+    # -- the driving thread ----------------------------------------------------
+
+    def events(self) -> TurnEvents:
+        """Begin. Iterating over the result drives the turn; closing it drives it on without a reader."""
+        keeper.watch(self)
+        metrics.running_turns.inc()
+        return TurnEvents(self._drive())
+
+    def finish(self) -> dict:
+        """Drive the turn to its end and return the reply's document."""
+        for _ in self.events():
+            pass
+        return self.reply
+
+    def _drive(self) -> Iterator[TurnEvent]:
+        try:
+            yield from self._answer()
+        except Exception:  # a bug of ours: the reply must not stay "streaming" until its lease ends
+            logger.exception("turn broke", extra={"reply": str(self.reply_id)})
+            self._end(Status.INTERRUPTED, None, errors.ProviderError("The answer broke off."))
+            yield from final_events(self.reply)
+        finally:
+            keeper.forget(self)
+            metrics.running_turns.dec()
+
+    def _answer(self) -> Iterator[TurnEvent]:
+        started = False
+        for event in self._run:
+            match event:
+                case canonical.Started(target):
+                    self._target = target
+                    if not started:
+                        started = True
+                        yield self._event("start", self._start_data())
+                case canonical.Text(text):
+                    self._append(text)
+                    yield self._event("delta", {"text": text})
+                case canonical.Restarted(reason, target):
+                    self._restart(target)
+                    yield self._event(
+                        "restart", {"reason": reason, "provider": target.provider, "model": target.model}
+                    )
+                case canonical.Finished(completion):
+                    self._target = completion.target
+                    self._end(Status.COMPLETE, completion, None)
+                case canonical.Failed(error, partial):
+                    self._end(_failed_status(error, self._length), partial, error)
+        yield from final_events(self.reply)
+
+    def _append(self, text: str) -> None:
+        with self._lock:
+            self._parts.append(text)
+            self._length += len(text)
+        if self._first_token_ms is None:
+            self._first_token_ms = self._milliseconds()
+            keeper.save_soon()
+
+    def _restart(self, target: canonical.Target) -> None:
+        with self._lock:
+            self._parts.clear()
+            self._length = 0
+            self._epoch += 1
+            self._target = target
+            self._saved_length = -1
+        keeper.save_soon()
+
+    def _end(self, status: Status, completion: canonical.Completion | None, error: Exception | None) -> None:
+        """Write the final state. If another worker gave the reply one, take over that."""
+        fields = self._final_fields(status, completion, error)
+        final = _write_final(self.reply_id, self.run_number, fields)
+        if final is None:
+            logger.warning("reply was ended elsewhere", extra={"reply": str(self.reply_id)})
+            final = Message.collection().find_one({"_id": self.reply_id}) or {
+                **self.reply,
+                "status": Status.INTERRUPTED,
+            }
+        else:
+            metrics.replies.labels(status.value).inc()
+            settlement.settle_soon(final)
+        self.reply = final
+
+    def _final_fields(
+        self, status: Status, completion: canonical.Completion | None, error: Exception | None
+    ) -> dict[str, Any]:
+        attempts = [attempt_data(attempt, self.run_number) for attempt in self._run.attempts]
+        for attempt in self._run.attempts:
+            metrics.attempts.labels(attempt.target.provider, attempt.outcome).inc()
+        usage = completion.usage if completion else canonical.Usage()
+        costs = [attempt.cost for attempt in self._run.attempts if attempt.cost is not None]
+        answering = self._run.attempts[-1] if self._run.attempts else None
+        now = timezone.now()
+        return {
+            "content": "".join(self._parts),
+            "epoch": self._epoch,
+            "status": status.value,
+            "provider": self._target.provider,
+            "model": (completion and completion.model_used) or self._target.model,
+            "finish": completion.finish if completion and status == Status.COMPLETE else "",
+            "input_tokens": usage.input,
+            "output_tokens": usage.output,
+            "cached_tokens": usage.cached,
+            "reasoning_tokens": usage.reasoning,
+            "tokens_estimated": usage.estimated,
+            "cost": Decimal128(sum(costs, Decimal(0))) if costs else None,
+            "cost_basis": answering.cost_basis if answering else "unpriced",
+            "first_token_ms": self._first_token_ms,
+            "latency_ms": self._milliseconds(),
+            "attempts": [*self.reply["attempts"], *attempts],
+            "error": error_data(error) if status != Status.COMPLETE else None,
+            "finished_at": now,
+            "updated_at": now,
+            "lease_until": None,
+            "settled": False,
+        }
+
+    def _milliseconds(self) -> int:
+        return round((time.monotonic() - self._began) * 1000)
+
+    # -- events ----------------------------------------------------------------
+
+    def _event(self, name: str, data: dict[str, Any]) -> TurnEvent:
+        return TurnEvent(name, data, self._epoch, self._length)
+
+    def _start_data(self) -> dict[str, Any]:
+        return start_data(self.reply, self._target.provider, self._target.model)
+
+    # -- the keeper's thread ---------------------------------------------------
+
+    def checkpoint(self, now: float, every_seconds: float) -> dict[str, Any] | None:
+        """Return the fields to store now: new text, or a lease to renew. None when neither is due.
+
+        `now` is monotonic. The first token and a restart are due at once.
+        """
+        with self._lock:
+            grown = self._length != self._saved_length and self._first_token_ms is not None
+            first = grown and self._saved_length < 0
+            overdue = now - self._saved_at >= (every_seconds if grown else settings.TURN_LEASE_SECONDS / 4)
+            if not (first or overdue):
+                return None
+            self._saved_length, self._saved_at = self._length, now
+            return {
+                "content": "".join(self._parts),
+                "epoch": self._epoch,
+                "provider": self._target.provider,
+                "model": self._target.model,
+            }
+
+    def cancel(self) -> None:
+        """Stop the run; the driving thread then writes the final state."""
+        self._run.cancel()
+
+
+class TurnEvents:
+    """The events of a running turn. `close()` leaves the rest to a thread of its own."""
+
+    def __init__(self, events: Iterator[TurnEvent]) -> None:
+        self._events = events
+        self._over = False
+
+    def __iter__(self) -> TurnEvents:
+        return self
+
+    def __next__(self) -> TurnEvent:
+        try:
+            return next(self._events)
+        except StopIteration:
+            self._over = True
+            raise
+
+    def close(self) -> None:
+        if not self._over:
+            self._over = True
+            threading.Thread(target=self._drain, name="turn-without-reader").start()
+
+    def _drain(self) -> None:
+        for _ in self._events:
+            pass
+
+
+def _failed_status(error: Exception, length: int) -> Status:
+    if isinstance(error, errors.Cancelled):
+        return Status.CANCELLED
+    return Status.INTERRUPTED if length else Status.FAILED
+
+
+def _write_final(reply_id: ObjectId, run: int, fields: dict[str, Any]) -> dict | None:
+    """Give a running reply its final state; None when it had one already.
+
+    Tried again while the database is away: the answer exists nowhere else.
+    """
+    deadline = time.monotonic() + FINAL_WRITE_SECONDS
+    while True:
+        try:
+            return Message.collection().find_one_and_update(
+                {"_id": reply_id, "run": run, "status": Status.STREAMING.value},
+                {"$set": fields},
+                return_document=True,
+            )
+        except PyMongoError as error:
+            if not is_unreachable(error) or time.monotonic() > deadline:
+                raise
+            logger.warning("final state is not stored yet", extra={"reply": str(reply_id)})
+            time.sleep(0.25)
+
+
+# -- what clients and documents are told ----------------------------------------
+
+
+def start_data(reply: dict, provider: str, model: str) -> dict[str, Any]:
+    return {
+        "session_id": str(reply["session_id"]),
+        "message_id": str(reply["in_reply_to_id"]),
+        "reply_id": str(reply["_id"]),
+        "provider": provider,
+        "model": model,
+    }
+
+
+def error_data(error: Exception | None) -> dict[str, Any] | None:
+    """Return what is kept of an error: its kind and our sentence."""
+    if error is None:
+        return None
+    return {
+        "kind": getattr(error, "kind", "error"),
+        "detail": str(error),
+        "retry_after_seconds": getattr(error, "retry_after_seconds", None),
+    }
+
+
+def attempt_data(attempt: canonical.Attempt, run: int) -> dict[str, Any]:
+    """Return one line of the receipt as it is stored."""
+    usage = attempt.usage
+    return {
+        "run": run,
+        "target": str(attempt.target),
+        "provider": attempt.target.provider,
+        "model": attempt.target.model,
+        "model_used": attempt.model_used,
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "reason": attempt.reason,
+        "waited_ms": attempt.waited_ms,
+        "first_token_ms": attempt.first_token_ms,
+        "latency_ms": attempt.latency_ms,
+        "response_id": attempt.response_id,
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "cached_tokens": usage.cached,
+        "reasoning_tokens": usage.reasoning,
+        "tokens_estimated": usage.estimated,
+        "cost": None if attempt.cost is None else f"{attempt.cost:f}",
+        "cost_basis": attempt.cost_basis,
+    }
