@@ -18,6 +18,7 @@ from django_mongodb_backend.fields import ArrayField
 from django_mongodb_backend.transaction import atomic
 from pymongo.errors import PyMongoError
 
+from accounts.models import User
 from config.mongo.models import Document
 from tenants.models.audit import Actor, AuditEvent
 from tenants.models.limits import CountersBusy
@@ -36,6 +37,10 @@ class TenantQuerySet(models.QuerySet):
     def present(self) -> TenantQuerySet:
         """Those not deleted."""
         return self.filter(deleted_at=None)
+
+    def visible_to(self, user: User) -> TenantQuerySet:
+        """Those of which `user` is a member."""
+        return self.present().filter(pk__in=list(user.memberships.values_list("tenant_id", flat=True)))
 
     def purgeable(self) -> TenantQuerySet:
         """Those deleted too long ago to be restored."""

@@ -104,29 +104,26 @@ class UsageManager(models.Manager):
         if str(share.reply_id) in usage.reservations:
             raise ValueError(f"Reply {share.reply_id} holds a reservation already.")
         wanted = (1, 1, 1, share.tokens, share.cost)
-        for standing, amount in zip(usage.standings(now, tenant), wanted, strict=True):
+        for standing, amount in zip(usage.standings(now), wanted, strict=True):
             if not standing.has_room_for(amount):
                 raise LimitExceeded(standing, now)
 
     def of(self, tenant: Tenant) -> Usage:
         """Return the tenant's usage; a tenant's first use makes it."""
-        raw = self.model.collection().find_one_and_update(
-            {"_id": tenant.pk},
-            {
-                "$setOnInsert": {
-                    "minute": None,
-                    "minute_count": 0,
-                    "live": 0,
-                    "reservations": {},
-                    "months": {},
-                    "created_at": timezone.now(),
-                    "updated_at": timezone.now(),
-                }
-            },
+        raw = self.model.collection().find_one({"_id": tenant.pk}) or self._begin(tenant.pk)
+        usage = self.model.from_document(raw)
+        usage.tenant = tenant
+        return usage
+
+    def _begin(self, tenant_id: ObjectId) -> dict[str, Any]:
+        now = timezone.now()
+        fresh = {"minute": None, "minute_count": 0, "live": 0, "reservations": {}, "months": {}}
+        return self.model.collection().find_one_and_update(
+            {"_id": tenant_id},
+            {"$setOnInsert": {**fresh, "created_at": now, "updated_at": now}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        return self.model.from_document(raw)
 
     def settle(
         self,
@@ -215,11 +212,11 @@ class Usage(Document):
     def __str__(self) -> str:
         return f"usage of {self.tenant_id}"
 
-    def standings(self, now: datetime | None = None, tenant: Tenant | None = None) -> list[Standing]:
+    def standings(self, now: datetime | None = None) -> list[Standing]:
         """Return how every limit of the plan stands."""
         now = now or timezone.now()
         return standings(
-            (tenant or self.tenant).plan,
+            self.tenant.plan,
             minute_count=self.minute_count if _is_current(self.minute, now) else 0,
             live=self.live,
             month=self.months.get(month_of(now), EMPTY_MONTH),

@@ -1,0 +1,262 @@
+"""Tenants and their team, keys, usage and audit trail as JSON."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from config.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from llm.routing import parse_route
+from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Plan, Tenant
+from tenants.models.api_key import Scope
+from tenants.models.membership import Role
+from tenants.models.origins import is_origin_pattern
+
+_MOST_ITEMS = 50
+_WEEK_SECONDS = 7 * 24 * 3600
+_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:\d{1,5})?")
+
+
+def _targets(names: list[str]) -> list[str]:
+    """Validate a list of `provider` or `provider/model`."""
+    try:
+        if names:
+            parse_route(names)
+    except ValueError as error:
+        raise serializers.ValidationError(str(error)) from error
+    return names
+
+
+class OriginsField(serializers.ListField):
+    """`https://shop.example`, `https://*.shop.example` or `*`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **{"child": serializers.CharField(max_length=300), "max_length": _MOST_ITEMS, **options}
+        )
+
+    def run_validation(self, data: Any = serializers.empty) -> list[str]:
+        origins = super().run_validation(data)
+        if origins is serializers.empty:
+            return origins
+        origins = [origin.lower() for origin in origins]
+        if wrong := next((origin for origin in origins if not is_origin_pattern(origin)), None):
+            raise serializers.ValidationError(
+                f"{wrong[:80]!r} is no origin. Write https://host, https://*.host or *, without a path."
+            )
+        return origins
+
+
+class TenantSettingsSerializer(DocumentSerializer):
+    """How the tenant's assistant answers. Null or empty: the plan's or the product's default."""
+
+    route = serializers.ListField(
+        child=serializers.CharField(max_length=200), max_length=10, required=False, validators=[_targets]
+    )
+
+    class Meta:
+        model = Tenant
+        fields = (
+            "system_prompt",
+            "route",
+            "temperature",
+            "max_tokens",
+            "history_messages",
+            "retention_days",
+        )
+
+
+class TenantSerializer(DocumentSerializer):
+    plan = serializers.SlugRelatedField("code", read_only=True)
+    requested_plan = serializers.SlugRelatedField(
+        "code", queryset=Plan.objects.all(), required=False, allow_null=True
+    )
+    allowed_origins = OriginsField(required=False)
+    settings = TenantSettingsSerializer(source="*", required=False)
+    role = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Tenant
+        fields = (
+            "id",
+            "name",
+            "slug",
+            "domain",
+            "allowed_origins",
+            "plan",
+            "requested_plan",
+            "status",
+            "settings",
+            "role",
+            "created_at",
+            "updated_at",
+        )
+        read_only_fields = ("slug", "status")
+
+    def get_role(self, tenant: Tenant) -> str | None:
+        """The caller's role, null for a key. From the context: `roles` is `{tenant id: role}`."""
+        return self.context["roles"].get(tenant.pk)
+
+    def validate_domain(self, domain: str) -> str:
+        domain = domain.lower()
+        if domain and not _DOMAIN.fullmatch(domain):
+            raise serializers.ValidationError("Write a host name such as shop.example, without https://.")
+        return domain
+
+
+class MemberSerializer(DocumentSerializer):
+    user = ObjectIdStringField(source="user_id", read_only=True)
+    email = serializers.EmailField(source="user.email", read_only=True)
+    name = serializers.CharField(source="user.name", read_only=True)
+
+    class Meta:
+        model = Membership
+        fields = ("user", "email", "name", "role", "created_at")
+
+
+class NewMemberSerializer(StrictSerializer):
+    """`user` is the id that users see in their profile. Somebody known by e-mail gets an invitation."""
+
+    user = ObjectIdStringField()
+    role = serializers.ChoiceField(Role.choices)
+
+
+class InvitationSerializer(DocumentSerializer):
+    state = serializers.ChoiceField(("open", "accepted", "revoked", "expired"), read_only=True)
+
+    class Meta:
+        model = Invitation
+        fields = ("id", "email", "role", "state", "expires_at", "accepted_at", "created_at")
+        read_only_fields = ("expires_at", "accepted_at")
+
+
+class InvitationTokenSerializer(StrictSerializer):
+    token = serializers.CharField(max_length=100)
+
+
+class ApiKeySerializer(DocumentSerializer):
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(Scope.choices), max_length=len(Scope), required=False
+    )
+    allowed_origins = OriginsField(required=False)
+    allowed_networks = serializers.ListField(
+        child=serializers.CharField(max_length=50), max_length=_MOST_ITEMS, required=False
+    )
+    allowed_models = serializers.ListField(
+        child=serializers.CharField(max_length=200),
+        max_length=_MOST_ITEMS,
+        required=False,
+        validators=[_targets],
+    )
+    kind = serializers.ChoiceField(ApiKey.Kind.choices, default=ApiKey.Kind.SECRET)
+    environment = serializers.ChoiceField(ApiKey.Environment.choices, default=ApiKey.Environment.LIVE)
+    replaced_by = ObjectIdStringField(source="replaced_by_id", read_only=True)
+    created_by = ObjectIdStringField(source="created_by_id", read_only=True)
+
+    class Meta:
+        model = ApiKey
+        fields = (
+            "id",
+            "name",
+            "kind",
+            "environment",
+            "prefix",
+            "last_four",
+            "scopes",
+            "allowed_origins",
+            "allowed_networks",
+            "allowed_models",
+            "expires_at",
+            "replaced_by",
+            "created_by",
+            "last_used_at",
+            "last_used_address",
+            "last_used_origin",
+            "created_at",
+            "updated_at",
+        )
+        read_only_fields = ("prefix", "last_four", "last_used_at", "last_used_address", "last_used_origin")
+
+    def validate_allowed_networks(self, networks: list[str]) -> list[str]:
+        try:
+            return [str(ip_network(network)) for network in networks]
+        except ValueError as error:
+            raise serializers.ValidationError(
+                f"{error}. Write an address or a network such as 192.0.2.0/24."
+            ) from error
+
+    def validate_expires_at(self, expires_at: Any) -> Any:
+        if expires_at is not None and expires_at <= timezone.now():
+            raise serializers.ValidationError("This time has passed.")
+        return expires_at
+
+    def validate(self, fields: dict) -> dict:
+        if fields["kind"] == ApiKey.Kind.PUBLIC:
+            if fields.get("scopes"):
+                raise serializers.ValidationError(
+                    {"scopes": "Public keys open sessions and send in them, and have no other scopes."}
+                )
+            fields["scopes"] = []
+        else:
+            fields.setdefault("scopes", list(Scope.values))
+        return fields
+
+
+class IssuedKeySerializer(ApiKeySerializer):
+    """A key with its secret, which is shown this once."""
+
+    key = serializers.CharField(read_only=True)
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = (*ApiKeySerializer.Meta.fields, "key")
+
+
+class RotationSerializer(StrictSerializer):
+    """How long the old key goes on working beside the new one."""
+
+    overlap_seconds = serializers.IntegerField(min_value=0, max_value=_WEEK_SECONDS, default=3600)
+
+
+class LimitSerializer(serializers.Serializer):
+    """`limit` and `remaining` null: unlimited. Cost is a decimal string in US dollars."""
+
+    name = serializers.CharField()
+    limit = serializers.JSONField(allow_null=True)
+    used = serializers.JSONField()
+    reserved = serializers.JSONField()
+    remaining = serializers.JSONField(allow_null=True)
+    resets_at = serializers.DateTimeField(allow_null=True)
+
+
+class UsageSerializer(serializers.Serializer):
+    plan = serializers.CharField()
+    month = serializers.CharField()
+    currency = serializers.CharField()
+    limits = LimitSerializer(many=True)
+
+
+class AuditEventSerializer(DocumentSerializer):
+    actor = ObjectIdStringField(source="actor_id")
+    actor_key = ObjectIdStringField()
+
+    class Meta:
+        model = AuditEvent
+        fields = (
+            "id",
+            "action",
+            "actor",
+            "actor_key",
+            "actor_name",
+            "target_type",
+            "target_id",
+            "target_name",
+            "changes",
+            "address",
+            "user_agent",
+            "request_id",
+            "created_at",
+        )
