@@ -58,9 +58,13 @@ class Body:
             raise Garbled(f"Content-Encoding {encoding[:40]!r} was not asked for")
 
     def read(self) -> bytes:
-        for part in self._parts:
-            if part:
-                return part
+        try:
+            for part in self._parts:
+                if part:
+                    return part
+        except BaseException:
+            self.drop()  # What comes after an error is no longer known.
+            raise
         self._end()
         return b""
 
@@ -129,7 +133,11 @@ class Body:
                 line_end = raw.find(b"\n", at)
                 if line_end < 0:
                     break
-                size = _chunk_size(raw[at:line_end])
+                try:
+                    size = _chunk_size(raw[at:line_end])
+                except Garbled:
+                    yield b"".join(parts)
+                    raise
                 if size == 0:
                     yield b"".join(parts)
                     self._skip_trailers(raw[line_end + 1 :])

@@ -142,7 +142,7 @@ class Exchange:
             try:
                 data = body.read()
             except (Expired, Truncated, OSError, http.client.HTTPException, requests.RequestException):
-                if answer.finish is None or self._call.stopped:
+                if answer.finish is None or answer.is_empty or self._call.stopped:
                     raise
                 break  # The answer was complete; only the end of the body is missing.
             yield from self._fed(documents.feed(data) if data else documents.close())

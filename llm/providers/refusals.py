@@ -172,7 +172,7 @@ _MEANINGS: dict[str, type[errors.ProviderError]] = {
         errors.RateLimited: "rate_limit_exceeded rate_limit_error too_many_requests resource_exhausted",
         errors.Overloaded: "provider_overloaded provider_unavailable overloaded overloaded_error "
         "engine_overloaded server timeout unavailable unavailable_error service_unavailable "
-        "deadline_exceeded capacity_exceeded",
+        "deadline_exceeded",
         errors.ModelNotFound: "model_not_found model_decommissioned model_not_active",
         errors.ContextTooLong: "context_length_exceeded exceed_context_size_error string_above_max_length",
         errors.Blocked: "content_policy_violation content_filter content_filtered refusal moderation "
