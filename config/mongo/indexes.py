@@ -1,10 +1,8 @@
 """Indexes that Django has no class for. The rest is plain `models.Index`.
 
-Uniqueness needs no class of its own: `unique=True` and `UniqueConstraint` make an index that
-enforces and is used by look-ups (config.mongo.engine.schema). Two exceptions, where the
-database can't use the unique index to find a document and a plain `models.Index` beside it pays:
-a unique field with `null=True`, and a `UniqueConstraint(condition=...)` for queries that don't
-repeat its condition.
+Uniqueness needs no class of its own: `unique=True` and `UniqueConstraint` make one index that
+enforces and is used by look-ups, also where the field may be null (config.mongo.engine.schema).
+With `UniqueConstraint(condition=...)` only queries that repeat the condition can use it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, IntegrityError, connection, models
 from django.db.models import Count, Max, QuerySet, Sum
@@ -68,39 +70,59 @@ def test_distinct_counts_what_differs():
     assert Group.objects.aggregate(names=Count("name", distinct=True)) == {"names": 3}
 
 
-@isolate_apps("config.mongo")
-def test_indexes_of_a_model_are_made_as_declared():
-    class Probe(models.Model):
-        id = ObjectIdAutoField(primary_key=True)
-        code = models.CharField(max_length=9, unique=True)
-        alias = models.IntegerField(unique=True, null=True)
-        open = models.BooleanField()
-        expires_at = models.DateTimeField(null=True)
+@pytest.fixture
+def probe() -> Iterator[type[models.Model]]:
+    """A model with every kind of index, and its collection."""
+    with isolate_apps("config.mongo"):
 
-        class Meta:
-            app_label = "mongo"
-            indexes = [TTLIndex(fields=["expires_at"], expire_after_seconds=60, name="expiry")]
-            constraints = [
-                models.UniqueConstraint(fields=["open", "code"], name="pair"),
-                models.UniqueConstraint(fields=["code"], condition=models.Q(open=True), name="one_open"),
-            ]
+        class Probe(models.Model):
+            id = ObjectIdAutoField(primary_key=True)
+            code = models.CharField(max_length=9)
+            alias = models.IntegerField(unique=True, null=True)
+            parent = models.ForeignKey("self", models.CASCADE, null=True, unique=True)
+            open = models.BooleanField(default=False)
+            expires_at = models.DateTimeField(null=True)
 
-    with connection.schema_editor() as editor:
-        editor.create_model(Probe)
-    try:
-        made = {
-            tuple(field for field, _ in index["key"])
-            + (("where",) if "partialFilterExpression" in index else ()): index
-            for index in connection.database[Probe._meta.db_table].index_information().values()
-        }
-    finally:
+            class Meta:
+                app_label = "mongo"
+                indexes = [TTLIndex(fields=["expires_at"], expire_after_seconds=60, name="expiry")]
+                constraints = [
+                    models.UniqueConstraint(fields=["code", "alias"], name="pair"),
+                    models.UniqueConstraint(fields=["code"], condition=models.Q(open=True), name="one_open"),
+                ]
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Probe)
+        yield Probe
         connection.database.drop_collection(Probe._meta.db_table)
-    assert made["expires_at",]["expireAfterSeconds"] == 60
-    assert made["code",]["unique"]
-    assert made["open", "code"]["unique"]
-    assert made["code", "where"]["partialFilterExpression"] == {"open": {"$eq": True}}
-    # Nulls may repeat, so this one has to stay limited to numbers.
-    assert made["alias", "where"]["partialFilterExpression"] == {"alias": {"$type": "long"}}
+
+
+def test_a_ttl_index_is_made_as_declared(probe):
+    index = connection.database[probe._meta.db_table].index_information()["expiry"]
+    assert index["key"] == [("expires_at", 1)]
+    assert index["expireAfterSeconds"] == 60
+
+
+def test_finding_by_a_unique_field_that_may_be_null_uses_its_index(probe):
+    assert plan(probe.objects.filter(alias=1)) == ["FETCH", "IXSCAN"]
+    assert plan(probe.objects.filter(parent=ObjectId())) == ["FETCH", "IXSCAN"]
+    assert plan(probe.objects.filter(code="a", open=True)) == ["FETCH", "IXSCAN"]
+
+
+def test_nulls_may_repeat_and_values_may_not(probe):
+    first = probe.objects.create(code="a")
+    probe.objects.create(code="a")
+    probe.objects.create(code="a", alias=1, parent=first)
+    for again in ({"alias": 1}, {"parent": first}):
+        with pytest.raises(IntegrityError):
+            probe.objects.create(code="b", **again)
+
+
+def test_a_conditional_constraint_holds_where_its_condition_does(probe):
+    probe.objects.create(code="a")
+    probe.objects.create(code="a", open=True)
+    with pytest.raises(IntegrityError):
+        probe.objects.create(code="a", open=True)
 
 
 def test_a_ttl_index_survives_its_way_through_a_migration():
