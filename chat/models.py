@@ -163,9 +163,7 @@ class Message(Document):
         ]
         constraints = [
             models.UniqueConstraint(fields=["session", "seq"], name="message_order"),
-            models.UniqueConstraint(
-                fields=["in_reply_to"], name="message_one_reply", condition=Q(in_reply_to__isnull=False)
-            ),
+            models.UniqueConstraint(fields=["in_reply_to"], name="message_one_reply"),
             models.UniqueConstraint(
                 fields=["idempotency"], name="message_once", condition=Q(idempotency__gt="")
             ),

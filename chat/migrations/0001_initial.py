@@ -201,11 +201,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="message",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("in_reply_to__isnull", False)),
-                fields=("in_reply_to",),
-                name="message_one_reply",
-            ),
+            constraint=models.UniqueConstraint(fields=("in_reply_to",), name="message_one_reply"),
         ),
         migrations.AddConstraint(
             model_name="message",
