@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from chat.history import HISTORY_LIMIT, history
 from config.api.errors import Problem, Unavailable
 from llm import canonical
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route
-from tenants.models import Plan, Tenant
+from tenants.models import ApiKey, Plan, Tenant
 
 #: Tokens kept free for the answer when nobody says how long it may be.
 ANSWER_TOKENS = 1024
@@ -105,6 +105,15 @@ def requested_target(provider: str | None, model: str | None) -> str | None:
         return None
     known = next((entry.target for entry in catalogue() if entry.target.model == model), None)
     return str(known) if known else model
+
+
+def refuse_models(key: ApiKey | None, route: Sequence[canonical.Target]) -> None:
+    """Raise 403 if the key has a list of models and a target of `route` is not on it."""
+    if key is None or not key.allowed_models:
+        return
+    for target in route:
+        if str(target) not in key.allowed_models:
+            raise PermissionDenied(f"This key may not use {target}.", "model_not_allowed")
 
 
 def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Target]) -> tuple[int, Decimal]:

@@ -25,31 +25,45 @@ _PROBLEMS = {
 _DEFAULT_RETRY_SECONDS = 10
 
 
-class ReplyFailed(Problem):
-    """The question is stored, its reply has no whole answer; `retry` makes another attempt."""
-
+class ProviderFailed(Problem):
     default_code = "provider_failed"
 
-    def __init__(self, reply: dict[str, Any]) -> None:
-        error = reply["error"] or {}
-        status, code = _PROBLEMS.get(error.get("kind", ""), (502, "provider_failed"))
-        if reply["status"] == Status.INTERRUPTED and code == "provider_failed":
-            code = "reply_interrupted"
-        self.status_code = status
+    def __init__(self, error: dict[str, Any], code: str = "", extra: dict[str, Any] | None = None) -> None:
+        self.status_code, named = _PROBLEMS.get(error.get("kind", ""), (502, ""))
         headers = {}
-        if status == 503:
+        if self.status_code == 503:
             headers["Retry-After"] = str(int(error.get("retry_after_seconds") or _DEFAULT_RETRY_SECONDS))
         super().__init__(
             error.get("detail") or "No provider gave an answer.",
-            code,
+            named or code or self.default_code,
             headers=headers,
-            extra={
+            extra=extra,
+        )
+
+
+class ReplyFailed(ProviderFailed):
+    """The question is stored, its reply has no whole answer; `retry` makes another attempt."""
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        super().__init__(
+            reply["error"] or {},
+            "reply_interrupted" if reply["status"] == Status.INTERRUPTED else "",
+            {
                 "session_id": str(reply["session_id"]),
                 "message_id": str(reply["in_reply_to_id"]),
                 "reply_id": str(reply["_id"]),
                 "reply_status": reply["status"],
             },
         )
+
+
+def error_data(error: Exception) -> dict[str, Any]:
+    """Return what is kept of a provider's error: its kind, our sentence, and when to come back."""
+    return {
+        "kind": getattr(error, "kind", "error"),
+        "detail": str(error),
+        "retry_after_seconds": getattr(error, "retry_after_seconds", None),
+    }
 
 
 def answered(reply: dict[str, Any]) -> bool:

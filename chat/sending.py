@@ -19,7 +19,7 @@ from chat import conversation as conversations
 from chat import settlement
 from chat.conversation import Conversation
 from chat.models import ChatSession, Message
-from chat.options import Options, choose_options
+from chat.options import Options, choose_options, refuse_models
 from chat.turns import (
     RETRYABLE,
     AlreadyAccepted,
@@ -148,11 +148,7 @@ def _options(conversation: Conversation, body: dict[str, Any]) -> Options:
     if conversation.session.status == ChatSession.Status.CLOSED:
         raise Conflict("This session is closed. Set its status to active, or open another.", "session_closed")
     options = choose_options(conversation.access.tenant, conversation.session.overrides, body)
-    key = conversation.access.key
-    if key is not None and key.allowed_models:
-        refused = [str(target) for target in options.route if str(target) not in key.allowed_models]
-        if refused:
-            raise PermissionDenied(f"This key may not use {refused[0]}.", "model_not_allowed")
+    refuse_models(conversation.access.key, options.route)
     return options
 
 

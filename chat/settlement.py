@@ -42,7 +42,11 @@ _thread: threading.Thread | None = None
 
 
 def settle_soon(reply: dict) -> None:
-    """Settle a finished reply within a fraction of a second, with others that finish meanwhile."""
+    """Settle a finished reply within a fraction of a second, with others that finish meanwhile.
+
+    A run of the OpenAI-compatible endpoint comes as a reply without a session: it is billed and not kept.
+    Should this process die first, the lease of its reservation runs out and it is given back.
+    """
     with _lock:
         _queue.append(reply)
     start()
@@ -86,9 +90,10 @@ def settle(replies: Sequence[dict]) -> None:
         return
     _write_ledger([entry for reply in replies for entry in ledger_entries(reply)])
     Usage.objects.settle_many(_settlement(reply) for reply in replies)
-    _count_in_sessions(replies)
-    for run in {reply["run"] for reply in replies}:
-        ids = [reply["_id"] for reply in replies if reply["run"] == run]
+    stored = [reply for reply in replies if reply["session_id"] is not None]
+    _count_in_sessions(stored)
+    for run in {reply["run"] for reply in stored}:
+        ids = [reply["_id"] for reply in stored if reply["run"] == run]
         Message.collection().update_many(
             {"_id": {"$in": ids}, "run": run, "settled": False}, {"$set": {"settled": True}}
         )
@@ -227,6 +232,8 @@ def _write_ledger(entries: list[dict[str, Any]]) -> None:
 
 def _count_in_sessions(replies: Sequence[dict]) -> None:
     """Each session's counters reach at least its newest settled reply; an untitled one gets a title."""
+    if not replies:
+        return
     writes = [
         UpdateOne(
             {"_id": reply["session_id"]},

@@ -31,7 +31,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from chat import keeper, settlement
 from chat.models import ChatSession, Message
 from chat.options import Options, reserve
-from chat.outcome import final_events
+from chat.outcome import error_data, final_events
 from chat.sse import TurnEvent
 from config import metrics
 from config.mongo.engine.errors import is_unreachable
@@ -400,7 +400,7 @@ class Turn:
             "first_token_ms": self._first_token_ms,
             "latency_ms": self._milliseconds(),
             "attempts": [*self.reply["attempts"], *attempts],
-            "error": error_data(error) if status != Status.COMPLETE else None,
+            "error": error and error_data(error),
             "finished_at": now,
             "updated_at": now,
             "lease_until": None,
@@ -507,17 +507,6 @@ def start_data(reply: dict, provider: str, model: str) -> dict[str, Any]:
         "reply_id": str(reply["_id"]),
         "provider": provider,
         "model": model,
-    }
-
-
-def error_data(error: Exception | None) -> dict[str, Any] | None:
-    """Return what is kept of an error: its kind and our sentence."""
-    if error is None:
-        return None
-    return {
-        "kind": getattr(error, "kind", "error"),
-        "detail": str(error),
-        "retry_after_seconds": getattr(error, "retry_after_seconds", None),
     }
 
 

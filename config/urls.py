@@ -11,6 +11,7 @@ urlpatterns = [
     path("api/", include("tenants.urls")),
     path("api/", include("chat.urls")),
     path("api/", include("llm.urls")),
+    path("v1/", include("chat.openai.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),

@@ -1,0 +1,8 @@
+from django.urls import path
+
+from chat.openai.views import CompletionsView, ModelsView
+
+urlpatterns = [
+    path("chat/completions", CompletionsView.as_view(), name="openai-completions"),
+    path("models", ModelsView.as_view(), name="openai-models"),
+]

@@ -1,0 +1,73 @@
+"""Acme's people and keys, talking to an assistant played by the fake provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from rest_framework.test import APIClient
+
+from chat import settlement
+from chat.models import ChatSession, Message
+from llm.fake.server import FakeProvider
+from tenants.models import Tenant
+from tenants.tests.conftest import *  # noqa: F403 - the same cast
+from tenants.tests.conftest import issue, signed_in, with_key
+
+
+@pytest.fixture(scope="session")
+def fake_server() -> Iterator[FakeProvider]:
+    with FakeProvider() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(fake_server: FakeProvider, settings) -> FakeProvider:
+    """The fake provider, without scripts, configured as Groq and OpenRouter; Groq comes first."""
+    fake_server.reset()
+    settings.LLM_ROUTE = ["groq", "openrouter"]
+    settings.LLM_PROVIDERS = {
+        name: {
+            "api_key": "test-key-of-nobody" if name in ("groq", "openrouter") else "",
+            "base_url": fake_server.base_url(name),
+            "model": f"{name}-model",
+        }
+        for name in settings.LLM_PROVIDERS
+    }
+    return fake_server
+
+
+@pytest.fixture
+def dave_client(dave) -> APIClient:
+    return signed_in(dave)
+
+
+@pytest.fixture
+def site(acme, alice) -> APIClient:
+    """Acme's server: a secret key with every scope."""
+    scopes = ["sessions:read", "sessions:write", "messages:send", "analytics:read", "usage:read"]
+    return with_key(issue(acme, alice, scopes=scopes).secret)
+
+
+@pytest.fixture
+def session(acme: Tenant, dave) -> ChatSession:
+    return ChatSession.objects.create(tenant=acme, user=dave)
+
+
+def settled(reply_id: str) -> Message:
+    """Return the reply once ledger, quota and session counters have followed it."""
+    reply = Message.objects.get(pk=reply_id)
+    settlement.settle([Message.collection().find_one({"_id": reply.pk})])
+    return Message.objects.get(pk=reply_id)
+
+
+def events(response) -> list[tuple[str, str, dict]]:
+    """Return (name, id, data) of every event of a streamed answer."""
+    import json
+
+    found = []
+    for block in b"".join(response.streaming_content).decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line and line[0] != ":")
+        if fields:
+            found.append((fields["event"], fields["id"], json.loads(fields["data"])))
+    return found
