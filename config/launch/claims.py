@@ -15,8 +15,8 @@ from pathlib import Path
 _PORT_PATIENCE_SECONDS = 3.0
 
 
-class Taken(Exception):
-    """Something else holds what this start needs; the text says what to do."""
+class Unavailable(Exception):
+    """What this start needs cannot be had; the text says why and what to do."""
 
 
 @contextlib.contextmanager
@@ -24,20 +24,20 @@ def folder(var_dir: Path, note: str) -> Iterator[None]:
     """Hold `var_dir` until the block ends or this process dies; `note` tells others who holds it.
 
     The kernel frees the lock with its holder, so nothing stale is left after `kill -9`.
-    Raises Taken with the holder's note.
+    Raises Unavailable with the holder's note.
     """
     try:
         var_dir.mkdir(parents=True, exist_ok=True)
         lock = (var_dir / "serve.lock").open("a+")
     except OSError as error:
-        raise Taken(f"{var_dir} cannot be written ({error.strerror}). Set VAR_DIR.") from error
+        raise Unavailable(f"{var_dir} cannot be written ({error.strerror}). Set VAR_DIR.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip() or "another start"
-            raise Taken(
+            raise Unavailable(
                 f"Already running {holder}. Stop it, or set another VAR_DIR and PORT to run a second one."
             ) from error
         lock.truncate(0)
@@ -52,15 +52,19 @@ def port(host: str, number: int) -> Iterator[None]:
 
     The server's own bind would not notice a conflict: its workers share the
     port (SO_REUSEPORT), so two servers would each get half of the requests.
-    Raises Taken if anything listens there.
+    Raises Unavailable if anything listens there.
     """
+    if not 0 < number < 65536:
+        raise Unavailable(f"PORT must be between 1 and 65535, not {number}.")
     with socket.socket(socket.AF_UNIX) as claim:
         if sys.platform == "linux":
             # An abstract name: no file, per network like ports are, freed with its holder.
             try:
                 claim.bind(f"\0chat-agent-platform/{host}:{number}")
             except OSError as error:
-                raise Taken(f"Port {number} is being used by another start. Set another PORT.") from error
+                raise Unavailable(
+                    f"Port {number} is being used by another start. Set another PORT."
+                ) from error
         _wait_until_free(host, number)
         yield
 
@@ -74,14 +78,14 @@ def _wait_until_free(host: str, number: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
                 return
-        except (OSError, OverflowError) as error:
-            if getattr(error, "errno", None) != errno.EADDRINUSE:
-                raise Taken(
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Unavailable(
                     f"Cannot listen on {host}:{number} ({error}). Set another HOST or PORT."
                 ) from error
             if time.monotonic() > deadline:
                 reason = f"Port {number} on {host} is taken by another program. Stop it, or set another PORT."
-                raise Taken(reason) from error
+                raise Unavailable(reason) from error
             time.sleep(0.05)
 
 

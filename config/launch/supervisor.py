@@ -95,7 +95,7 @@ class Supervisor:
         self.server: Part | None = None
 
     def run(self) -> None:
-        """Serve until asked to stop. Raises Failed, or claims.Taken if something is in the way."""
+        """Serve until asked to stop. Raises Failed, or claims.Unavailable if something is in the way."""
         with (
             _stop_signals(),
             claims.folder(settings.VAR_DIR, note=f"on {self.url} (pid {os.getpid()})"),

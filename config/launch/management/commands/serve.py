@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *, reload: bool, seed: bool, **options: Any) -> None:
         try:
             Supervisor(reload=reload, seed=seed, say=self._say).run()
-        except (Failed, claims.Taken) as error:
+        except (Failed, claims.Unavailable) as error:
             raise CommandError(str(error)) from error
         except StopAsked:
             return  # Asked before anything was started.

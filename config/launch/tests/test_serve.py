@@ -1,0 +1,130 @@
+"""`manage.py serve`, held to its promises with real processes."""
+
+import re
+import socket
+
+import psutil
+import pytest
+import requests
+
+from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def assert_all_end(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)
+    assert not alive
+
+
+def test_ctrl_c_stops_every_process(start):
+    running = start().ready()
+    family = running.family()
+    assert {"granian", "mongod"} <= {
+        word for word in ("granian", "mongod") for part in family if word in " ".join(part.cmdline())
+    }
+    assert running.press_ctrl_c() == 0
+    assert "Stopped." in running.output
+    assert_all_end(family)
+
+
+def test_sigterm_is_an_orderly_end(start):
+    running = start().ready()
+    family = running.family()
+    running.process.terminate()
+    assert running.process.wait(PATIENCE_SECONDS) == 0
+    assert_all_end(family)
+
+
+def test_a_second_start_says_where_the_first_one_runs(start):
+    running = start().ready()
+    refusal = start().refused()
+    assert f"Already running on {running.url} (pid {running.process.pid})" in refusal
+    assert "VAR_DIR" in refusal
+    assert running.answers()
+
+
+def test_of_two_starts_at_once_one_serves(start):
+    both = [start(), start()]
+    wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
+    loser, winner = sorted(both, key=lambda one: one.process.poll() is None)
+    assert "Already running" in loser.refused()
+    assert winner.ready().answers()
+
+
+def test_of_two_starts_at_once_on_one_port_one_serves(start, tmp_path):
+    both = [start(), start(VAR_DIR=str(tmp_path / "other"))]
+    wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
+    loser, winner = sorted(both, key=lambda one: one.process.poll() is None)
+    assert f"Port {winner.url.rpartition(':')[2]}" in loser.refused()
+    assert winner.ready().answers()
+
+
+def test_a_port_taken_by_another_program_is_named(start, environment):
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        assert f"Port {port} on 127.0.0.1 is taken by another program" in start(PORT=str(port)).refused()
+
+
+@pytest.mark.parametrize("port", ["0", "70000"])
+def test_an_impossible_port_is_refused(start, port):
+    assert "PORT must be between 1 and 65535" in start(PORT=port).refused()
+
+
+def test_the_demo_user_is_made_once_and_data_outlives_the_server(start):
+    first = start("--seed").ready()
+    email, password = (re.search(rf"{name} +(\S+)", first.output)[1] for name in ("e-mail", "password"))
+    assert first.press_ctrl_c() == 0
+    second = start("--seed").ready()
+    assert password not in second.output
+    assert "were shown at the first start" in second.output
+    answer = requests.post(
+        f"{second.url}/api/auth/login", json={"email": email, "password": password}, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(start):
+    killed = start().ready()
+    family = killed.family()
+    killed.process.kill()
+    assert start().ready().answers()
+    assert_all_end(family)
+
+
+def test_a_killed_server_ends_the_rest_and_the_next_start_works(start):
+    running = start().ready()
+    family = running.family()
+    running.part("granian").kill()
+    assert "The server ended by itself (signal SIGKILL)" in running.refused()
+    assert_all_end(family)
+    assert start().ready().answers()
+
+
+def test_a_killed_worker_is_replaced(start):
+    running = start().ready()
+    worker = running.part("granian").children()[0]
+    worker.kill()
+    worker.wait(PATIENCE_SECONDS)
+    wait_until(running.answers, "a new worker answers")
+    assert running.process.poll() is None
+
+
+def test_a_killed_database_is_started_again(start):
+    running = start().ready()
+    database = running.part("mongod")
+    database.kill()
+    database.wait(PATIENCE_SECONDS)
+    wait_until(lambda: running.answers("/ready"), "the database answers again")
+    assert running.process.poll() is None
+
+
+def test_the_database_is_whole_after_all_was_killed(start):
+    first = start("--seed").ready()
+    key = re.search(r"API key +(\S+)", first.output)[1]
+    for process in [first.process, *first.family()]:
+        process.kill()
+    second = start("--seed").ready()
+    assert "were shown at the first start" in second.output
+    answer = requests.get(f"{second.url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    assert answer.status_code == 200, answer.text
