@@ -83,6 +83,13 @@ def _show_turn(question: str, reply: dict[str, Any], say: Callable[[str], None])
 
 
 def _show_analytics(analytics: dict[str, Any], say: Callable[[str], None]) -> None:
+    totals = analytics["totals"]
+    tokens, cost, latency = totals["tokens"], totals["cost"], totals["latency_ms"]
     say("Analytics of the tenant:")
-    for name, value in analytics.items():
-        say(f"  {name:<12} {value}")
+    say(f"  sessions  {totals['sessions']}")
+    say(f"  replies   {totals['replies']['complete']} complete, {totals['attempts']['count']} attempts")
+    say(f"  tokens    {tokens['input']} in, {tokens['output']} out")
+    say(f"  cost      {cost['total']} {cost['currency']}")
+    say(f"  latency   {latency['p50']} ms in the middle, {latency['p95']} ms at the 95th percentile")
+    for share in totals["models"]:
+        say(f"  answered  {share['replies']['complete']} by {share['provider']}/{share['model']}")
