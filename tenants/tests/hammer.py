@@ -1,0 +1,52 @@
+"""A process that asks for turns as fast as it can, for the race tests. Orders come by line on stdin."""
+
+import json
+import random
+import sys
+from datetime import datetime
+from decimal import Decimal
+
+import django
+from bson import ObjectId
+
+
+def main() -> None:
+    django.setup()
+    from tenants.models import Tenant, Usage
+    from tenants.models.limits import LimitExceeded
+
+    def say(answer: object) -> None:
+        print(json.dumps(answer), flush=True)
+
+    say("up")
+    for line in sys.stdin:
+        order = json.loads(line)
+        tenant = Tenant.objects.select_related("plan").get(pk=order["tenant"])
+        chance = random.Random(order["seed"])
+        say("ready")
+        sys.stdin.readline()
+        admitted = 0
+        for _ in range(order["tries"]):
+            reply_id = ObjectId()
+            try:
+                Usage.objects.admit(
+                    tenant,
+                    reply_id=reply_id,
+                    tokens=order["tokens"],
+                    cost=Decimal(order["cost"]),
+                    lease_seconds=60,
+                    now=datetime.fromisoformat(order["now"]),
+                )
+            except LimitExceeded:
+                continue
+            admitted += 1
+            ending = chance.choice(order["endings"])
+            if ending == "settle":
+                Usage.objects.settle(tenant.pk, reply_id, tokens=order["tokens"], cost=Decimal(order["cost"]))
+            elif ending == "release":
+                Usage.objects.release(tenant.pk, reply_id)
+        say(admitted)
+
+
+if __name__ == "__main__":
+    main()

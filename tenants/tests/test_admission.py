@@ -1,0 +1,289 @@
+"""Admitting turns: what is checked, what is taken, and how it is given back."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from bson import ObjectId
+
+from tenants.models import Usage
+from tenants.models.limits import LimitExceeded
+from tenants.models.usage import Settlement
+from tenants.tests.conftest import limited
+
+NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
+
+
+def admit(tenant, *, tokens=10, cost="0.5", now=NOON, lease_seconds=30, reply_id=None):
+    return Usage.objects.admit(
+        tenant,
+        reply_id=reply_id or ObjectId(),
+        tokens=tokens,
+        cost=Decimal(cost),
+        lease_seconds=lease_seconds,
+        now=now,
+    )
+
+
+def settle(tenant, admission, *, tokens=10, cost="0.5"):
+    return Usage.objects.settle(tenant.pk, admission.reply_id, tokens=tokens, cost=cost and Decimal(cost))
+
+
+def standing(tenant, name, now=NOON):
+    return next(s for s in Usage.objects.of(tenant).standings(now) if s.name == name)
+
+
+def taken(tenant, name, now=NOON):
+    return (standing(tenant, name, now).used, standing(tenant, name, now).reserved)
+
+
+def test_a_turn_reserves_its_share_of_the_month(acme):
+    admission = admit(acme, tokens=100, cost="0.25")
+
+    assert admission.month == "2026-11"
+    assert taken(acme, "messages_per_month") == (0, 1)
+    assert taken(acme, "tokens_per_month") == (0, 100)
+    assert taken(acme, "cost_per_month") == (0, Decimal("0.25"))
+    assert taken(acme, "concurrent_turns") == (1, 0)
+
+
+def test_settling_turns_the_reservation_into_what_was_really_used(acme):
+    admission = admit(acme, tokens=100, cost="0.25")
+
+    assert settle(acme, admission, tokens=60, cost="0.1")
+
+    assert taken(acme, "messages_per_month") == (1, 0)
+    assert taken(acme, "tokens_per_month") == (60, 0)
+    assert taken(acme, "cost_per_month") == (Decimal("0.1"), 0)
+    assert taken(acme, "concurrent_turns") == (0, 0)
+
+
+def test_a_turn_is_settled_once(acme):
+    admission = admit(acme)
+
+    assert settle(acme, admission)
+    assert not settle(acme, admission)
+    assert not Usage.objects.release(acme.pk, admission.reply_id)
+    assert taken(acme, "tokens_per_month") == (10, 0)
+
+
+def test_a_released_turn_has_used_nothing(acme):
+    admission = admit(acme)
+
+    assert Usage.objects.release(acme.pk, admission.reply_id)
+
+    assert taken(acme, "messages_per_month") == (0, 0)
+    assert taken(acme, "tokens_per_month") == (0, 0)
+    assert not settle(acme, admission)
+
+
+def test_an_unknown_cost_adds_nothing(acme):
+    settle(acme, admit(acme), cost=None)
+
+    assert taken(acme, "cost_per_month") == (0, 0)
+
+
+@pytest.mark.parametrize("cost", ["-0.01", "NaN", "Infinity"])
+def test_absurd_costs_are_refused(acme, cost):
+    with pytest.raises(ValueError):
+        admit(acme, cost=cost)
+
+
+def test_a_reply_holds_one_reservation(acme):
+    admission = admit(acme)
+
+    with pytest.raises(ValueError):
+        admit(acme, reply_id=admission.reply_id)
+    assert taken(acme, "messages_per_month") == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [
+        ({"requests_per_minute": 2}, "rate_limited"),
+        ({"concurrent_turns": 2}, "too_many_turns"),
+        ({"messages_per_month": 2}, "quota_exceeded"),
+        ({"tokens_per_month": 29}, "quota_exceeded"),
+        ({"cost_per_month": Decimal("1.4999999999")}, "quota_exceeded"),
+    ],
+)
+def test_each_limit_stops_the_turn_that_would_pass_it(acme, limit, code):
+    limited(acme, **limit)
+    admit(acme)
+    admit(acme)
+
+    with pytest.raises(LimitExceeded) as refused:
+        admit(acme)
+
+    assert refused.value.limit == next(iter(limit))
+    assert refused.value.get_codes() == code
+    assert taken(acme, "messages_per_month") == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"requests_per_minute": 3},
+        {"concurrent_turns": 3},
+        {"messages_per_month": 3},
+        {"tokens_per_month": 30},
+        {"cost_per_month": Decimal("1.5")},
+    ],
+)
+def test_a_limit_can_be_used_to_its_last(acme, limit):
+    limited(acme, **limit)
+
+    for _ in range(3):
+        admit(acme)
+
+    assert standing(acme, next(iter(limit))).remaining == 0
+
+
+def test_a_plan_without_limits_admits_everything(acme):
+    limited(acme)
+
+    for _ in range(50):
+        admit(acme, tokens=10**9, cost="1000000")
+
+    assert standing(acme, "tokens_per_month").remaining is None
+
+
+def test_a_refusal_says_which_limit_how_much_is_used_and_when_it_resets(acme):
+    limited(acme, requests_per_minute=1)
+    admit(acme)
+
+    with pytest.raises(LimitExceeded) as refused:
+        admit(acme, now=NOON + timedelta(seconds=20))
+
+    assert refused.value.extra["limit"] == {
+        "name": "requests_per_minute",
+        "scope": "tenant",
+        "limit": 1,
+        "used": 1,
+        "reserved": 0,
+        "remaining": 0,
+        "resets_at": "2026-11-22T12:01:00Z",
+    }
+    assert refused.value.headers == {"Retry-After": "30"}
+    assert "1 requests per minute: 1 used" in str(refused.value.detail)
+
+
+def test_refused_turns_do_not_count(acme):
+    limited(acme, requests_per_minute=5, concurrent_turns=1)
+    first = admit(acme)
+    for _ in range(10):
+        with pytest.raises(LimitExceeded):
+            admit(acme)
+    settle(acme, first)
+
+    assert admit(acme).minute.used == 2
+
+
+def test_the_next_minute_starts_at_nothing(acme):
+    limited(acme, requests_per_minute=1)
+    admit(acme, now=NOON)
+
+    admission = admit(acme, now=NOON + timedelta(seconds=50))
+
+    assert (admission.minute.used, admission.minute.remaining) == (1, 0)
+    assert admission.minute.resets_at == datetime(2026, 11, 22, 12, 2, tzinfo=UTC)
+
+
+def test_a_worker_whose_clock_is_behind_does_not_start_the_minute_anew(acme):
+    limited(acme, requests_per_minute=1)
+    admit(acme, now=NOON + timedelta(seconds=51))
+
+    with pytest.raises(LimitExceeded):
+        admit(acme, now=NOON + timedelta(seconds=49))
+
+
+def test_a_clock_that_was_far_ahead_does_not_lock_the_tenant_out(acme):
+    limited(acme, requests_per_minute=1)
+    admit(acme, now=NOON + timedelta(hours=3))
+
+    assert admit(acme, now=NOON).minute.used == 1
+
+
+def test_running_turns_make_room_when_they_end(acme):
+    limited(acme, concurrent_turns=1)
+    first = admit(acme)
+    with pytest.raises(LimitExceeded):
+        admit(acme)
+
+    settle(acme, first)
+
+    admit(acme)
+
+
+def test_the_month_rolls_over_at_midnight_utc(acme):
+    limited(acme, messages_per_month=1)
+    last = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    settle(acme, admit(acme, now=last))
+    with pytest.raises(LimitExceeded) as refused:
+        admit(acme, now=last)
+
+    assert refused.value.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert admit(acme, now=refused.value.resets_at).month == "2026-12"
+
+
+def test_a_turn_counts_in_the_month_it_was_admitted_in(acme):
+    november = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    december = datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC)
+    late = admit(acme, now=november)
+    admit(acme, now=december)
+
+    settle(acme, late, tokens=7)
+
+    assert taken(acme, "tokens_per_month", november) == (7, 0)
+    assert taken(acme, "tokens_per_month", december) == (0, 10)
+
+
+def test_a_lease_that_ran_out_still_counts_until_it_is_released(acme):
+    limited(acme, concurrent_turns=1)
+    dead = admit(acme, lease_seconds=30)
+    later = NOON + timedelta(seconds=31)
+
+    with pytest.raises(LimitExceeded):
+        admit(acme, now=later)
+    assert Usage.objects.expired(later) == [(acme.pk, dead.reply_id)]
+    Usage.objects.release(acme.pk, dead.reply_id)
+
+    admit(acme, now=later)
+
+
+def test_a_renewed_lease_is_not_expired(acme):
+    admission = admit(acme, lease_seconds=30)
+    later = NOON + timedelta(seconds=29)
+
+    assert Usage.objects.renew(acme.pk, admission.reply_id, lease_seconds=30, now=later)
+
+    assert Usage.objects.expired(NOON + timedelta(seconds=58)) == []
+    assert Usage.objects.expired(NOON + timedelta(seconds=59)) == [(acme.pk, admission.reply_id)]
+
+
+def test_a_settled_turn_can_not_be_renewed(acme):
+    admission = admit(acme)
+    settle(acme, admission)
+
+    assert not Usage.objects.renew(acme.pk, admission.reply_id, lease_seconds=30)
+    assert Usage.objects.expired(NOON + timedelta(days=1)) == []
+
+
+def test_many_turns_are_settled_in_one_go(acme, umbrella):
+    turns = [(tenant, admit(tenant)) for tenant in (acme, acme, umbrella)]
+    settlements = [Settlement(tenant.pk, turn.reply_id, 5, Decimal("0.1")) for tenant, turn in turns]
+
+    assert Usage.objects.settle_many([*settlements, settlements[0]]) == 3
+    assert Usage.objects.settle_many(settlements) == 0
+    assert taken(acme, "tokens_per_month") == (10, 0)
+    assert taken(umbrella, "cost_per_month") == (Decimal("0.1"), 0)
+
+
+def test_tenants_do_not_share_limits(acme, umbrella):
+    limited(acme, messages_per_month=1)
+    umbrella.plan = acme.plan
+    admit(acme)
+
+    admit(umbrella)
+
+    assert taken(acme, "messages_per_month") == (0, 1)

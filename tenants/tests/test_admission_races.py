@@ -1,0 +1,147 @@
+"""Eight processes ask for turns at once, and not one too many gets through."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from tenants.models import LedgerEntry, Usage
+from tenants.tests.conftest import limited
+
+pytestmark = pytest.mark.slow
+
+PROCESSES = 8
+NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
+
+
+class Hammer:
+    """Eight processes that begin together when told to."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen] = []
+
+    def start(self, mongodb_uri: str) -> None:
+        if self._processes:
+            return
+        environment = {**os.environ, "MONGODB_URI": mongodb_uri, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tenants.tests.hammer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+            for _ in range(PROCESSES)
+        ]
+        assert self._answers() == ["up"] * PROCESSES
+
+    def ask(self, tenant, *, tries, seed=0, tokens=1, cost="0", endings=("keep",), now=NOON) -> list[int]:
+        """Return how many turns each process got admitted."""
+        for number, process in enumerate(self._processes):
+            order = {
+                "tenant": str(tenant.pk),
+                "tries": tries,
+                "seed": seed * PROCESSES + number,
+                "tokens": tokens,
+                "cost": cost,
+                "endings": endings,
+                "now": now.isoformat(),
+            }
+            self._tell(process, json.dumps(order))
+        assert self._answers() == ["ready"] * PROCESSES
+        for process in self._processes:
+            self._tell(process, "go")
+        return self._answers()
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+    def _tell(self, process: subprocess.Popen, line: str) -> None:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+
+    def _answers(self) -> list:
+        return [json.loads(process.stdout.readline()) for process in self._processes]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Hammer]:
+    hammer = Hammer()
+    yield hammer
+    hammer.stop()
+
+
+@pytest.fixture
+def hammer(processes, mongodb_uri) -> Hammer:
+    processes.start(mongodb_uri)
+    return processes
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exactly_the_requests_of_a_minute_pass(hammer, acme, seed):
+    limited(acme, requests_per_minute=37 + seed)
+
+    admitted = hammer.ask(acme, tries=12, seed=seed, endings=("keep", "settle", "release"))
+
+    assert sum(admitted) == 37 + seed
+
+
+def test_exactly_the_concurrent_turns_pass(hammer, acme):
+    limited(acme, concurrent_turns=5)
+
+    assert sum(hammer.ask(acme, tries=3)) == 5
+    assert sum(hammer.ask(acme, tries=1)) == 0
+
+
+def test_exactly_the_quota_passes_and_nothing_is_lost(hammer, acme):
+    limited(acme, messages_per_month=40, tokens_per_month=40 * 7, cost_per_month=Decimal("4"))
+
+    assert sum(hammer.ask(acme, tries=10, tokens=7, cost="0.1", endings=("keep", "settle"))) == 40
+
+    by_name = {s.name: s for s in Usage.objects.of(acme).standings(NOON)}
+    assert by_name["messages_per_month"].remaining == 0
+    assert by_name["tokens_per_month"].remaining == 0
+    assert by_name["cost_per_month"].remaining == 0
+
+
+def test_used_and_reserved_never_pass_the_limit_while_turns_come_and_go(hammer, acme):
+    limited(acme, messages_per_month=150, tokens_per_month=150 * 3, concurrent_turns=6)
+    over, done = [], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            over.extend(s for s in Usage.objects.of(acme).standings(NOON) if not s.has_room_for(0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        hammer.ask(acme, tries=40, tokens=3, endings=("settle", "release"))
+    finally:
+        done.set()
+        watcher.join()
+
+    assert over == []
+    by_name = {s.name: s for s in Usage.objects.of(acme).standings(NOON)}
+    assert by_name["messages_per_month"].reserved == by_name["tokens_per_month"].reserved == 0
+    assert by_name["concurrent_turns"].used == 0
+    assert by_name["tokens_per_month"].used == 3 * by_name["messages_per_month"].used
+
+
+def test_reserved_figures_are_those_of_the_reservations_after_a_race(hammer, acme):
+    limited(acme)
+
+    hammer.ask(acme, tries=20, tokens=11, cost="0.0123456789", endings=("keep", "release"))
+
+    drifted = [drift.figure for drift in LedgerEntry.objects.drift()]
+    assert drifted == []
