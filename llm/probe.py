@@ -127,7 +127,7 @@ def _advice(error: errors.ProviderError, provider: Provider) -> str:
     name = provider.name.upper()
     match error:
         case errors.NotConfigured():
-            return f"No usable key: {error}"
+            return str(error)
         case errors.Unauthorized():
             return f"Wrong key: {provider.label} refused {name}_API_KEY."
         case errors.BillingRefused():
