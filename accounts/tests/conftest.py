@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
 import pytest
+from django.db import connection
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
@@ -44,6 +50,22 @@ class Person:
 
     def is_signed_in(self) -> bool:
         return self.get("profile").status_code == 200
+
+
+def at_once(actions: list[Callable[[], Any]]) -> list[Any]:
+    """Run each action in a thread of its own, all released together, and return their results."""
+    start = Barrier(len(actions))
+
+    def run(action: Callable[[], Any]) -> Any:
+        try:
+            User.objects.exists()  # Connecting takes longer than the actions: the first would be alone.
+            start.wait(timeout=30)
+            return action()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return list(pool.map(run, actions))
 
 
 @pytest.fixture

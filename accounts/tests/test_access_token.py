@@ -142,6 +142,12 @@ def test_deactivation_refuses_all_tokens_at_once(laptop, phone, alice):
     assert laptop.post("refresh-token", {"refresh": laptop.refresh}).status_code == 401
 
 
+def test_a_deactivation_that_ended_no_session_refuses_all_the_same(laptop, alice):
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+
+    assert refusal(laptop.access) == "session_ended"
+
+
 def test_reactivation_brings_no_session_back(laptop, alice):
     alice.is_active = False
     alice.save()

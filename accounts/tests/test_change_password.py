@@ -1,11 +1,9 @@
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from functools import partial
 
 import pytest
-from django.db import connection
 
 from accounts.models import User
-from accounts.tests.conftest import PASSWORD, Person, problem_fields
+from accounts.tests.conftest import PASSWORD, Person, at_once, problem_fields
 
 NEW = "a much better secret"
 CHANGE = {"current_password": PASSWORD, "new_password": NEW}
@@ -77,19 +75,15 @@ def test_of_changes_at_once_one_succeeds(alice):
     people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(6)]
     for person in people:
         person.log_in()
-    start = Barrier(len(people))
 
-    def change(number: int) -> int:
-        try:
-            start.wait(timeout=30)
-            body = {**CHANGE, "new_password": f"{NEW} number {number}"}
-            return people[number].put("change-password", body).status_code
-        finally:
-            connection.close()
+    responses = at_once(
+        [
+            partial(person.put, "change-password", {**CHANGE, "new_password": f"{NEW} number {number}"})
+            for number, person in enumerate(people)
+        ]
+    )
 
-    with ThreadPoolExecutor(len(people)) as pool:
-        statuses = list(pool.map(change, range(len(people))))
-
+    statuses = [response.status_code for response in responses]
     assert statuses.count(204) == 1
     assert Person(alice.email).log_in(f"{NEW} number {statuses.index(204)}").status_code == 200
     assert [person.is_signed_in() for person in people] == [status == 204 for status in statuses]
@@ -97,27 +91,15 @@ def test_of_changes_at_once_one_succeeds(alice):
 
 def test_no_login_with_the_old_password_survives_the_change(alice):
     """Logins race with the change; whichever way each ends, none leaves a usable session."""
-    for round_ in range(5):
-        old, new = (PASSWORD, NEW) if round_ % 2 == 0 else (NEW, PASSWORD)
+    for old, new in [(PASSWORD, NEW), (NEW, PASSWORD)] * 2:
         changing = Person(alice.email, address="192.0.2.100")
         changing.log_in(old)
         people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(4)]
-        start = Barrier(len(people) + 1)
+        change = partial(changing.put, "change-password", {"current_password": old, "new_password": new})
 
-        def act(person, start=start, changing=changing, old=old, new=new):
-            try:
-                start.wait(timeout=30)
-                if person is changing:
-                    body = {"current_password": old, "new_password": new}
-                    return person.put("change-password", body).status_code
-                return person.log_in(old).status_code
-            finally:
-                connection.close()
+        changed, *_ = at_once([change, *[partial(person.log_in, old) for person in people]])
 
-        with ThreadPoolExecutor(len(people) + 1) as pool:
-            statuses = list(pool.map(act, [changing, *people]))
-
-        assert statuses[0] == 204
+        assert changed.status_code == 204
         assert not any(person.access and person.is_signed_in() for person in people)
         assert User.objects.get(pk=alice.pk).refresh_tokens.live().count() == 1
         changing.post("logout")

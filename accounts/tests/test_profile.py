@@ -1,6 +1,7 @@
 import pytest
 
 from accounts.models import User
+from accounts.serializers import UserSerializer
 from accounts.tests.conftest import problem_fields
 
 
@@ -54,8 +55,6 @@ def test_each_field_at_fault_is_named(laptop, alice, method, change, code):
 def test_a_change_does_not_undo_a_deactivation(alice):
     read_before = User.objects.get(pk=alice.pk)
     User.objects.filter(pk=alice.pk).update(is_active=False)
-    from accounts.serializers import UserSerializer
-
     serializer = UserSerializer(read_before, data={"name": "Alice Liddell"})
     serializer.is_valid(raise_exception=True)
     serializer.save()
