@@ -23,6 +23,17 @@ class Document(models.Model):
     class Meta:
         abstract = True
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; the instance then holds its times as the database keeps them, to the millisecond.
+
+        Otherwise the answer that creates a document and the next that reads it would differ.
+        """
+        super().save(*args, **kwargs)
+        for field in self._meta.concrete_fields:
+            value = self.__dict__.get(field.attname)
+            if isinstance(value, datetime):
+                setattr(self, field.attname, value.replace(microsecond=value.microsecond // 1000 * 1000))
+
     @classmethod
     def collection(cls) -> Collection:
         """The collection in pymongo's terms, for what must be one round trip.
