@@ -1,0 +1,163 @@
+"""Invitations: mailed, accepted once by the person addressed, withdrawn, expired."""
+
+import re
+from datetime import timedelta
+
+import pytest
+import time_machine
+from bson import ObjectId
+from django.core import mail
+from django.utils import timezone
+
+from tenants.models import Invitation
+from tenants.models.errors import InvitationClosed
+from tenants.tests.conftest import at_once, by, limited, person, problem, signed_in
+
+ACCEPT = "/api/invitations/accept"
+
+
+def url(tenant, invitation_id="") -> str:
+    return f"/api/tenants/{tenant.pk}/invitations" + (f"/{invitation_id}" if invitation_id else "")
+
+
+def mailed_token() -> str:
+    return re.search(r"inv_[\w-]+", mail.outbox[-1].body).group()
+
+
+@pytest.fixture
+def invited(alice, mallory, acme) -> str:
+    """The token that invites mallory to view Acme."""
+    signed_in(alice).post(url(acme), {"email": "Mallory@Example.com", "role": "viewer"})
+    return mailed_token()
+
+
+def test_an_invitation_is_mailed_and_its_token_not_shown(alice, acme):
+    response = signed_in(alice).post(url(acme), {"email": "Carol@Example.com", "role": "developer"})
+
+    assert response.status_code == 201
+    assert set(response.data) == {"id", "email", "role", "state", "expires_at", "accepted_at", "created_at"}
+    assert (response.data["email"], response.data["state"]) == ("carol@example.com", "open")
+    assert mail.outbox[0].to == ["carol@example.com"]
+    assert mailed_token() not in response.content.decode()
+
+
+def test_the_database_does_not_hold_the_token(invited):
+    raw = Invitation.collection().find_one()
+
+    assert invited not in str(raw)
+
+
+def test_the_person_invited_becomes_a_member(invited, mallory, acme):
+    response = signed_in(mallory).post(ACCEPT, {"token": invited})
+
+    assert response.status_code == 200
+    assert (response.data["id"], response.data["role"]) == (str(acme.pk), "viewer")
+    assert signed_in(mallory).get(f"/api/tenants/{acme.pk}").status_code == 200
+
+
+def test_an_invitation_works_once(invited, mallory, acme):
+    signed_in(mallory).post(ACCEPT, {"token": invited})
+    acme.memberships.filter(user=mallory).delete()
+
+    assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409) == "invitation_closed"
+    assert not acme.memberships.filter(user=mallory).exists()
+
+
+def test_an_invitation_accepted_in_parallel_makes_one_member(invited, mallory, acme):
+    outcomes = at_once(*[lambda: Invitation.objects.accept(invited, mallory, by(mallory))] * 6)
+
+    assert sum(isinstance(outcome, InvitationClosed) for outcome in outcomes) == 5
+    assert acme.memberships.filter(user=mallory).count() == 1
+
+
+def test_somebody_else_can_not_use_the_token(invited, db):
+    eve = person("eve")
+
+    stolen = signed_in(eve).post(ACCEPT, {"token": invited})
+    invented = signed_in(eve).post(ACCEPT, {"token": "inv_invented"})
+
+    assert problem(stolen, 404) == problem(invented, 404)
+    assert stolen.json()["detail"] == invented.json()["detail"]
+
+
+def test_an_expired_invitation_is_closed(invited, mallory):
+    with time_machine.travel(timezone.now() + timedelta(days=7, seconds=1)):
+        assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409) == "invitation_closed"
+
+
+def test_a_withdrawn_invitation_is_closed(invited, alice, mallory, acme):
+    invitation = Invitation.objects.get()
+    assert signed_in(alice).delete(url(acme, invitation.pk)).status_code == 204
+
+    problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409)
+    assert signed_in(alice).get(url(acme, invitation.pk)).data["state"] == "revoked"
+    problem(signed_in(alice).delete(url(acme, invitation.pk)), 409)
+
+
+def test_a_second_invitation_ends_the_first(invited, alice, mallory, acme):
+    signed_in(alice).post(url(acme), {"email": "mallory@example.com", "role": "admin"})
+
+    problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409)
+    assert signed_in(mallory).post(ACCEPT, {"token": mailed_token()}).data["role"] == "admin"
+
+
+def test_a_member_stays_what_it_is(alice, bob, acme):
+    signed_in(alice).post(url(acme), {"email": bob.email, "role": "admin"})
+
+    assert problem(signed_in(bob).post(ACCEPT, {"token": mailed_token()}), 409) == "already_member"
+    assert acme.memberships.get(user=bob).role == "viewer"
+
+
+def test_a_full_team_leaves_the_invitation_open(invited, mallory, acme):
+    limited(acme, max_members=3)
+
+    assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409) == "plan_limit"
+    assert Invitation.objects.get().state == "open"
+
+
+def test_the_invitation_of_a_deleted_tenant_is_not_found(invited, alice, mallory, acme):
+    acme.delete_softly(by(alice))
+
+    problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 404)
+
+
+@pytest.mark.parametrize("who", ["dave", "bob"])
+def test_only_admins_invite(request, acme, who):
+    client = signed_in(request.getfixturevalue(who))
+
+    problem(client.get(url(acme)), 403)
+    problem(client.post(url(acme), {"email": "eve@example.com", "role": "admin"}), 403)
+    assert mail.outbox == []
+
+
+def test_invitations_of_others_are_not_found(mallory, alice, acme, umbrella):
+    signed_in(alice).post(url(acme), {"email": "carol@example.com", "role": "viewer"})
+    invitation = Invitation.objects.get()
+
+    for tenant in (acme, umbrella):
+        problem(signed_in(mallory).delete(url(tenant, invitation.pk)), 404)
+    assert signed_in(mallory).get(url(umbrella)).data["results"] == []
+    problem(signed_in(alice).get(url(acme, ObjectId())), 404)
+    problem(signed_in(alice).get(url(acme, "x")), 404)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"email": "carol@example.com"},
+        {"email": "carol", "role": "viewer"},
+        {"email": "carol@example.com", "role": "owner"},
+        {"email": "carol@example.com", "role": "viewer", "state": "accepted"},
+        {"email": "carol@example.com\nBcc: x@example.com", "role": "viewer"},
+    ],
+)
+def test_bad_invitations_are_refused(alice, acme, body):
+    problem(signed_in(alice).post(url(acme), body), 400)
+
+
+@pytest.mark.parametrize("body", [{}, {"token": 5.5}, {"token": "x" * 101}, {"token": None}, {"tokens": "x"}])
+def test_bad_tokens_are_refused(mallory, body):
+    response = signed_in(mallory).post(ACCEPT, body)
+
+    assert response.status_code == (404 if body == {"token": 5.5} else 400)

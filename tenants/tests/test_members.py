@@ -1,0 +1,165 @@
+"""Members: list, add, change role, remove, leave; the last admin stays."""
+
+import pytest
+from bson import ObjectId
+
+from tenants.models import AuditEvent, Membership
+from tenants.models.errors import LastAdmin, PlanLimit
+from tenants.tests.conftest import at_once, by, limited, person, problem, signed_in
+
+
+def url(tenant, user=None) -> str:
+    return f"/api/tenants/{tenant.pk}/members" + (f"/{user.pk}" if user else "")
+
+
+def test_admins_see_who_is_in(alice, acme):
+    response = signed_in(alice).get(url(acme))
+
+    assert response.status_code == 200
+    assert {(row["email"], row["role"]) for row in response.data["results"]} == {
+        ("alice@example.com", "admin"),
+        ("dave@example.com", "developer"),
+        ("bob@example.com", "viewer"),
+    }
+    assert set(response.data["results"][0]) == {"user", "email", "name", "role", "created_at"}
+
+
+def test_admins_add_members(alice, mallory, acme):
+    response = signed_in(alice).post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
+
+    assert response.status_code == 201
+    assert response.data["email"] == "mallory@example.com"
+    assert signed_in(mallory).get(f"/api/tenants/{acme.pk}").status_code == 200
+
+
+@pytest.mark.parametrize("who", ["dave", "bob"])
+def test_others_can_not_manage_members(request, acme, alice, who):
+    client = signed_in(request.getfixturevalue(who))
+
+    for response in (
+        client.get(url(acme)),
+        client.post(url(acme), {"user": str(alice.pk), "role": "viewer"}),
+        client.patch(url(acme, alice), {"role": "viewer"}),
+        client.delete(url(acme, alice)),
+    ):
+        problem(response, 403)
+
+
+def test_strangers_find_no_members(mallory, alice, acme):
+    client = signed_in(mallory)
+
+    for response in (
+        client.get(url(acme)),
+        client.post(url(acme), {"user": str(mallory.pk), "role": "admin"}),
+        client.delete(url(acme, alice)),
+    ):
+        problem(response, 404)
+
+
+def test_a_member_of_another_tenant_is_not_found_here(alice, mallory, acme, umbrella):
+    for response in (
+        signed_in(alice).get(url(acme, mallory)),
+        signed_in(alice).patch(url(acme, mallory), {"role": "viewer"}),
+        signed_in(alice).delete(url(acme, mallory)),
+    ):
+        problem(response, 404)
+    assert umbrella.memberships.filter(user=mallory).exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user": "nobody", "role": "viewer"},
+        {"user": str(ObjectId())},
+        {"user": str(ObjectId()), "role": "owner"},
+        {"user": {"$ne": None}, "role": "viewer"},
+        {"user": str(ObjectId()), "role": "viewer", "tenant": str(ObjectId())},
+    ],
+)
+def test_bad_new_members_are_refused(alice, acme, body):
+    problem(signed_in(alice).post(url(acme), body), 400)
+
+
+def test_an_unknown_user_is_not_found(alice, acme):
+    problem(signed_in(alice).post(url(acme), {"user": str(ObjectId()), "role": "viewer"}), 404)
+
+
+def test_nobody_is_a_member_twice(alice, bob, acme):
+    response = signed_in(alice).post(url(acme), {"user": str(bob.pk), "role": "admin"})
+
+    assert problem(response, 409) == "already_member"
+
+
+def test_a_new_role_holds_at_the_next_request(alice, bob, acme):
+    client = signed_in(bob)
+    problem(client.patch(f"/api/tenants/{acme.pk}", {"name": "New"}), 403)
+
+    assert signed_in(alice).patch(url(acme, bob), {"role": "developer"}).data["role"] == "developer"
+
+    assert client.patch(f"/api/tenants/{acme.pk}", {"name": "New"}).status_code == 200
+
+
+def test_a_member_can_leave(bob, acme):
+    assert signed_in(bob).delete(url(acme, bob)).status_code == 204
+
+    problem(signed_in(bob).get(f"/api/tenants/{acme.pk}"), 404)
+
+
+def test_the_last_admin_can_not_leave_or_step_down(alice, acme):
+    for response in (
+        signed_in(alice).delete(url(acme, alice)),
+        signed_in(alice).patch(url(acme, alice), {"role": "viewer"}),
+    ):
+        assert problem(response, 409) == "last_admin"
+
+
+def test_an_admin_can_leave_when_another_stays(alice, dave, acme):
+    signed_in(alice).patch(url(acme, dave), {"role": "admin"})
+
+    assert signed_in(alice).delete(url(acme, alice)).status_code == 204
+
+
+def test_the_plan_limits_members(alice, mallory, acme):
+    limited(acme, max_members=3)
+
+    response = signed_in(alice).post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
+
+    assert problem(response, 409) == "plan_limit"
+
+
+def test_changes_of_the_team_are_recorded(alice, bob, acme):
+    signed_in(alice).patch(url(acme, bob), {"role": "developer"})
+    signed_in(alice).delete(url(acme, bob))
+
+    recorded = AuditEvent.objects.filter(tenant=acme, target_id=str(bob.pk)).order_by("created_at", "id")
+    assert [(event.action, event.changes["role"]) for event in recorded] == [
+        ("member.role_changed", ["viewer", "developer"]),
+        ("member.removed", ["developer", None]),
+    ]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("exit_by", ["leaving", "stepping down"])
+def test_admins_who_go_at_once_leave_one_behind(alice, acme, attempt, exit_by):
+    for number in range(5):
+        acme.memberships.create(user=person(f"admin{number}"), role="admin")
+    admins = list(Membership.objects.filter(tenant=acme, role="admin").select_related("tenant"))
+
+    if exit_by == "leaving":
+        outcomes = at_once(*[lambda m=m: m.end(by(alice)) for m in admins])
+    else:
+        outcomes = at_once(*[lambda m=m: m.change_role("viewer", by(alice)) for m in admins])
+
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [LastAdmin]
+    assert acme.memberships.filter(role="admin").count() == 1
+
+
+def test_members_added_at_once_do_not_pass_the_plan(alice, acme):
+    limited(acme, max_members=5)
+    people = [person(f"new{number}") for number in range(6)]
+
+    outcomes = at_once(*[lambda p=p: Membership.objects.admit(acme, p, "viewer", by(alice)) for p in people])
+
+    assert acme.memberships.count() == 5
+    assert sum(isinstance(outcome, PlanLimit) for outcome in outcomes) == 4
