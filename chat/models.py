@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_mongodb_backend.fields import ObjectIdField
 
+from chat.analytics.models import Rollup, RollupCoverage  # noqa: F401 - Django finds models from here
 from config.mongo.models import Document
 from tenants.models import Tenant
 

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from chat import views
+from chat.analytics.views import AnalyticsView
 
 session = views.SessionViewSet.as_view(
     {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
@@ -42,6 +43,11 @@ urlpatterns = [
         "chat/tenants/<str:tenant_id>/sessions",
         views.TenantSessionsView.as_view({"get": "list"}),
         name="tenant-sessions",
+    ),
+    path(
+        "chat/tenants/<str:tenant_id>/analytics",
+        AnalyticsView.as_view(),
+        name="tenant-analytics",
     ),
     path(
         "chat/tenants/<str:tenant_id>/messages",

@@ -1,0 +1,167 @@
+"""How figures are told to clients: plain data, and the same as serializers for the API's schema.
+
+Serializing thousands of intervals through DRF would take longer than reading them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+
+from chat.analytics.counting import COST_BASES, FINAL
+from chat.analytics.figures import Figures, Share
+from chat.analytics.histogram import Histogram
+from chat.analytics.periods import INTERVALS, Period, Span
+
+PERCENTS = (50, 95, 99)
+
+
+def answer(period: Period, series: list[tuple[Span, Figures]]) -> dict[str, Any]:
+    totals = Figures()
+    for _, figures in series:
+        totals.add(figures)
+    return {
+        "from": _time(period.span.start),
+        "to": _time(period.span.end),
+        "interval": period.interval,
+        "tz": period.zone.key,
+        "totals": _figures(totals),
+        "series": [
+            {"start": _time(span.start), "end": _time(span.end), **_figures(figures)}
+            for span, figures in series
+        ],
+    }
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {
+        "sessions": figures.sessions,
+        "messages": figures.messages,
+        "active": {"users": len(figures.users), "visitors": len(figures.visitors)},
+        **_share(figures.whole()),
+        "providers": [
+            {"provider": provider, **_share(share)}
+            for provider, share in sorted(figures.by_provider().items())
+            if provider
+        ],
+        "models": [
+            {**target._asdict(), **_share(figures.shares[target])}
+            for target in sorted(figures.shares)
+            if target.provider
+        ],
+    }
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {
+        "replies": {status: share.count(status) for status in FINAL},
+        "tokens": {
+            kind: share.count(f"{kind}_tokens") for kind in ("input", "output", "cached", "reasoning")
+        },
+        "cost": {
+            "currency": "USD",
+            "total": _decimal(sum(share.costs.values(), Decimal(0))),
+            **{basis: _decimal(share.costs.get(basis, Decimal(0))) for basis in COST_BASES},
+            "unpriced": share.count("unpriced"),
+        },
+        "latency_ms": _percentiles(share.latency),
+        "first_token_ms": _percentiles(share.first_token),
+        "attempts": {
+            "count": share.count("attempts"),
+            "failovers": share.count("failovers"),
+            "waited_ms": share.count("waited_ms"),
+            "input_tokens": share.count("attempt_input_tokens"),
+            "output_tokens": share.count("attempt_output_tokens"),
+            "errors": dict(sorted(share.errors.items())),
+        },
+        "feedback": {"up": share.count("up"), "down": share.count("down")},
+    }
+
+
+def _percentiles(histogram: Histogram) -> dict[str, int | None]:
+    names = [f"p{percent}" for percent in PERCENTS]
+    return dict(zip(names, histogram.percentiles(*PERCENTS), strict=True))
+
+
+def _decimal(amount: Decimal) -> str:
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _time(moment: datetime) -> str:
+    unit = "milliseconds" if moment.microsecond else "seconds"
+    return moment.isoformat(timespec=unit).replace("+00:00", "Z")
+
+
+# -- for the schema ------------------------------------------------------------
+
+
+def _counts(name: str, fields: tuple[str, ...], **more: serializers.Field) -> serializers.Serializer:
+    counts = {field: serializers.IntegerField() for field in fields}
+    return type(name, (serializers.Serializer,), counts | more)()
+
+
+class DurationPercentilesSerializer(serializers.Serializer):
+    """Milliseconds, rounded by at most 1.25 %; null if there was nothing to measure."""
+
+    p50 = serializers.IntegerField(allow_null=True)
+    p95 = serializers.IntegerField(allow_null=True)
+    p99 = serializers.IntegerField(allow_null=True)
+
+
+class AnalyticsCostSerializer(serializers.Serializer):
+    currency = serializers.CharField()
+    total = serializers.CharField(help_text="Decimal.")
+    reported = serializers.CharField(help_text="Decimal; the provider's own figures.")
+    priced = serializers.CharField(help_text="Decimal; our prices on the provider's token counts.")
+    estimated = serializers.CharField(help_text="Decimal; our prices on estimated token counts.")
+    unpriced = serializers.IntegerField(help_text="Attempts whose cost is unknown.")
+
+
+class ShareSerializer(serializers.Serializer):
+    replies = _counts("ReplyCounts", FINAL)
+    tokens = _counts("TokenCounts", ("input", "output", "cached", "reasoning"))
+    cost = AnalyticsCostSerializer()
+    latency_ms = DurationPercentilesSerializer()
+    first_token_ms = DurationPercentilesSerializer()
+    attempts = _counts(
+        "AttemptCounts",
+        ("count", "failovers", "waited_ms", "input_tokens", "output_tokens"),
+        errors=serializers.DictField(child=serializers.IntegerField(), help_text="Number by error kind."),
+    )
+    feedback = _counts("FeedbackCounts", ("up", "down"))
+
+
+class ProviderShareSerializer(ShareSerializer):
+    provider = serializers.CharField()
+
+
+class ModelShareSerializer(ProviderShareSerializer):
+    model = serializers.CharField()
+
+
+class FiguresSerializer(ShareSerializer):
+    sessions = serializers.IntegerField()
+    messages = serializers.IntegerField()
+    active = _counts("ActiveCounts", ("users", "visitors"))
+    providers = ProviderShareSerializer(many=True)
+    models = ModelShareSerializer(many=True)
+
+
+class IntervalSerializer(FiguresSerializer):
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+
+
+class AnalyticsSerializer(serializers.Serializer):
+    to = serializers.DateTimeField()
+    interval = serializers.ChoiceField(INTERVALS)
+    tz = serializers.CharField()
+    totals = FiguresSerializer()
+    series = IntervalSerializer(many=True)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return {"from": serializers.DateTimeField(), **super().get_fields()}

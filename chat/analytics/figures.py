@@ -1,0 +1,140 @@
+"""Figures that can be added up: of a quarter hour, a day, a year, all the same.
+
+Whatever is added up, in whatever order, gives the figures of counting everything at once: sums
+are integers and decimals, active people are sets, durations are histograms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+from bson import Decimal128, ObjectId
+
+from chat.analytics.histogram import Histogram
+
+
+class Target(NamedTuple):
+    """Who answered or was called. Both are empty for replies that have no answer."""
+
+    provider: str
+    model: str
+
+
+@dataclass(slots=True)
+class Share:
+    """What concerns one target: counts by name, US dollars by basis, errors by kind."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, Decimal] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    latency: Histogram = field(default_factory=Histogram)
+    first_token: Histogram = field(default_factory=Histogram)
+
+    def add(self, other: Share) -> None:
+        _add(self.counts, other.counts)
+        _add(self.costs, other.costs)
+        _add(self.errors, other.errors)
+        self.latency.add(other.latency)
+        self.first_token.add(other.first_token)
+
+    def count(self, name: str) -> int:
+        return self.counts.get(name, 0)
+
+
+@dataclass(slots=True)
+class Figures:
+    """All figures of some stretch of time. `messages` are questions; people are digests."""
+
+    sessions: int = 0
+    messages: int = 0
+    users: set[int] = field(default_factory=set)
+    visitors: set[int] = field(default_factory=set)
+    shares: dict[Target, Share] = field(default_factory=dict)
+
+    def share(self, target: Target) -> Share:
+        share = self.shares.get(target)
+        if share is None:
+            share = self.shares[target] = Share()
+        return share
+
+    def add(self, other: Figures) -> None:
+        self.sessions += other.sessions
+        self.messages += other.messages
+        self.users |= other.users
+        self.visitors |= other.visitors
+        for target, share in other.shares.items():
+            self.share(target).add(share)
+
+    def whole(self) -> Share:
+        """Return the sum over all targets."""
+        whole = Share()
+        for share in self.shares.values():
+            whole.add(share)
+        return whole
+
+    def by_provider(self) -> dict[str, Share]:
+        shares: dict[str, Share] = {}
+        for target, share in self.shares.items():
+            shares.setdefault(target.provider, Share()).add(share)
+        return shares
+
+    def document(self) -> dict[str, Any]:
+        """Return the figures as they are stored. Names that come from data are values, never keys."""
+        return {
+            "sessions": self.sessions,
+            "messages": self.messages,
+            "users": list(self.users),
+            "visitors": list(self.visitors),
+            "shares": [_share_document(target, share) for target, share in self.shares.items()],
+        }
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Figures:
+        if not document:
+            return cls()
+        return cls(
+            document["sessions"],
+            document["messages"],
+            set(document["users"]),
+            set(document["visitors"]),
+            {Target(row["provider"], row["model"]): _share(row) for row in document["shares"]},
+        )
+
+
+def person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> int:
+    """Return the digest that stands for a user or visitor in the tenant's figures: 64 bits, signed.
+
+    The same person is counted once over any period. Two people share a digest with a chance of one in
+    ten million among a million of them.
+    """
+    digest = hashlib.blake2b(f"{kind}:{identity}".encode(), key=tenant_id.binary, digest_size=8)
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def _add(to: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, amount in other.items():
+        to[name] = to.get(name, 0) + amount
+
+
+def _share_document(target: Target, share: Share) -> dict[str, Any]:
+    return {
+        **target._asdict(),
+        "counts": share.counts,
+        "costs": {basis: Decimal128(cost) for basis, cost in share.costs.items()},
+        "errors": [{"kind": kind, "count": count} for kind, count in share.errors.items()],
+        "latency": share.latency.packed(),
+        "first_token": share.first_token.packed(),
+    }
+
+
+def _share(row: dict[str, Any]) -> Share:
+    return Share(
+        dict(row["counts"]),
+        {basis: cost.to_decimal() for basis, cost in row["costs"].items()},
+        {error["kind"]: error["count"] for error in row["errors"]},
+        Histogram.unpacked(row["latency"]),
+        Histogram.unpacked(row["first_token"]),
+    )

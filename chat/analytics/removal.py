@@ -1,0 +1,99 @@
+"""Messages and sessions go, their figures stay.
+
+Retention, erasure and the deletion of a session all remove through here. What is removed is counted
+in the same transaction into the `kept` part of its quarter hours, which names nobody: the people in
+it are digests, and `forget_person` cuts even that tie.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from bson import ObjectId
+from django.utils import timezone
+from pymongo.client_session import ClientSession
+
+from chat.analytics import rollups
+from chat.analytics.counting import Counted, count_messages, count_sessions
+from chat.analytics.figures import Figures, person
+from chat.analytics.models import Rollup
+from chat.models import ChatSession, Message
+from config.mongo.models import Document
+
+BATCH = 1000
+
+
+@dataclass(slots=True)
+class Removed:
+    sessions: int = 0
+    messages: int = 0
+
+
+def remove_sessions(tenant_id: ObjectId, session_ids: Sequence[ObjectId]) -> Removed:
+    """Remove sessions with all their messages; return how many of both there were.
+
+    Repeatable: stopping in between leaves sessions with fewer messages.
+    """
+    removed = Removed()
+    in_sessions = {"session_id": {"$in": list(session_ids)}, "tenant_id": tenant_id}
+    while ids := [row["_id"] for row in Message.collection().find(in_sessions, {"_id": 1}, limit=BATCH)]:
+        removed.messages += remove_messages(tenant_id, ids)
+    for at in range(0, len(session_ids), BATCH):
+        removed.sessions += _remove(ChatSession, tenant_id, session_ids[at : at + BATCH])
+    return removed
+
+
+def remove_messages(tenant_id: ObjectId, message_ids: Sequence[ObjectId]) -> int:
+    """Remove messages; return how many there were. Their sessions must still be there to be counted."""
+    batches = range(0, len(message_ids), BATCH)
+    return sum(_remove(Message, tenant_id, message_ids[at : at + BATCH]) for at in batches)
+
+
+def forget_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> None:
+    """Have a number of chance stand for a person in all figures, whose sessions are removed already.
+
+    Nobody can tell any more whether the person was there, and all counts stay.
+    """
+    known, unknown = person(tenant_id, kind, identity), secrets.randbits(64) - 2**63
+    of_tenant = {"tenant_id": tenant_id, "kind": Rollup.Kind.QUARTER.value}
+    for people in ("live", "kept"):
+        path = f"{people}.{kind}s"
+        Rollup.collection().update_many({**of_tenant, path: known}, {"$set": {f"{path}.$": unknown}})
+    Rollup.collection().delete_many({**of_tenant, "kind": Rollup.Kind.DAY.value})
+
+
+def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId]) -> int:
+    match = {"_id": {"$in": list(ids)}, "tenant_id": tenant_id}
+    rows = model.collection().find(match, {"created_at": 1})
+    rollups.mark(tenant_id, [row["created_at"].replace(tzinfo=UTC) for row in rows])
+
+    def move_figures(session: ClientSession) -> int:
+        counted = Counted()
+        if model is Message:
+            count_messages(counted, tenant_id, match, session)
+        else:
+            count_sessions(counted, match, session)
+        _keep(tenant_id, counted.quarters, session)
+        return model.collection().delete_many(match, session=session).deleted_count
+
+    with Rollup.collection().database.client.start_session() as session:
+        return session.with_transaction(move_figures)
+
+
+def _keep(tenant_id: ObjectId, quarters: Mapping[datetime, Figures], session: ClientSession) -> None:
+    keys = [rollups.quarter_key(tenant_id, quarter) for quarter in quarters]
+    for key, figures in zip(keys, quarters.values(), strict=True):
+        row = Rollup.collection().find_one(key, {"kept": 1}, session=session)
+        figures.add(Figures.from_document(row["kept"] if row else {}))
+        now = timezone.now()
+        new = {"marks": 0, "marked_at": None, "live": {}, "fresh": False, "created_at": now}
+        Rollup.collection().update_one(
+            key,
+            {"$set": {"kept": figures.document(), "updated_at": now}, "$setOnInsert": new},
+            upsert=True,
+            session=session,
+        )

@@ -1,0 +1,31 @@
+"""Analytics of one tenant."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat.analytics.answers import AnalyticsSerializer, answer
+from chat.analytics.reading import read
+from chat.analytics.serializers import PeriodSerializer
+from tenants.rights import VIEW_ANALYTICS
+from tenants.scoping import TenantScoped
+
+
+class AnalyticsView(TenantScoped):
+    rights = {"GET": VIEW_ANALYTICS}
+
+    @extend_schema(
+        operation_id="chat_analytics",
+        summary="What happened in a period",
+        description="Totals, and a series of the same figures by hour, day, week or month.",
+        tags=["chat"],
+        parameters=[PeriodSerializer],
+        responses=AnalyticsSerializer,
+    )
+    def get(self, request: Request, tenant_id: str) -> Response:
+        asked = PeriodSerializer(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        period = asked.validated_data["period"]
+        return Response(answer(period, read(self.tenant.pk, period)))
