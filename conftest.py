@@ -8,18 +8,29 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
+from pymongo import monitoring
 from pytest_django import DjangoDbBlocker
 
 from config.mongo import embedded
-from config.mongo.tests.pristine import Pristine
+from config.mongo.tests.commands import CommandLog
+from config.mongo.tests.pristine import Pristine, drop_abandoned
+
+#: Registered before the first client is made: a client takes its listeners along.
+COMMANDS = CommandLog()
+monitoring.register(COMMANDS)
 
 # -- Database -----------------------------------------------------------------
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Use the tests' own embedded server. Without xdist it starts when the first test needs it."""
+    """Use the tests' own embedded server, and there a database of this run's own.
+
+    So runs at the same time don't meet. Without xdist the server starts when a test first needs it.
+    """
     os.environ["DJANGO_ENV"] = settings.DJANGO_ENV = "test"
+    run = os.environ.setdefault("TEST_RUN", str(os.getpid()))  # xdist's workers inherit their master's.
     default = settings.DATABASES["default"]
+    default.setdefault("TEST", {})["NAME"] = f"test_{run}"
     if config.getoption("numprocesses", None) and not default["HOST"]:
         # Here in the master, which outlives the workers. Each has a database of its own there.
         default["HOST"] = os.environ["MONGODB_URI"] = _server_uri()
@@ -34,6 +45,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """A migrated test database, restored after each test: transactions can't roll back here."""
     with django_db_blocker.unblock():
         connection.ensure_connection()
+        drop_abandoned(connection.connection)
         pristine = Pristine(connection.database)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: pristine.restore())
@@ -44,3 +56,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 def mongodb_uri(db: None) -> str:
     """The MONGODB_URI of the test's database, for servers that a test starts as processes."""
     return urlsplit(_server_uri())._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+
+
+@pytest.fixture
+def commands(db: None) -> CommandLog:
+    """What is sent to the database: `with commands.recording() as recording: …`."""
+    return COMMANDS

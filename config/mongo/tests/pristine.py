@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import psutil
 from django.core.cache import caches
+from pymongo import MongoClient
 from pymongo.database import Database
+
+from config.mongo import embedded
 
 
 class Pristine:
@@ -29,3 +35,16 @@ class Pristine:
 
     def _current_hashes(self) -> dict[str, str]:
         return self._database.command("dbHash")["collections"]
+
+
+def drop_abandoned(client: MongoClient) -> None:
+    """Drop the databases of test runs that were killed: the name of each holds the run's process id.
+
+    Only on the embedded server: the processes of another one may be on other machines.
+    """
+    if client.admin.command("hello").get("setName") != embedded.REPLICA_SET:
+        return
+    for name in client.list_database_names():
+        run = re.fullmatch(r"test_(\d+)(_gw\d+)?", name)
+        if run and not psutil.pid_exists(int(run[1])):
+            client.drop_database(name)

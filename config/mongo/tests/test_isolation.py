@@ -4,6 +4,11 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
+from django.db import connection
+
+from config.mongo.tests.pristine import drop_abandoned
+
+NO_PROCESS = 2**22 + 1  # Linux gives out ids up to 2**22.
 
 
 @pytest.mark.django_db
@@ -30,3 +35,15 @@ def test_a_test_that_did_not_ask_for_the_database_is_refused():
         Group.objects.count()
     with pytest.raises(RuntimeError, match="Database access not allowed"):
         cache.get("key")
+
+
+@pytest.mark.django_db
+def test_databases_of_killed_runs_are_dropped_and_others_stay():
+    client = connection.connection
+    client[f"test_{NO_PROCESS}"].probe.insert_one({})
+    client["kept"].probe.insert_one({})
+    drop_abandoned(client)
+    left = client.list_database_names()
+    client.drop_database("kept")
+    assert f"test_{NO_PROCESS}" not in left
+    assert {"kept", connection.settings_dict["NAME"]} <= set(left)
