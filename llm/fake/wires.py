@@ -77,6 +77,7 @@ class OpenAIWire(Wire):
         for message in messages:
             if self.provider == "groq" and "name" in message:
                 raise WireError(400, "invalid_request_error", "property 'name' is unsupported")
+        asked = [message for message in messages if message["role"] != "assistant"]
         choice = body.get("tool_choice") or "auto"
         form = body.get("response_format") or {}
         functions = [tool["function"] for tool in body.get("tools") or ()]
@@ -84,12 +85,10 @@ class OpenAIWire(Wire):
             provider=self.provider,
             model=str(body.get("model")),
             stream=bool(body.get("stream")),
-            prompt=_text(last.get("content")),
+            prompt=_text(asked[-1].get("content")) if asked else "",
             last_role=last["role"],
             prefix=_text(last.get("content")) if last["role"] == "assistant" else "",
-            tools={
-                t["function"]["name"]: t["function"].get("parameters") or {} for t in body.get("tools", [])
-            },
+            tools={function["name"]: function.get("parameters") or {} for function in functions},
             tool_choice=choice if isinstance(choice, str) else choice["function"]["name"],
             stop=tuple([body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or ()),
             max_tokens=body.get("max_completion_tokens", body.get("max_tokens")),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import http.client
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -189,9 +188,9 @@ class Provider(ABC):
             raise network_error(error, self.label, facts) from error
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
     """Return `value` if it is an object, else an empty one: any part of an answer may be anything."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def items(value: Any) -> list[Any]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _AFTER_FINISH_SECONDS = 2.0
 _AFTER_DONE_SECONDS = 0.05
 
+_FEW_STREAMS = 8
+
 _REFUSAL_SECONDS = 2.0
 _REFUSAL_BYTES = 65536
 
@@ -38,6 +40,7 @@ class OpenStreams:
     Waking a thread costs more than reading a token. So a reader sends the first
     token at once and then rests, longer the more streams are open, to take many
     tokens together: a few streams stay smooth, a thousand stay affordable.
+    With a handful open, a rest would cost a wake-up of its own and join nothing.
     """
 
     def __init__(self) -> None:
@@ -54,7 +57,7 @@ class OpenStreams:
 
     @property
     def rest_seconds(self) -> float:
-        return min(0.25, 0.001 * self.count)
+        return min(0.25, 0.001 * self.count) if self.count > _FEW_STREAMS else 0.0
 
 
 open_streams = OpenStreams()

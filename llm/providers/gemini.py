@@ -47,7 +47,7 @@ class GeminiReader(Reader):
 
     def feed(self, document: Document) -> None:
         value = document.value
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise errors.BadReply(
                 f"{self.answer.target} sent an answer that cannot be read.", detail=repr(value)[:200]
             )

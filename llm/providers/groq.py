@@ -15,10 +15,10 @@ class GroqReader(OpenAIReader):
 
     def read_head(self, value: Mapping[str, Any]) -> None:
         super().read_head(value)
-        groq = mapping(value.get("x_groq"))
-        self.read_usage(mapping(groq.get("usage")))
-        if groq.get("error"):
-            raise Refused(groq)
+        if groq := mapping(value.get("x_groq")):
+            self.read_usage(mapping(groq.get("usage")))
+            if groq.get("error"):
+                raise Refused(groq)
 
 
 class Groq(OpenAIDialect):

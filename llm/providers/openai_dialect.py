@@ -38,7 +38,7 @@ class OpenAIReader(Reader):
         value = document.value
         if document.name == "error":
             raise Refused(value)
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise BadReply(
                 f"{self.answer.target} sent an answer that cannot be read.", detail=repr(value)[:200]
             )
@@ -50,16 +50,15 @@ class OpenAIReader(Reader):
 
     def read_head(self, value: Mapping[str, Any]) -> None:
         """Read what stands beside the choices: id, model, usage."""
-        answer = self.answer
-        if isinstance(value.get("id"), str):
-            answer.response_id = harmless(value["id"]) or answer.response_id
-        if isinstance(value.get("model"), str):
-            answer.model_used = harmless(value["model"]) or answer.model_used
-        self.read_usage(mapping(value.get("usage")))
+        answer, response_id, model = self.answer, value.get("id"), value.get("model")
+        if response_id and response_id != answer.response_id and isinstance(response_id, str):
+            answer.response_id = harmless(response_id)
+        if model and model != answer.model_used and isinstance(model, str):
+            answer.model_used = harmless(model)
+        if usage := value.get("usage"):
+            self.read_usage(mapping(usage))
 
     def read_usage(self, usage: Mapping[str, Any]) -> None:
-        if not usage:
-            return
         given, made, total = (
             count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total")
         )
@@ -78,23 +77,26 @@ class OpenAIReader(Reader):
     def read_piece(self, piece: Mapping[str, Any], *, whole: bool) -> None:
         """Read a delta or a whole message."""
         answer = self.answer
-        answer.add_reasoning(piece.get("reasoning") or piece.get("reasoning_content"))
-        self._read_content(piece.get("content"))
+        if thought := piece.get("reasoning") or piece.get("reasoning_content"):
+            answer.add_reasoning(thought)
+        if content := piece.get("content"):
+            self._read_content(content)
         if isinstance(piece.get("refusal"), str):
             self.why += harmless(piece["refusal"])
-        for position, call in enumerate(items(piece.get("tool_calls"))):
-            self._read_call(mapping(call), position if whole else None)
-        if function := mapping(piece.get("function_call")):
+        if calls := piece.get("tool_calls"):
+            for position, call in enumerate(items(calls)):
+                self._read_call(mapping(call), position if whole else None)
+        if function := piece.get("function_call"):
+            function = mapping(function)
             answer.add_call(0, None, function.get("name"), function.get("arguments"))
 
     def _read_choice(self, choice: Mapping[str, Any]) -> None:
         if choice.get("error"):
             raise Refused(choice)
-        delta = choice.get("delta")
-        if isinstance(delta, Mapping):
-            self.read_piece(delta, whole=False)
-        elif message := mapping(choice.get("message")):
-            self.read_piece(message, whole=True)
+        if delta := choice.get("delta"):
+            self.read_piece(mapping(delta), whole=False)
+        elif message := choice.get("message"):
+            self.read_piece(mapping(message), whole=True)
         finish = choice.get("finish_reason")
         # A usage chunk may carry a choice whose finish reason is null again.
         if finish and isinstance(finish, str):
@@ -102,7 +104,9 @@ class OpenAIReader(Reader):
             self.answer.finish = "blocked" if self.why else _FINISH.get(finish, "stop")
 
     def _read_content(self, content: Any) -> None:
-        self.answer.add_text(content)
+        if isinstance(content, str):
+            self.answer.add_text(content)
+            return
         for part in items(content):
             part = mapping(part)
             if part.get("type") in {"thinking", "reasoning"}:
