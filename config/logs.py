@@ -17,7 +17,7 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 #: Shapes of secrets: our API keys and tokens, the providers' keys, passwords in URLs.
 _SECRETS = re.compile(
     r"""(?x)
-    \b cap_(?:pk|sk)_(?:live|test)_ [0-9A-Za-z]{4,}
+    \b cap_(?:pk|sk)_(?:live|test)_ [0-9A-Za-z]{16,}
   | \b eyJ[\w-]{8,}\.[\w-]+\.[\w-]*
   | \b (?:gsk_|sk-or-|sk-|AIza) [\w-]{12,}
   | (?<=[Bb]earer\ ) [^\s"',]+
