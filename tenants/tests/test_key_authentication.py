@@ -1,0 +1,249 @@
+"""X-API-Key: what is let in, and what every refusal looks like."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
+
+from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
+from tenants.models import ApiKey, key_secret
+from tenants.tests.conftest import by, eventually, issue, problem, signed_in, with_key
+
+SHOP = "https://shop.example"
+
+
+def usage(tenant) -> str:
+    return f"/api/tenants/{tenant.pk}/usage"
+
+
+def authenticate(secret: str, authentication=ApiKeyAuthentication, **headers):
+    request = Request(APIRequestFactory().get("/", **{"HTTP_X_API_KEY": secret, **headers}))
+    return authentication().authenticate(request)
+
+
+def test_a_good_key_gets_in(acme, secret_key):
+    assert with_key(secret_key.secret).get(usage(acme)).status_code == 200
+
+
+def test_every_kind_of_bad_key_gets_the_same_401(alice, acme, secret_key):
+    expired = issue(acme, alice, expires_at=timezone.now() - timedelta(seconds=1)).secret
+    revoked = issue(acme, alice)
+    revoked.key.revoke(by(alice))
+    unknown = key_secret.generate("sk", "live")
+    wrong_checksum = secret_key.secret[:-1] + ("0" if secret_key.secret[-1] != "0" else "1")
+    refusals = []
+    for secret in (
+        expired,
+        revoked.secret,
+        unknown,
+        wrong_checksum,
+        "",
+        "nonsense",
+        "cap_sk_live_",
+        "é" * 50,
+    ):
+        response = with_key(secret).get(usage(acme), HTTP_X_REQUEST_ID="same-request-id")
+        assert problem(response, 401) == "api_key_invalid"
+        assert response["WWW-Authenticate"]
+        refusals.append(response.json())
+
+    assert all(refusal == refusals[0] for refusal in refusals)
+
+
+def test_a_key_with_the_right_prefix_and_a_wrong_rest_is_refused(acme, secret_key):
+    body = secret_key.secret[:20] + "0" * 24
+    forged = body + key_secret._checksum(body)
+
+    assert key_secret.is_well_formed(forged)
+    assert ApiKey.objects.with_secret(forged) is None
+
+
+def test_a_wrong_checksum_costs_no_database_call():
+    """Without the `db` fixture any use of the database is an error, as the second half shows."""
+    good = key_secret.generate("sk", "live")
+    for bad in (good[:-1], good + "0", good[:-1] + ("0" if good[-1] != "0" else "1"), good.lower(), "x"):
+        with pytest.raises(AuthenticationFailed):
+            authenticate(bad)
+
+    with pytest.raises(RuntimeError, match="Database access not allowed"):
+        authenticate(good)
+
+
+def test_ten_thousand_keys_are_well_formed_and_different():
+    keys = {key_secret.generate("pk", "test") for _ in range(10_000)}
+
+    assert len(keys) == 10_000
+    assert all(key_secret.is_well_formed(key) for key in keys)
+
+
+def test_a_key_opens_no_other_tenant(secret_key, acme, umbrella):
+    problem(with_key(secret_key.secret).get(usage(umbrella)), 404)
+
+
+def test_a_key_may_only_what_its_scopes_say(alice, acme):
+    blind = issue(acme, alice, scopes=["messages:send"]).secret
+
+    assert problem(with_key(blind).get(usage(acme)), 403) == "permission_denied"
+
+
+def test_a_key_may_read_the_tenant_but_never_change_it(secret_key, acme):
+    client = with_key(secret_key.secret)
+
+    assert client.get(f"/api/tenants/{acme.pk}").data["role"] is None
+    for response in (
+        client.put(f"/api/tenants/{acme.pk}", {"name": "Mine"}),
+        client.delete(f"/api/tenants/{acme.pk}"),
+        client.get(f"/api/tenants/{acme.pk}/members"),
+        client.get(f"/api/tenants/{acme.pk}/audit"),
+    ):
+        assert problem(response, 403) == "permission_denied"
+
+
+def test_a_key_has_no_list_of_tenants(secret_key):
+    problem(with_key(secret_key.secret).get("/api/tenants"), 401)
+
+
+def test_a_secret_key_in_a_browser_is_refused(acme, secret_key):
+    response = with_key(secret_key.secret, HTTP_ORIGIN=SHOP).get(usage(acme))
+
+    assert problem(response, 403) == "secret_key_in_browser"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, "", "null", "https://evil.example", "http://shop.example", f"{SHOP}.evil.example", f"{SHOP}:8443"],
+)
+def test_a_public_key_is_refused_outside_its_origins(acme, public_key, origin):
+    headers = {} if origin is None else {"HTTP_ORIGIN": origin}
+
+    assert problem(with_key(public_key.secret, **headers).get(usage(acme)), 403) == "origin_not_allowed"
+
+
+def test_a_public_key_reads_nothing_even_from_its_origin(acme, public_key):
+    client = with_key(public_key.secret, HTTP_ORIGIN=SHOP)
+
+    assert authenticate(public_key.secret, HTTP_ORIGIN=SHOP) is not None
+    assert problem(client.get(usage(acme)), 403) == "permission_denied"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "passes"),
+    [
+        (["https://*.shop.example"], "https://www.shop.example", True),
+        (["https://*.shop.example"], "https://a.b.shop.example", True),
+        (["https://*.shop.example"], "https://shop.example", False),
+        (["https://*.shop.example"], "https://evilshop.example", False),
+        (["https://shop.example:8443"], "https://shop.example:8443", True),
+        (["https://shop.example"], "https://SHOP.example", True),
+        (["*"], "https://anything.example", True),
+        (["*"], "null", False),
+        (["*"], "https://*.example", False),
+    ],
+)
+def test_origins_may_be_patterns(alice, acme, allowed, origin, passes):
+    key = issue(acme, alice, kind="pk", allowed_origins=allowed).key
+
+    assert key.allows_origin(origin) is passes
+
+
+def test_a_key_without_origins_uses_the_tenants(alice, acme):
+    acme.change(by(alice), allowed_origins=[SHOP])
+    key = issue(acme, alice, kind="pk").key
+
+    assert key.allows_origin(SHOP)
+    assert not key.allows_origin("https://other.example")
+
+
+def test_a_public_test_key_also_works_on_localhost(alice, acme):
+    test, live = (issue(acme, alice, kind="pk", environment=name).key for name in ("test", "live"))
+
+    assert test.allows_origin("http://localhost:5173")
+    assert not live.allows_origin("http://localhost:5173")
+    assert not test.allows_origin("https://localhost.evil.example")
+
+
+def test_a_key_can_be_bound_to_networks(alice, acme):
+    secret = issue(
+        acme, alice, scopes=["usage:read"], allowed_networks=["192.0.2.0/24", "2001:db8::/32"]
+    ).secret
+
+    for address, status in (
+        ("192.0.2.7", 200),
+        ("2001:db8::7", 200),
+        ("198.51.100.1", 403),
+        ("2001:db9::1", 403),
+    ):
+        response = with_key(secret, REMOTE_ADDR=address).get(usage(acme))
+        assert response.status_code == status, address
+    assert response.json()["code"] == "network_not_allowed"
+
+
+def test_keys_of_a_suspended_tenant_are_refused_and_say_why(alice, acme, secret_key):
+    acme.suspend(by(alice))
+    assert problem(with_key(secret_key.secret).get(usage(acme)), 403) == "tenant_suspended"
+
+    acme.resume(by(alice))
+    assert with_key(secret_key.secret).get(usage(acme)).status_code == 200
+
+
+def test_keys_of_a_deleted_tenant_are_refused_like_unknown_ones(alice, acme, secret_key):
+    acme.delete_softly(by(alice))
+
+    assert problem(with_key(secret_key.secret).get(usage(acme)), 401) == "api_key_invalid"
+
+
+def test_use_is_noted_at_most_once_a_minute(secret_key):
+    key, start = secret_key.key, timezone.now()
+
+    def use(seconds, address):
+        ApiKey.objects.get(pk=key.pk).note_use(address, SHOP, start + timedelta(seconds=seconds))
+
+    use(0, "192.0.2.1")
+    eventually(lambda: ApiKey.objects.get(pk=key.pk).last_used_address == "192.0.2.1")
+    use(59, "192.0.2.2")
+    use(60, "192.0.2.3")
+    eventually(lambda: ApiKey.objects.get(pk=key.pk).last_used_address != "192.0.2.1")
+
+    last = ApiKey.objects.get(pk=key.pk)
+    assert (last.last_used_address, last.last_used_origin) == ("192.0.2.3", SHOP)
+
+
+def test_the_bearer_variant_reads_the_authorization_header(secret_key, acme):
+    def bearer(value):
+        request = Request(APIRequestFactory().get("/", HTTP_AUTHORIZATION=value))
+        return BearerKeyAuthentication().authenticate(request)
+
+    user, access = bearer(f"Bearer {secret_key.secret}")
+    assert user.is_anonymous
+    assert access.tenant == acme
+    assert access.tenant.plan.code == "pro"
+    assert bearer("Basic eDp5") is None
+    with pytest.raises(AuthenticationFailed):
+        bearer("Bearer nonsense")
+
+
+def test_visitors_of_a_site_are_counted_apart_and_servers_by_key(alice, acme, secret_key, public_key):
+    def counted(secret, address, **headers):
+        return authenticate(secret, REMOTE_ADDR=address, **headers)[1].rate_key
+
+    shop = {"HTTP_ORIGIN": SHOP}
+    assert counted(public_key.secret, "192.0.2.1", **shop) != counted(public_key.secret, "192.0.2.2", **shop)
+    assert counted(secret_key.secret, "192.0.2.1") == counted(secret_key.secret, "192.0.2.2")
+
+
+def test_no_answer_or_log_line_shows_the_secret(acme, secret_key, caplog):
+    with caplog.at_level("DEBUG"):
+        good = with_key(secret_key.secret).get(usage(acme))
+        bad = with_key(secret_key.secret, HTTP_ORIGIN=SHOP).get(usage(acme))
+
+    for text in (caplog.text, good.content.decode(), bad.content.decode(), repr(secret_key.key)):
+        assert secret_key.secret[20:] not in text
+
+
+def test_a_token_and_a_key_together_act_as_the_user(alice, acme, secret_key):
+    response = signed_in(alice).get(f"/api/tenants/{acme.pk}", HTTP_X_API_KEY=secret_key.secret)
+
+    assert response.data["role"] == "admin"
