@@ -63,9 +63,9 @@ class Recording:
         return [command for command in self.commands if command.thread == threading.current_thread().name]
 
     def slow_queries(self, database: Database) -> list[str]:
-        """Explain every recorded query; return those that scan a collection or sort in memory."""
+        """Explain every query of this thread; return those that scan a collection or sort in memory."""
         found = {}
-        for command in self.commands:
+        for command in self.of_this_thread():
             if command.name in _QUERIES and (faults := _faults(database, command)):
                 found[f"{command}: {', '.join(sorted(faults))}"] = command
         return [f"{text}\n    {command.body}" for text, command in found.items()]
