@@ -41,7 +41,7 @@ class Seam:
     A text that begins with all that was sent goes on behind it, without a seam.
     One that differs replaces it; or, from a model asked to continue that did not
     start again, is the continuation. Never holds back more than was sent.
-    `void`: what was sent cannot be joined (tool calls), so everything replaces it.
+    `void`: what was sent can only be replaced.
     """
 
     def __init__(self, sent: str, *, continuing: bool, void: bool = False) -> None:

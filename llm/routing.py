@@ -72,6 +72,8 @@ class Run:
     `breakers` and `provider_of` stand in for those of this process.
     """
 
+    walk_class = Walk
+
     def __init__(
         self,
         request: Request,
@@ -89,14 +91,15 @@ class Run:
         self._breakers = breakers
         self._provider_of = provider_of
         self._catalogue = catalogue()
-        self._walk = Walk(route, self.policy, breakers, self._catalogue, on_skip=self._skipped)
+        self._walk = self.walk_class(route, self.policy, breakers, self._catalogue, on_skip=self._skipped)
         self._deadline = 0.0
         self._last_error: errors.ProviderError | None = None
 
         # What the client has, and the call that said it.
         self._started = False
         self._sent: list[str] = []
-        self._tool_calls_sent = False
+        # What cannot be joined, only replaced: tool calls, and an answer that ran away.
+        self._void = False
         self._speaker: Exchange | None = None
         self._partial: Completion | None = None
         self._refuses_prefix: set[Target] = set()
@@ -213,14 +216,14 @@ class Run:
         return (
             bool(self._catalogue.get(target).assistant_prefix)
             and target not in self._refuses_prefix
-            and not self._tool_calls_sent
+            and not self._void
             and continuable(self.request, sent)
         )
 
     def _seam(self, sent: str, continuing: bool) -> Seam | None:
-        if not sent and not self._tool_calls_sent:
+        if not sent and not self._void:
             return None
-        return Seam(sent, continuing=continuing, void=self._tool_calls_sent)
+        return Seam(sent, continuing=continuing, void=self._void)
 
     def _open(self, request: Request, target: Target) -> Exchange:
         seconds = self._remaining_seconds
@@ -260,7 +263,7 @@ class Run:
                 return event.completion
             if isinstance(event, ToolCallDelta):
                 self._speaker = exchange
-                self._tool_calls_sent = True
+                self._void = True
             yield event
         raise AssertionError("An exchange ends with Finished or raises.")
 
@@ -268,7 +271,7 @@ class Run:
         self._speaker = exchange
         if join.restart:
             self._sent.clear()
-            self._tool_calls_sent = False
+            self._void = False
             yield Restarted(self._last_error.kind if self._last_error else "", target)
         if join.text:
             self._sent.append(join.text)
@@ -289,6 +292,7 @@ class Run:
             finish = "blocked" if isinstance(error, errors.Blocked) else "error"
             partial = with_usage(exchange.partial, line.request)
             self._partial = replace(partial, text="".join(self._sent), finish=finish)
+            self._void = self._void or isinstance(error, errors.ReplyTooLarge)
         self._prefix_refused = (
             continuing and attempt.first_token_ms is None and isinstance(error, _PREFIX_REFUSALS)
         )
@@ -298,20 +302,19 @@ class Run:
             permit.succeeded()
         elif not isinstance(error, errors.Cancelled):
             permit.failed(failures=self.policy.breaker_failures, seconds=self.policy.breaker_seconds)
-        _log(attempt, error)
+        self._log(attempt, error)
 
-
-def _log(attempt: Attempt, error: errors.ProviderError) -> None:
-    if isinstance(error, errors.Cancelled):
-        return
-    facts = {
-        "provider": attempt.target.provider,
-        "model": attempt.target.model,
-        "kind": error.kind,
-        "status": attempt.status,
-        "detail": error.detail,
-    }
-    if isinstance(error, _ALERTING):
-        logger.error("llm_target_needs_attention", extra=facts)
-    else:
-        logger.warning("llm_attempt_failed", extra=facts)
+    def _log(self, attempt: Attempt, error: errors.ProviderError) -> None:
+        if isinstance(error, errors.Cancelled):
+            return
+        facts = {
+            "provider": attempt.target.provider,
+            "model": attempt.target.model,
+            "kind": error.kind,
+            "status": attempt.status,
+            "detail": error.detail,
+        }
+        if isinstance(error, _ALERTING):
+            logger.error("llm_target_needs_attention", extra=facts)
+        else:
+            logger.warning("llm_attempt_failed", extra=facts)

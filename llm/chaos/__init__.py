@@ -9,7 +9,8 @@ from queue import SimpleQueue
 
 from llm.canonical import Target
 from llm.chaos.bench import Bench
-from llm.chaos.trials import TRIALS, Story, Trial, Verdict
+from llm.chaos.trial import Story, Trial, Verdict
+from llm.chaos.trials import TRIALS
 from llm.fake.server import FakeProvider
 from llm.policy import Policy
 from llm.routing import Run

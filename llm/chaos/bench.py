@@ -91,6 +91,8 @@ class Bench:
     def begin(self, route: Sequence[Target]) -> None:
         """Forget all that was, and have every target of `route` answer `ANSWER`."""
         self.route = tuple(route)
+        for target in route:
+            self._provider_of(target.provider)  # Made now: loading certificates is no part of a call.
         self.breakers = Breakers()
         self.fake.reset()
         self.fake.script(answer={"text": ANSWER})

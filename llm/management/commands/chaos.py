@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +17,17 @@ from llm.route import default_route, parse_route
 
 #: Tried when nothing is configured and no route is named: two that restart, one that continues.
 EXAMPLE = ("groq/openai/gpt-oss-120b", "gemini/gemini-3.5-flash-lite", "groq/qwen/qwen3.8-27b")
+
+
+@contextlib.contextmanager
+def _log_spared() -> Iterator[None]:
+    """Keep the failures, all of them meant, out of the operator's log."""
+    logger = logging.getLogger("llm.routing")
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
 
 
 class Command(BaseCommand):
@@ -36,9 +49,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if not 0.01 <= options["scale"] <= 1:
             raise CommandError("--scale is from 0.01 to 1.")
-        # Hundreds of failures are meant here; the operator's log is not to be filled with them.
-        logging.getLogger("llm.routing").propagate = False
-        verdicts = chaos.run(route, Policy.from_settings().scaled(options["scale"]))
+        with _log_spared():
+            verdicts = chaos.run(route, Policy.from_settings().scaled(options["scale"]))
         if options["json"]:
             shown = [asdict(verdict) | {"passed": verdict.passed} for verdict in verdicts]
             self.stdout.write(json.dumps(shown, indent=2))
