@@ -43,6 +43,10 @@ class UserAdmin(DjangoUserAdmin):
         url = reverse("admin:accounts_refreshtoken_changelist")
         return format_html('<a href="{}?user__id__exact={}">Sessions of {}</a>', url, user.pk, user)
 
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """People are deactivated: what they own and did would vanish with them."""
+        return False
+
     @admin.action(description="End all sessions of the selected people", permissions=["change"])
     def end_sessions(self, request: HttpRequest, people: QuerySet[User]) -> None:
         count = 0
@@ -60,6 +64,7 @@ class RefreshTokenAdmin(admin.ModelAdmin):
 
     list_display = ["user", "family", "address", "user_agent", "started_at", "created_at", "state"]
     list_filter = [("revoked_at", admin.EmptyFieldListFilter), ("used_at", admin.EmptyFieldListFilter)]
+    ordering = ["-created_at", "-id"]
     search_fields = ["user"]  # See get_search_results.
     search_help_text = "Beginning of an e-mail address"
     fields = [

@@ -254,7 +254,6 @@ class RefreshToken(Document):
     objects = RefreshTokenQuerySet.as_manager()
 
     class Meta:
-        ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["user", "-created_at", "-id"], name="refresh_user_newest"),
             TTLIndex(fields=["expires_at"], name="refresh_expires_ttl"),

@@ -48,7 +48,7 @@ class Register(APIView):
     permission_classes = [AllowAny]
     rate_scope = "auth.register"
 
-    @extend_schema(request=RegistrationSerializer, responses={201: SignedInSerializer})
+    @extend_schema(auth=[], request=RegistrationSerializer, responses={201: SignedInSerializer})
     def post(self, request: Request) -> Response:
         registration = _valid(RegistrationSerializer(data=request.data))
         try:
@@ -68,7 +68,7 @@ class Login(APIView):
     permission_classes = [AllowAny]
     rate_scope = "auth.login"
 
-    @extend_schema(request=LoginSerializer, responses=SignedInSerializer)
+    @extend_schema(auth=[], request=LoginSerializer, responses=SignedInSerializer)
     def post(self, request: Request) -> Response:
         credentials = _valid(LoginSerializer(data=request.data)).validated_data
         user = authenticate(request, username=credentials["email"], password=credentials["password"])
@@ -87,7 +87,7 @@ class Refresh(APIView):
     permission_classes = [AllowAny]
     rate_scope = "auth.refresh"
 
-    @extend_schema(request=RefreshSerializer, responses=TokensSerializer)
+    @extend_schema(auth=[], request=RefreshSerializer, responses=TokensSerializer)
     def post(self, request: Request) -> Response:
         encoded = _valid(RefreshSerializer(data=request.data)).validated_data["refresh"]
         try:
@@ -110,7 +110,7 @@ class Logout(APIView):
     permission_classes = [AllowAny]
     rate_scope = "auth.refresh"
 
-    @extend_schema(request=LogoutSerializer, responses={204: None})
+    @extend_schema(auth=[{"accessToken": []}, {}], request=LogoutSerializer, responses={204: None})
     def post(self, request: Request) -> Response:
         encoded = _valid(LogoutSerializer(data=request.data)).validated_data.get("refresh")
         if encoded is not None:

@@ -109,7 +109,6 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ["-created_at", "-id"],
                 "indexes": [
                     models.Index(fields=["user", "-created_at", "-id"], name="refresh_user_newest"),
                     config.mongo.indexes.TTLIndex(

@@ -149,6 +149,13 @@ def test_no_page_shows_a_token_or_a_hash(staff, alice, laptop):
         assert alice.password.rpartition("$")[2] not in page.content.decode()
 
 
+def test_people_are_deactivated_and_not_deleted(staff, alice):
+    page = staff.post(f"/admin/accounts/user/{alice.pk}/delete/", {"post": "yes"})
+
+    assert page.status_code == 403
+    assert User.objects.filter(pk=alice.pk).exists()
+
+
 def test_sessions_can_not_be_made_or_changed(staff, alice, laptop):
     token = RefreshToken.objects.get(user=alice)
 
