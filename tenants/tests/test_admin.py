@@ -1,0 +1,289 @@
+"""The staff's console, by way of its pages."""
+
+import re
+from decimal import Decimal
+
+import pytest
+from bson import ObjectId
+from django.test import Client
+
+from accounts.models import User
+from tenants.models import ApiKey, AuditEvent, Invitation, LedgerEntry, Membership, Plan, Tenant, Usage
+from tenants.tests.conftest import by, issue, limited
+
+MODELS = (Plan, Tenant, Membership, Invitation, ApiKey, Usage, LedgerEntry, AuditEvent)
+SECRET = re.compile(r"cap_[ps]k_(?:live|test)_[0-9A-Za-z]{38}")
+
+
+@pytest.fixture
+def staff(db) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("staff@example.com"))
+    return client
+
+
+@pytest.fixture
+def rows(acme, alice, secret_key) -> dict[type, object]:
+    """One row of every model, all of Acme."""
+    invitation = Invitation.objects.send(acme, email="x@example.com", role="viewer", by=by(alice)).invitation
+    admission = Usage.objects.admit(acme, reply_id=ObjectId(), tokens=5, cost=Decimal("0.5"), lease_seconds=9)
+    entry = LedgerEntry.objects.create(
+        tenant=acme, month=admission.month, reply=admission.reply_id, provider="groq", outcome="complete"
+    )
+    return {
+        Plan: acme.plan,
+        Tenant: acme,
+        Membership: acme.memberships.first(),
+        Invitation: invitation,
+        ApiKey: secret_key.key,
+        Usage: Usage.objects.of(acme),
+        LedgerEntry: entry,
+        AuditEvent: AuditEvent.objects.first(),
+    }
+
+
+def page(model, pk=None, action="change") -> str:
+    base = f"/admin/tenants/{model._meta.model_name}/"
+    return f"{base}{pk}/{action}/" if pk else base
+
+
+def do(staff, action, *rows):
+    return staff.post(page(type(rows[0])), {"action": action, "_selected_action": [row.pk for row in rows]})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_staff_lists_searches_and_reads_every_model(staff, rows, model):
+    row = rows[model]
+
+    for path in (
+        page(model),
+        f"{page(model)}?q=acme",
+        f"{page(model)}?q=nothing-like-this",
+        page(model, row.pk),
+    ):
+        response = staff.get(path)
+        assert response.status_code == 200, path
+    assert (
+        f"/admin/tenants/{model._meta.model_name}/{row.pk}/change/" in staff.get(page(model)).content.decode()
+    )
+
+
+@pytest.mark.parametrize("model", [Invitation, ApiKey, Membership, LedgerEntry, AuditEvent])
+def test_rows_are_found_by_their_tenant(staff, rows, umbrella, model):
+    def found(term) -> bool:
+        return f"/{rows[model].pk}/change/" in staff.get(page(model), {"q": term}).content.decode()
+
+    assert found("acm")
+    assert not found("umbrella")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_people_who_are_not_staff_are_sent_to_the_login(client, alice, model):
+    client.force_login(alice)
+
+    assert "/admin/login/" in client.get(page(model))["Location"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_is_deleted_for_good(staff, rows, model):
+    assert staff.post(page(model, rows[model].pk, "delete"), {"post": "yes"}).status_code == 403
+    assert model.objects.filter(pk=rows[model].pk).exists()
+
+
+@pytest.mark.parametrize("model", [Membership, Invitation, ApiKey, Usage, LedgerEntry, AuditEvent])
+def test_what_follows_rules_is_not_edited_by_hand(staff, rows, model):
+    assert staff.post(page(model, rows[model].pk), {"role": "admin", "name": "x"}).status_code == 403
+
+
+def test_a_key_is_issued_and_its_secret_shown_once(staff, acme):
+    response = staff.post(
+        "/admin/tenants/apikey/add/",
+        {
+            "tenant": acme.pk,
+            "name": "By staff",
+            "kind": "sk",
+            "environment": "live",
+            "scopes": ["usage:read"],
+        },
+    )
+
+    (secret,) = SECRET.findall(response.content.decode())
+    key = ApiKey.objects.with_secret(secret)
+    assert (key.name, key.tenant, key.scopes) == ("By staff", acme, ["usage:read"])
+    assert "no-store" in response["Cache-Control"]
+    for later in (page(ApiKey), page(ApiKey, key.pk), page(AuditEvent)):
+        assert not SECRET.search(staff.get(later).content.decode())
+        assert key.digest not in staff.get(later).content.decode()
+
+
+def test_the_plan_limits_staff_too(staff, acme, alice):
+    limited(acme, max_api_keys=1)
+    issue(acme, alice)
+
+    response = staff.post(
+        "/admin/tenants/apikey/add/",
+        {"tenant": acme.pk, "name": "Second", "kind": "sk", "environment": "live"},
+        follow=True,
+    )
+
+    assert "The plan allows 1 API keys" in response.content.decode()
+    assert acme.api_keys.count() == 1
+
+
+def test_bad_fields_of_a_key_are_shown_in_the_form(staff, acme):
+    response = staff.post(
+        "/admin/tenants/apikey/add/",
+        {
+            "tenant": acme.pk,
+            "name": "Bad",
+            "kind": "pk",
+            "environment": "live",
+            "allowed_origins": "shop.example",
+            "allowed_networks": "10.0.0.0/99",
+        },
+    )
+
+    assert response.status_code == 200
+    assert set(response.context["adminform"].form.errors) == {"allowed_origins", "allowed_networks"}
+    assert not ApiKey.objects.exists()
+
+
+def test_keys_are_revoked(staff, secret_key):
+    do(staff, "revoke", secret_key.key)
+
+    assert ApiKey.objects.with_secret(secret_key.secret) is None
+    assert AuditEvent.objects.get(action="api_key.revoked").actor_name == "staff@example.com"
+
+
+def test_keys_are_rotated(staff, secret_key):
+    response = do(staff, "rotate", secret_key.key)
+
+    (successor,) = SECRET.findall(response.content.decode())
+    assert ApiKey.objects.with_secret(successor) is not None
+    assert ApiKey.objects.with_secret(secret_key.secret) is not None
+    again = do(staff, "rotate", secret_key.key)
+    assert again.status_code == 302
+    assert acme_keys(secret_key) == 2
+
+
+def acme_keys(issued) -> int:
+    return issued.key.tenant.api_keys.count()
+
+
+def test_a_tenant_is_suspended_and_resumed(staff, acme):
+    do(staff, "suspend", acme)
+    assert Tenant.objects.get().is_suspended
+
+    do(staff, "resume", acme)
+    assert not Tenant.objects.get().is_suspended
+
+
+def test_a_tenant_is_deleted_and_restored(staff, acme):
+    do(staff, "delete_softly", acme)
+    assert Tenant.objects.get().deleted_at is not None
+
+    do(staff, "restore", acme)
+    assert Tenant.objects.get().deleted_at is None
+
+
+def test_the_plan_asked_for_is_given(staff, acme, alice):
+    acme.change(by(alice), requested_plan=Plan.objects.get(code="enterprise"))
+
+    do(staff, "grant_requested_plan", acme)
+
+    tenant = Tenant.objects.get()
+    assert (tenant.plan.code, tenant.requested_plan) == ("enterprise", None)
+
+
+def fields_of(tenant, **changes):
+    return {"name": tenant.name, "domain": "", "allowed_origins": "", "plan": tenant.plan_id, **changes}
+
+
+def test_plan_and_settings_are_changed_in_the_form_and_recorded(staff, acme):
+    enterprise = Plan.objects.get(code="enterprise")
+
+    response = staff.post(
+        page(Tenant, acme.pk), fields_of(acme, plan=enterprise.pk, system_prompt="Hello", route="groq,gemini")
+    )
+
+    assert response.status_code == 302
+    tenant = Tenant.objects.get()
+    assert (tenant.plan, tenant.system_prompt, tenant.route) == (enterprise, "Hello", ["groq", "gemini"])
+    event = AuditEvent.objects.get(action="tenant.plan_changed")
+    assert event.changes["plan"] == ["Pro", "Enterprise"]
+
+
+def test_the_form_refuses_what_the_api_refuses(staff, acme):
+    response = staff.post(
+        page(Tenant, acme.pk), fields_of(acme, route="nowhere", allowed_origins="x", domain="https://x")
+    )
+
+    assert set(response.context["adminform"].form.errors) == {"route", "allowed_origins", "domain"}
+
+
+def test_plans_are_edited_and_recorded(staff, acme):
+    form = staff.get(page(Plan, acme.plan_id)).context["adminform"].form
+    values = {name: value for name, value in form.initial.items() if value is not None}
+
+    response = staff.post(page(Plan, acme.plan_id), {**values, "requests_per_minute": 7})
+
+    assert response.status_code == 302
+    assert Plan.objects.get(code="pro").requests_per_minute == 7
+    assert AuditEvent.objects.get(action="plan.changed").changes == {"requests_per_minute": [120, 7]}
+
+
+def test_a_plan_is_made(staff):
+    response = staff.post(
+        "/admin/tenants/plan/add/", {"code": "team", "name": "Team", "unpriced": "refuse", "streaming": "on"}
+    )
+
+    assert response.status_code == 302
+    assert Plan.objects.get(code="team").messages_per_month is None
+
+
+def test_staff_adds_a_member(staff, acme, mallory):
+    response = staff.post(
+        "/admin/tenants/membership/add/", {"tenant": acme.pk, "user": mallory.pk, "role": "admin"}
+    )
+
+    assert response.status_code == 302
+    assert acme.memberships.get(user=mallory).role == "admin"
+    again = staff.post(
+        "/admin/tenants/membership/add/",
+        {"tenant": acme.pk, "user": mallory.pk, "role": "viewer"},
+        follow=True,
+    )
+    assert again.status_code == 200
+    assert acme.memberships.filter(user=mallory).count() == 1
+
+
+def test_staff_can_not_remove_the_last_admin_either(staff, acme, alice, bob):
+    members = list(acme.memberships.filter(user__in=[alice.pk, bob.pk]))
+
+    response = staff.post(
+        page(Membership),
+        {"action": "remove", "_selected_action": [member.pk for member in members]},
+        follow=True,
+    )
+
+    assert "A tenant keeps at least one admin" in response.content.decode()
+    assert set(acme.memberships.values_list("role", flat=True)) == {"admin", "developer"}
+
+
+def test_roles_are_set(staff, acme, bob):
+    do(staff, "make_admin", acme.memberships.get(user=bob))
+
+    assert acme.memberships.get(user=bob).role == "admin"
+
+
+def test_invitations_are_withdrawn(staff, rows):
+    do(staff, "revoke", rows[Invitation])
+
+    assert Invitation.objects.get().state == "revoked"
+
+
+def test_names_are_escaped(staff, acme, alice):
+    acme.change(by(alice), name="<script>alert(1)</script>")
+
+    for path in (page(Tenant), page(Tenant, acme.pk), page(AuditEvent)):
+        assert "<script>alert(1)" not in staff.get(path).content.decode()
