@@ -1,10 +1,11 @@
 """The embedded MongoDB: a real mongod from its Python wheel, for development and tests.
 
-One server a data folder, however many processes ask. A lock on the folder is held by mongod
-itself, so it lives exactly as long as the server. Whoever gets the lock starts the server and owns
-it: the server ends with its owner, even if that is killed. The others join, and wait for the lock
-in the background: when the server ends before they do, one of them starts it again, on the same
-port, and the clients reconnect by themselves.
+One server a data folder, however many processes ask, and no longer than one of them lives, however
+it ends. Two locks in the folder see to it, because the kernel takes a lock back from a killed
+process: `lock` is held by mongod itself, and `users` is shared by all who use it (config.mongo.tether
+ends mongod when nobody is left). Whoever gets `lock` starts the server. The others join it, and wait
+for `lock` in the background: should mongod die, one of them starts it again, on the same port, and
+the clients reconnect by themselves.
 
 Limits: Linux on x86-64 (there is no other wheel), loopback only and without a password, an old
 release line (6.0) with a small cache. Production sets MONGODB_URI.
@@ -81,7 +82,7 @@ def ensure(data_dir: Path) -> str:
 
 
 def stop() -> None:
-    """End every server this process owns, and wait for it. Joined ones go on."""
+    """Let go of every server; those that no other process uses end."""
     with _guard:
         keepers = list(_keepers.values())
         _keepers.clear()
@@ -90,11 +91,7 @@ def stop() -> None:
 
 
 class _Keeper(threading.Thread):
-    """Owns the server of one folder, or waits to own it.
-
-    A thread of its own that lives as long as the process, because the kernel ends the server when
-    the *thread* that started it dies, and a request's thread may die at any time.
-    """
+    """Uses the server of one folder, and starts it whenever nobody else has."""
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(name="mongod keeper", daemon=True)
@@ -103,7 +100,7 @@ class _Keeper(threading.Thread):
         self._failure: Exception | None = None
         self._settled = threading.Event()
         self._stopping = False
-        self._server: subprocess.Popen | None = None
+        self._use: int | None = None
 
     def wait(self) -> str:
         self._settled.wait()
@@ -113,8 +110,7 @@ class _Keeper(threading.Thread):
 
     def stop(self) -> None:
         self._stopping = True
-        if server := self._server:
-            _end(server)
+        self._let_go()
 
     def run(self) -> None:
         try:
@@ -126,7 +122,13 @@ class _Keeper(threading.Thread):
             if self._settled.is_set():
                 log.exception("The embedded MongoDB ended and could not be started again.")
             self._failure = error
+            self._let_go()
         self._settled.set()
+
+    def _let_go(self) -> None:
+        if self._use:
+            os.close(self._use)
+            self._use = None
 
     def _lock_or_join(self) -> int | None:
         """Return the folder's lock, or None once a usable server of another owner is joined.
@@ -135,9 +137,10 @@ class _Keeper(threading.Thread):
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if lock := self.folder.lock():
+            self._use = self._use or self.folder.use()
+            if self._use and (lock := self.folder.lock()):
                 return lock
-            if port := self.folder.served_port():
+            if self._use and (port := self.folder.served_port()):
                 self._settle(port)
                 return None
             time.sleep(POLL_SECONDS)
@@ -151,11 +154,11 @@ class _Keeper(threading.Thread):
         try:
             if self._stopping:
                 return
-            self._server, port = self.folder.start(lock)
+            server, port = self.folder.start(lock)
         finally:
             os.close(lock)  # The server has its own copy, which ends with it.
         self._settle(port)
-        code = self._server.wait()
+        code = server.wait()
         if not self._stopping:
             log.warning("The embedded MongoDB ended with code %s; starting it again.", code)
 
@@ -165,25 +168,24 @@ class _Keeper(threading.Thread):
 
 
 class _Folder:
-    """The data folder: lock, port, log and the database itself. Knows how to start its server."""
+    """The data folder: locks, port, log and the database itself. Knows how to start its server."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.lock_file = path / "lock"
+        self.users_file = path / "users"
         self.port_file = path / "port"
         self.log_file = path / "mongod.log"
         self.database = path / "db"
         self.database.mkdir(exist_ok=True)
 
+    def use(self) -> int | None:
+        """Return a descriptor that marks this process as a user, or None while the server ends."""
+        return _locked(self.users_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
     def lock(self, *, wait: bool = False) -> int | None:
         """Return a descriptor that holds the lock, or None if another process does."""
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return _locked(self.lock_file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
     def stored_port(self) -> int | None:
         """Return the port the replica set's configuration names, or None if that is not known."""
@@ -233,10 +235,10 @@ class _Folder:
     def _spawn(self, lock: int, port: int, *options: str) -> subprocess.Popen:
         with contextlib.suppress(FileNotFoundError):
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        tether = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")), str(os.getpid())]
+        tether = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py"))]
         place = ["--dbpath", str(self.database), "--logpath", str(self.log_file), "--port", str(port)]
         return subprocess.Popen(  # noqa: S603 - our own argv, no shell
-            [*tether, str(_mongod()), *place, *OPTIONS, *options],
+            [*tether, str(self.users_file), str(lock), str(_mongod()), *place, *OPTIONS, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -277,6 +279,16 @@ def _mongod() -> Path:
             "x86-64 only (pip install -r requirements.txt). Elsewhere set MONGODB_URI to a replica set."
         )
     return mongod
+
+
+def _locked(path: Path, kind: int) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _client(port: int) -> MongoClient:

@@ -51,8 +51,8 @@ class Holder:
 
     def server(self) -> psutil.Process | None:
         """The mongod this process started, or None if it joined another's."""
-        children = psutil.Process(self.process.pid).children()
-        return children[0] if children else None
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return next((child for child in children if child.name() == "mongod"), None)
 
     def kill(self) -> None:
         self.process.kill()
@@ -125,27 +125,54 @@ def test_a_start_while_the_last_server_is_still_ending_waits_for_it(hold):
     assert written(hold().uri()) == [1]
 
 
-def test_a_killed_server_is_started_again_by_its_owner(hold):
+@pytest.mark.parametrize("victim", [lambda mongod: mongod, lambda mongod: mongod.parent()])
+def test_a_killed_server_is_started_again_by_its_owner(hold, victim):
     owner = hold()
     uri = owner.uri()
     for number in range(100):
         write(uri, number)
     server = owner.server()
-    server.kill()
+    victim(server).kill()
     wait_until(lambda: not server.is_running() and owner.server() is not None)
     assert written(uri) == list(range(100))
 
 
-def test_a_joined_process_takes_over_when_the_owner_ends(hold):
+def test_the_server_stays_until_its_last_user_ends(hold):
     owner = hold()
     uri = owner.uri()
-    write(uri, 1)
+    server = owner.server()
     joined = hold()
     assert joined.uri() == uri
     assert joined.server() is None
     owner.kill()
+    write(uri, 1)
+    assert written(uri) == [1]
+    assert server.is_running()
+    joined.kill()
+    wait_until(lambda: not server.is_running())
+
+
+def test_a_user_starts_a_killed_server_again_when_its_owner_is_gone(hold):
+    owner = hold()
+    uri = owner.uri()
+    server = owner.server()
+    joined = hold()
+    joined.uri()
+    owner.kill()
+    write(uri, 1)
+    server.kill()
     wait_until(lambda: joined.server() is not None)
     assert written(uri) == [1]
+
+
+def test_the_server_ends_when_its_users_let_go_of_it(hold):
+    letting_go = HOLDER.replace("sys.stdin.read()", "sys.stdin.readline(); embedded.stop(); sys.stdin.read()")
+    user = hold(letting_go)
+    user.uri()
+    server = user.server()
+    user.process.stdin.write("stop\n")
+    user.process.stdin.flush()
+    wait_until(lambda: not server.is_running())
 
 
 @pytest.mark.parametrize("orderly", [True, False])
@@ -168,21 +195,6 @@ def test_a_taken_port_moves_the_server_and_loses_nothing(hold, orderly):
         assert moved != uri
         assert written(moved) == list(range(100))
         write(moved, 100)
-
-
-def test_the_server_outlives_the_thread_that_asked_for_it(hold):
-    threaded = HOLDER.replace(
-        "print(embedded.ensure(Path(sys.argv[1])), flush=True)",
-        "import threading\n"
-        "asking = threading.Thread(target=lambda: print(embedded.ensure(Path(sys.argv[1])), flush=True))\n"
-        "asking.start(); asking.join(); print('asked', flush=True)",
-    )
-    owner = hold(threaded)
-    uri = owner.uri()
-    owner.process.stdout.readline()
-    server = owner.server()
-    write(uri, 1)
-    assert owner.server() == server
 
 
 def test_the_server_inherits_nothing_but_the_lock(hold, tmp_path, folder):
