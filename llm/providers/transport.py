@@ -138,8 +138,7 @@ _calling = threading.local()
 
 class _Adapter(HTTPAdapter):
     def __init__(self, pool_size: int, trusted_certificates: str | None) -> None:
-        # One context for all connections: loading the certificates takes longer than a handshake.
-        self._tls = ssl.create_default_context(cafile=trusted_certificates or requests.certs.where())
+        self._trusted_certificates = trusted_certificates or requests.certs.where()
         super().__init__(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args, **kwargs) -> None:
@@ -148,10 +147,18 @@ class _Adapter(HTTPAdapter):
 
     def build_connection_pool_key_attributes(self, request, verify, cert=None):
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, tls | {"ssl_context": self._tls}
+        if host["scheme"] == "https":
+            tls["ssl_context"] = _tls_context(self._trusted_certificates)
+        return host, tls
 
     def cert_verify(self, conn, url, verify, cert) -> None:
         """Nothing is left to do: the context holds the certificates."""
+
+
+@functools.cache
+def _tls_context(trusted_certificates: str) -> ssl.SSLContext:
+    # One for all connections: loading the certificates takes longer than a handshake.
+    return ssl.create_default_context(cafile=trusted_certificates)
 
 
 class _Clocked:

@@ -1,0 +1,241 @@
+"""Every refusal becomes the right kind of error, and no error shows a key or a provider's words."""
+
+import json
+import time
+from email.utils import formatdate
+
+import pytest
+
+from llm import errors
+from llm.providers import retry_after
+from llm.tests.conftest import KEY
+
+
+def refused(answers, status, body, name="groq", **headers):
+    text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    return answers(text, name=name, status=status, headers=headers).error
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.BadRequest),
+        (401, errors.Unauthorized),
+        (402, errors.BillingRefused),
+        (403, errors.Unauthorized),
+        (404, errors.ModelNotFound),
+        (405, errors.BadRequest),
+        (408, errors.Overloaded),
+        (410, errors.ModelNotFound),
+        (413, errors.BadRequest),
+        (422, errors.BadRequest),
+        (429, errors.RateLimited),
+        (498, errors.RateLimited),
+        (500, errors.Overloaded),
+        (502, errors.Overloaded),
+        (503, errors.Overloaded),
+        (504, errors.Overloaded),
+        (520, errors.Overloaded),
+        (524, errors.Overloaded),
+        (529, errors.Overloaded),
+        (599, errors.Overloaded),
+    ],
+)
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html>sorry</html>", {"error": {"message": "sorry"}}, {"error": "sorry"}, {"error": None}, [], "7"],
+    ids=["empty", "HTML", "object", "text", "null", "list", "number"],
+)
+def test_status_alone_tells_the_kind(answers, status, kind, body):
+    error = refused(answers, status, body)
+    assert type(error) is kind
+    assert (error.provider, error.status) == ("groq", status)
+    assert "sorry" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "error", "kind"),
+    [
+        ("groq", 400, {"code": "context_length_exceeded"}, errors.ContextTooLong),
+        ("groq", 413, {"code": "rate_limit_exceeded", "type": "tokens"}, errors.RateLimited),
+        ("groq", 413, {"message": "Please reduce the length of the messages"}, errors.ContextTooLong),
+        ("groq", 400, {"code": "tool_use_failed", "type": "invalid_request_error"}, errors.BadReply),
+        ("groq", 400, {"code": "json_validate_failed"}, errors.BadReply),
+        ("groq", 404, {"code": "model_not_found", "type": "invalid_request_error"}, errors.ModelNotFound),
+        ("groq", 429, {"code": "insufficient_quota"}, errors.BillingRefused),
+        ("groq", 400, {"code": "content_filter"}, errors.Blocked),
+        ("openrouter", 403, {"metadata": {"error_type": "content_policy_violation"}}, errors.Blocked),
+        ("openrouter", 403, {"metadata": {"reasons": ["violence"], "flagged_input": "x"}}, errors.Blocked),
+        ("openrouter", 403, {"metadata": {"limit_source": "openrouter_key"}}, errors.BillingRefused),
+        ("openrouter", 403, {"message": "no access"}, errors.Unauthorized),
+        ("openrouter", 400, {"metadata": {"error_type": "rate_limit_exceeded"}}, errors.RateLimited),
+        ("openrouter", 500, {"metadata": {"error_type": "context_length_exceeded"}}, errors.ContextTooLong),
+        (
+            "openrouter",
+            503,
+            {"message": "none", "error_type": "provider_unavailable", "http_status": 503},
+            errors.Overloaded,
+        ),
+        (
+            "gemini",
+            400,
+            {"status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]},
+            errors.Unauthorized,
+        ),
+        ("gemini", 400, {"status": "FAILED_PRECONDITION"}, errors.BillingRefused),
+        ("gemini", 400, {"status": "INVALID_ARGUMENT", "message": "bad field"}, errors.BadRequest),
+        (
+            "gemini",
+            400,
+            {"message": "The input token count (2000000) exceeds the maximum number of tokens allowed"},
+            errors.ContextTooLong,
+        ),
+        ("gemini", 403, {"status": "PERMISSION_DENIED"}, errors.Unauthorized),
+        ("gemini", 404, {"status": "NOT_FOUND"}, errors.ModelNotFound),
+        ("gemini", 504, {"status": "DEADLINE_EXCEEDED"}, errors.Overloaded),
+        (
+            "openai_compatible",
+            500,
+            {"message": "the request exceeds the available context size", "type": "server_error"},
+            errors.ContextTooLong,
+        ),
+        ("openai_compatible", 400, {"type": "exceed_context_size_error"}, errors.ContextTooLong),
+    ],
+)
+def test_codes_and_words_tell_more_than_the_status(answers, name, status, error, kind):
+    assert type(refused(answers, status, {"error": error}, name)) is kind
+    assert type(refused(answers, status, [{"error": error}], name)) is kind
+
+
+def test_words_may_stand_in_detail(answers):
+    error = refused(answers, 422, {"detail": "temperature is wrong"}, "openai_compatible")
+    assert type(error) is errors.BadRequest
+    assert error.detail == "temperature is wrong"
+
+
+def test_refusal_whose_body_is_cut_still_tells_its_kind(answers):
+    head = "HTTP/1.1 429 Slow\r\nContent-Length: 500\r\nRetry-After: 3\r\n\r\n{"
+    error = answers(head, framed=False, end="close").error
+    assert (type(error), error.retry_after_seconds) == (errors.RateLimited, 3)
+
+
+def test_answer_that_is_not_http_is_a_bad_reply(answers):
+    assert type(answers("SSH-2.0-OpenSSH\r\n\r\n", framed=False).error) is errors.BadReply
+    assert type(
+        answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", framed=False).error
+    ) is (errors.BadReply)
+
+
+# -- Waiting ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2", 2),
+        ("0.25", 0.25),
+        (" 7 ", 7),
+        ("-5", 0),
+        ("1e9", 1e9),
+        ("1e999", None),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        ("2m59.56s", 179.56),
+        ("7.66s", 7.66),
+        ("120ms", 0.12),
+        ("1h2m", 3720),
+        ("45.837906927s", 45.837906927),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_wait_is_read_in_every_form(text, seconds):
+    assert retry_after.seconds_of(text) == (pytest.approx(seconds) if seconds is not None else None)
+
+
+def test_wait_until_a_date_is_the_time_left():
+    assert 50 < retry_after.seconds_of(formatdate(time.time() + 60, usegmt=True)) <= 60
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Please retry in 10h17m5.7s.", 37025.7),
+        ("Rate limit reached. Please try again in 7.66s. Visit …", 7.66),
+        ("Try again in 3 seconds", 3),
+        ("Try again later", None),
+    ],
+)
+def test_wait_is_read_from_a_sentence(message, seconds):
+    found = retry_after.from_message(message)
+    assert found == (pytest.approx(seconds) if seconds is not None else None)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_on_the_error(answers, status):
+    assert refused(answers, status, "", **{"Retry-After": "1.5"}).retry_after_seconds == 1.5
+
+
+def test_budget_in_flight_tells_when_to_come_back(answers):
+    error = refused(answers, 402, {"error": {"code": 402}}, "openrouter", **{"Retry-After": "2"})
+    assert (type(error), error.retry_after_seconds) == (errors.BillingRefused, 2)
+
+
+def test_groq_without_retry_after_tells_it_by_the_limit_that_is_used_up(answers):
+    headers = {
+        "x-ratelimit-remaining-requests": "12",
+        "x-ratelimit-reset-requests": "2m59.56s",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "7.66s",
+    }
+    assert refused(answers, 429, "", **headers).retry_after_seconds == 7.66
+
+
+def test_request_larger_than_the_limit_is_not_waited_for(answers):
+    body = {"error": {"code": "rate_limit_exceeded", "message": "Please try again in 5s"}}
+    error = refused(answers, 413, body)
+    assert (error.do_not_wait, error.retry_after_seconds) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "do_not_wait"),
+    [
+        ({"details": [{"retryDelay": "45.8s"}]}, 45.8, False),
+        ({"message": "Please retry in 2.5s."}, 2.5, False),
+        ({"details": [{"retryDelay": "9s"}, {"violations": [{"quotaId": "RequestsPerDay"}]}]}, None, True),
+        ({"message": "Quota exceeded, limit: 0, model: x. Please retry in 5s"}, None, True),
+        ({"details": "nonsense"}, None, False),
+    ],
+)
+def test_gemini_tells_the_wait_in_its_body(answers, error, seconds, do_not_wait):
+    error = refused(answers, 429, {"error": error | {"code": 429}}, "gemini")
+    assert (error.retry_after_seconds, error.do_not_wait) == (seconds, do_not_wait)
+
+
+def test_openrouter_tells_the_wait_in_availability(answers):
+    error = {"message": "none", "availability": {"code": "no_capacity", "retryable": True, "retry_after": 4}}
+    assert refused(answers, 503, {"error": error}, "openrouter").retry_after_seconds == 4
+
+
+# -- Keys --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["groq", "gemini", "openrouter"])
+def test_key_that_the_provider_repeats_reaches_no_error(answers, name):
+    error = refused(answers, 401, {"error": {"message": f"Incorrect API key provided: {KEY}."}}, name)
+    shown = f"{error} {error!r} {error.detail} {vars(error)}"
+    assert KEY not in shown
+    assert "[key]" in error.detail
+
+
+@pytest.mark.parametrize("name", ["groq", "gemini", "openrouter", "openai_compatible"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_redirect_is_not_followed_and_takes_no_key_along(fake, call, name, stream):
+    fake.script(
+        provider=name, fault="redirect", headers={"Location": f"{fake.base_url('local')}/chat/completions"}
+    )
+    error = call(name, stream=stream).error
+    assert type(error) is errors.BadReply
+    assert f"{name.upper()}_BASE_URL" in str(error)
+    assert [entry.provider for entry in fake.log()] == [name]
