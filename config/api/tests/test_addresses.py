@@ -3,9 +3,11 @@
 from ipaddress import ip_network
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory, override_settings
 
 from config.api.addresses import client_address, client_network
+from config.environment import networks
 
 PROXY = "10.0.0.7"
 CLIENT = "192.0.2.1"
@@ -91,3 +93,8 @@ def test_one_ipv6_client_is_counted_by_its_network():
     request = RequestFactory().get("/", REMOTE_ADDR="2001:db8:1:2:3:4:5:6")
     assert client_network(request) == "2001:db8:1:2::/64"
     assert client_network(RequestFactory().get("/", REMOTE_ADDR=CLIENT)) == CLIENT
+
+
+def test_a_wrong_proxy_stops_the_start_and_is_named():
+    with pytest.raises(ImproperlyConfigured, match=r"TRUSTED_PROXIES.*10\.0\.0\.0/99"):
+        networks("TRUSTED_PROXIES", ["10.0.0.0/8", "10.0.0.0/99"])
