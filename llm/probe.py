@@ -73,7 +73,7 @@ def probe(tested: Sequence[Provider], model: str = "", policy: Policy | None = N
 def _result(provider: Provider, model: str, checks: list[Check]) -> Result:
     problem = next((check.problem for check in checks if not check.ok), "")
     if not provider.configured:
-        problem = f"Not configured: set {setting_of(provider)}."
+        problem = f"Not configured: set {_missing_setting(provider)}."
     return Result(
         provider=provider.name,
         label=provider.label,
@@ -116,10 +116,9 @@ def _ms(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
 
 
-def setting_of(provider: Provider) -> str:
-    """Return the variable whose absence keeps the provider unconfigured."""
-    name = provider.name.upper()
-    return f"{name}_API_KEY" if provider.base_url else f"{name}_BASE_URL"
+def _missing_setting(provider: Provider) -> str:
+    kind = "API_KEY" if provider.needs_key and not provider.api_key else "BASE_URL"
+    return f"{provider.name.upper()}_{kind}"
 
 
 def _advice(error: errors.ProviderError, provider: Provider) -> str:

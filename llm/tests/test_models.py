@@ -1,0 +1,103 @@
+"""`manage.py models`: the catalogue, and what the providers list now."""
+
+import json
+from io import StringIO
+
+import pytest
+import time_machine
+from django.core.management import call_command
+
+from llm import providers
+from llm.tests.conftest import KEY
+
+
+@pytest.fixture(autouse=True)
+def groq_at_the_fake(settings, fake):
+    """Groq is configured, at the fake provider, which lists `fake-large` and `fake-small`."""
+    settings.LLM_ROUTE = []
+    settings.LLM_PROVIDERS = {
+        name: {"api_key": "", "base_url": "", "model": "m"} for name in providers.PROVIDERS
+    } | {"groq": {"api_key": KEY, "base_url": fake.base_url("groq"), "model": "fake-large"}}
+
+
+@pytest.fixture
+def operators_models(settings, tmp_path):
+    def write(*models):
+        path = tmp_path / "catalogue.json"
+        path.write_text(json.dumps({"models": models}))
+        settings.LLM_CATALOGUE = str(path)
+
+    return write
+
+
+def models(**options):
+    """Return (what the command prints, its warnings)."""
+    out, err = StringIO(), StringIO()
+    call_command("models", stdout=out, stderr=err, no_color=True, **options)
+    return out.getvalue(), err.getvalue()
+
+
+@time_machine.travel("2026-11-22T12:00:00Z")
+def test_table_shows_windows_prices_and_days():
+    out, _ = models(offline=True)
+    assert "groq/openai/gpt-oss-120b                      131072    65536  0.15 / 0.60" in out
+    assert "2 / 10               4 / 20 from 2026-12-01" in out
+    assert "unpriced             retires 2026-12-01" in out
+    assert "unpriced             retired 2026-08-16" in out
+
+
+@time_machine.travel("2026-12-02T12:00:00Z")
+def test_price_and_retirement_take_effect_on_their_day():
+    out, _ = models(offline=True, provider="gemini")
+    assert "gemini/gemini-4-argon                        1048576    65536  4 / 20\n" in out
+    assert (
+        "gemini/gemini-2.5-pro                        1048576    65536  unpriced             retired" in out
+    )
+
+
+def test_offline_asks_nobody(fake):
+    models(offline=True)
+    assert fake.log() == []
+
+
+def test_model_that_the_provider_no_longer_lists_is_warned_of(fake):
+    out, warnings = models(provider="groq")
+    assert "groq/openai/gpt-oss-20b is in the catalogue, but groq does not list it." in warnings
+    assert "0.075 / 0.30         not listed" in out
+    assert "llama-3.3-70b-versatile" not in warnings  # Retired: nobody expects it to be listed.
+
+
+def test_model_of_the_default_route_that_is_not_listed_is_warned_of(settings):
+    settings.LLM_ROUTE = ["groq/no-longer-here"]
+    _, warnings = models(provider="groq")
+    assert "groq/no-longer-here is in the default route, but groq does not list it." in warnings
+
+
+def test_retired_model_in_the_default_route_is_warned_of(settings):
+    settings.LLM_ROUTE = ["groq/llama-3.3-70b-versatile"]
+    _, warnings = models(provider="groq", offline=True)
+    assert "was retired on 2026-08-16" in warnings
+
+
+def test_window_that_changed_is_warned_of(operators_models):
+    operators_models({"provider": "groq", "id": "fake-small", "context_window": 8192})
+    _, warnings = models(provider="groq")
+    assert "groq/fake-small has a window of 131072 now, not 8192." in warnings
+
+
+def test_provider_that_does_not_answer_is_a_warning(settings):
+    settings.LLM_PROVIDERS["groq"]["base_url"] = "http://127.0.0.1:9"
+    out, warnings = models(provider="groq")
+    assert "groq could not be asked: Groq refused the connection." in warnings
+    assert "groq/openai/gpt-oss-120b" in out
+
+
+def test_json_holds_models_and_warnings(operators_models):
+    operators_models({"provider": "groq", "id": "fake-large", "prices": [{"input": "1", "output": "2"}]})
+    out, _ = models(provider="groq", json=True)
+    document = json.loads(out)
+    shown = {model["id"]: model for model in document["models"]}
+    assert shown["fake-large"]["listed"] is True
+    assert shown["fake-large"]["price"] == {"input": "1", "output": "2", "currency": "USD"}
+    assert shown["openai/gpt-oss-20b"]["listed"] is False
+    assert any("gpt-oss-20b" in warning for warning in document["warnings"])
