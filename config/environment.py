@@ -133,6 +133,10 @@ VARIABLES = [
     Variable("ALLOWED_HOSTS", "list", [], "host names served, comma-separated; any in development"),
     Variable("CORS_ORIGIN", "list", ["*"], "origins of browser clients, comma-separated; * for any"),
     Variable("TRUSTED_PROXIES", "list", [], "addresses or networks whose X-Forwarded-For counts"),
+    Variable(
+        "EMAIL_URL", "str", "consolemail://", "mail server: smtp+tls://user:password@host:587, or the log"
+    ),
+    Variable("EMAIL_FROM", "str", "noreply@localhost", "sender of invitations and alerts"),
     Variable("LOG_LEVEL", "str", "INFO", "DEBUG, INFO, WARNING or ERROR"),
     Variable("LOG_FORMAT", "str", "", "json or console; by default json in production"),
     # Database and cache

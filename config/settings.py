@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from environ import Env
 
 from config import environment
 
@@ -41,6 +42,10 @@ ALLOWED_HOSTS = _env["ALLOWED_HOSTS"] or ([] if PRODUCTION else ["*"])
 if PRODUCTION and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is missing. Name the hosts served, comma-separated.")
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES", _env["TRUSTED_PROXIES"])
+
+vars().update(Env.email_url_config(_env["EMAIL_URL"]))  # EMAIL_BACKEND, EMAIL_HOST and so on
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = _env["EMAIL_FROM"]
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"

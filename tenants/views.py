@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from django.db.models import QuerySet
@@ -17,6 +18,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from accounts.models import User
+from config.api.errors import Unavailable
 from config.api.etags import check_if_match, etag
 from config.api.idempotency import idempotent
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, Usage
@@ -38,6 +40,8 @@ from tenants.serializers import (
     TenantSerializer,
     UsageSerializer,
 )
+
+logger = logging.getLogger("tenants")
 
 #: Answers that hold a secret must stay out of every cache on the way.
 NOT_STORED = {"Cache-Control": "no-store"}
@@ -182,7 +186,11 @@ class Invitations(TenantScoped, ListAPIView):
     @idempotent
     def post(self, request: Request, tenant_id: str) -> Response:
         fields = _valid(InvitationSerializer(data=request.data)).validated_data
-        invitation = Invitation.objects.send(self.tenant, **fields, by=Actor.of(request)).invitation
+        try:
+            invitation = Invitation.objects.send(self.tenant, **fields, by=Actor.of(request)).invitation
+        except OSError as error:
+            logger.exception("an invitation could not be mailed")
+            raise Unavailable("The invitation can't be mailed right now.", "mail_unavailable") from error
         return Response(
             InvitationSerializer(invitation).data,
             status=status.HTTP_201_CREATED,

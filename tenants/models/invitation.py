@@ -36,9 +36,11 @@ class InvitationQuerySet(models.QuerySet):
         return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
 
     def send(self, tenant: Tenant, *, email: str, role: str, by: Actor) -> SentInvitation:
-        """Store an invitation and mail its token. Earlier open ones to the same address end."""
+        """Store an invitation and mail its token. Earlier open ones to the same address end.
+
+        Raises OSError, and leaves everything as it was, when the mail can't be sent.
+        """
         email = normalised_email(email)
-        self.open().filter(tenant=tenant, email=email).update(revoked_at=timezone.now())
         token = f"inv_{secrets.token_urlsafe(32)}"
         invitation = self.create(
             tenant=tenant,
@@ -48,14 +50,13 @@ class InvitationQuerySet(models.QuerySet):
             invited_by=by.user,
             expires_at=timezone.now() + OPEN_FOR,
         )
-        send_mail(
-            f"Invitation to {' '.join(tenant.name.split())}",
-            f"{by.name} invites you to {tenant.name} as {role}.\n\n"
-            f"Sign in as {email} and accept with this token until {invitation.expires_at:%Y-%m-%d %H:%M} UTC:"
-            f"\n\n{token}\n\nPOST /api/invitations/accept",
-            None,
-            [email],
-        )
+        try:
+            _mail(invitation, token, by)
+        except OSError:
+            invitation.delete()
+            raise
+        earlier = self.open().filter(tenant=tenant, email=email).exclude(pk=invitation.pk)
+        earlier.update(revoked_at=timezone.now())
         AuditEvent.objects.record(
             by, "invitation.sent", invitation, tenant=tenant, changes={"role": (None, role)}
         )
@@ -118,6 +119,18 @@ class Invitation(Document):
         if not Invitation.objects.open().filter(pk=self.pk).update(revoked_at=timezone.now()):
             raise InvitationClosed
         AuditEvent.objects.record(by, "invitation.revoked", self, tenant=self.tenant)
+
+
+def _mail(invitation: Invitation, token: str, by: Actor) -> None:
+    tenant = " ".join(invitation.tenant.name.split())
+    send_mail(
+        f"Invitation to {tenant}",
+        f"{by.name} invites you to {tenant} as {invitation.role}.\n\n"
+        f"Sign in as {invitation.email} and accept with this token until "
+        f"{invitation.expires_at:%Y-%m-%d %H:%M} UTC:\n\n{token}\n\nPOST /api/invitations/accept",
+        None,
+        [invitation.email],
+    )
 
 
 def _digest(token: str) -> str:

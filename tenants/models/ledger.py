@@ -102,7 +102,7 @@ class LedgerEntry(AppendOnly, Document):
 
     `messages`, `tokens` and `cost` are what counts against the tenant's month:
     over all entries of a month they sum up to the figures in `Usage`. `cost` is
-    rounded by `limits.money`; None where no price is known.
+    None where no price is known.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="ledger", db_index=False)

@@ -10,12 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128
+from bson.decimal128 import create_decimal128_context
 from rest_framework.exceptions import APIException
 
 from tenants.models.plan import Plan
 
-#: Costs are kept to this many US dollars. Each amount is rounded once, before it is summed anywhere.
-SMALLEST_AMOUNT = Decimal("1e-10")
+#: 34 digits, as the database keeps and adds them.
+_DECIMAL128 = create_decimal128_context()
 
 EMPTY_MONTH: Mapping[str, Any] = {}
 
@@ -29,7 +30,7 @@ _WHAT = {
 
 
 def money(amount: Decimal | None) -> Decimal:
-    """Return an amount of US dollars as it is kept; an unknown one (None) adds nothing.
+    """Return an amount of US dollars as the database keeps it; an unknown one (None) adds nothing.
 
     Raises ValueError for amounts that are negative or no number.
     """
@@ -37,7 +38,7 @@ def money(amount: Decimal | None) -> Decimal:
         return Decimal(0)
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{amount} is no amount of money.")
-    return amount.quantize(SMALLEST_AMOUNT)
+    return _DECIMAL128.create_decimal(amount)
 
 
 def plain(amount: int | Decimal | None) -> int | str | None:

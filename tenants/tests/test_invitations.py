@@ -161,3 +161,14 @@ def test_bad_tokens_are_refused(mallory, body):
     response = signed_in(mallory).post(ACCEPT, body)
 
     assert response.status_code == (404 if body == {"token": 5.5} else 400)
+
+
+def test_an_invitation_that_can_not_be_mailed_is_not_made(invited, alice, mallory, acme, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nothing listens there
+
+    response = signed_in(alice).post(url(acme), {"email": mallory.email, "role": "admin"})
+
+    assert problem(response, 503) == "mail_unavailable"
+    assert Invitation.objects.get().state == "open"
+    assert signed_in(mallory).post(ACCEPT, {"token": invited}).data["role"] == "viewer"
