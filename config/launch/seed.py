@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 from accounts.models import User
+from config.launch.conversation import SYSTEM_PROMPT
 from tenants.models import ApiKey, Plan, Tenant
 from tenants.models.api_key import Scope
 from tenants.models.audit import Actor
@@ -36,7 +37,9 @@ def demo(*, renew: bool = False) -> Demo | None:
     tenant = _tenant_of(user)
     if made and (tenant is None or not renew):
         return Demo(tenant) if tenant else None
-    tenant = tenant or Tenant.objects.open(name=NAME, plan=Plan.objects.get(code="pro"), by=by)
+    tenant = tenant or Tenant.objects.open(
+        name=NAME, plan=Plan.objects.get(code="pro"), by=by, system_prompt=SYSTEM_PROMPT
+    )
     for earlier in tenant.api_keys.usable().filter(name=NAME):
         earlier.revoke(by)
     issued = ApiKey.objects.issue(
