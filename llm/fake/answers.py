@@ -86,7 +86,7 @@ def example(schema: dict[str, Any]) -> Any:
 
 def _own_words(ask: Ask) -> Answer:
     called = tuple(
-        (name, example(schema))
+        (name, example({"type": "object"} | schema))
         for name, schema in ask.tools.items()
         if ask.last_role == "user"
         and ask.tool_choice != "none"

@@ -83,7 +83,8 @@ class Script:
     `faults` are for the next calls, one each, None being a healthy one; then
     `fault` holds, for `times` calls or until `seconds` after the first, or for ever.
     `headers` are added to every answer, `answer` sets fields of the `Answer`.
-    `raw` replaces the answer: {"status"?, "headers"?, "pieces": [text or {"base64"} or seconds to pause],
+    `raw` replaces the answer, also that to a list of models, for `times` calls or for ever:
+    {"status"?, "headers"?, "pieces": [text or {"base64"} or seconds to pause],
     "end"?: "clean" | "close" | "reset" | "stall", "framed"?: false to send the pieces without HTTP}.
     """
 
@@ -106,12 +107,15 @@ class Script:
                 faults.parse(spec)
 
     def matches(self, ask: Ask) -> bool:
-        return self.provider in ("*", ask.provider) and self.model in ("*", ask.model)
+        used_up = self.raw is not None and self.times is not None and self._calls >= self.times
+        return not used_up and self.provider in ("*", ask.provider) and self.model in ("*", ask.model)
 
     def next_fault(self) -> faults.Spec | None:
         """Return the fault of this call, and count it."""
         now = time.monotonic()
         self._first_at = self._first_at or now
+        if self.raw is not None:
+            self._calls += 1
         if self.faults:
             spec = self.faults.popleft()
             return faults.parse(spec) if spec else None
@@ -254,11 +258,10 @@ class FakeProvider:
         if key == WRONG_KEY or (not key and entry.provider not in _KEYLESS):
             await faults.strike(faults.Spec("401"), nobody)
             return
-        if request.method == "GET":
-            await nobody.json(200, wire.models())
-            return
         try:
-            ask = wire.ask(request.path.partition("?")[0], request.body or {})
+            ask = nobody.ask
+            if request.method == "POST":
+                ask = wire.ask(request.path.partition("?")[0], request.body or {})
         except WireError as error:
             await nobody.error(error.status, error.code, error.message)
             return
@@ -268,6 +271,9 @@ class FakeProvider:
         entry.fault = spec.name if spec else None
         if script.raw is not None:
             await _send_raw(reply, script.raw)
+            return
+        if request.method == "GET":
+            await nobody.json(200, wire.models())
             return
         scene = faults.Scene(reply, wire, ask, answer_to(ask, script.answer), script.headers)
         await (faults.strike(spec, scene) if spec else scene.healthy())
