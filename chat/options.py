@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from chat.history import HISTORY_LIMIT, history
 from config.api.errors import Problem, Unavailable
-from llm import canonical
+from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route
 from tenants.models import ApiKey, Plan, Tenant
@@ -21,6 +22,9 @@ ANSWER_TOKENS = 1024
 
 #: What the wire adds to each message (role, separators); generous, because reservations are upper bounds.
 _TOKENS_A_MESSAGE = 16
+
+#: Providers count a picture by its tiles; this is what the largest make.
+_TOKENS_AN_IMAGE = 8192
 
 
 class UnpricedRefused(Problem):
@@ -97,14 +101,18 @@ def _route(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> t
 def requested_target(provider: str | None, model: str | None) -> str | None:
     """Return what `provider` and `model` of a request name, as a route would write it.
 
-    A model alone may be `provider/model`, or the name of a model that the catalogue knows.
+    A model alone may be `provider/model`, or the name of a model that the catalogue knows or that
+    a provider has by default; of several providers the first that is configured is meant.
     """
     if provider:
         return f"{provider}/{model}" if model else provider
     if not model:
         return None
-    known = next((entry.target for entry in catalogue() if entry.target.model == model), None)
-    return str(known) if known else model
+    known = [entry.target for entry in catalogue() if entry.target.model == model]
+    for usable in providers.configured():
+        if usable.model == model or canonical.Target(usable.name, model) in known:
+            return f"{usable.name}/{model}"
+    return str(known[0]) if known else model
 
 
 def refuse_models(key: ApiKey | None, route: Sequence[canonical.Target]) -> None:
@@ -125,14 +133,25 @@ def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Ta
         today_unpriced = [t for t in route if catalogue().cost(t, canonical.Usage(1, 1))[0] is None]
         if today_unpriced:
             raise UnpricedRefused(f"The price of {today_unpriced[0]} is not known; the plan needs one.")
-    texts = [request.system, *(message.text for message in request.messages)]
-    sent = sum(token_bound(text) + _TOKENS_A_MESSAGE for text in texts)
+    sent = sum(token_bound(text) + _TOKENS_A_MESSAGE for text in _texts(request))
+    sent += sum(len(message.images) for message in request.messages) * _TOKENS_AN_IMAGE
     answer = request.max_tokens or max(
         (catalogue().get(target).max_output or ANSWER_TOKENS for target in route), default=ANSWER_TOKENS
     )
     bound = canonical.Usage(input=sent, output=answer)
     costs = [catalogue().cost(target, bound)[0] for target in route]
     return bound.total, max((cost for cost in costs if cost is not None), default=Decimal(0))
+
+
+def _texts(request: canonical.Request) -> Iterator[str]:
+    """Yield all that is sent as text, tools and schema included."""
+    yield request.system
+    for message in request.messages:
+        yield message.text
+        yield from (call.name + call.arguments for call in message.tool_calls)
+    yield from (f"{tool.name}{tool.description}{json.dumps(tool.parameters)}" for tool in request.tools)
+    if request.json_schema is not None:
+        yield json.dumps(request.json_schema)
 
 
 def token_bound(text: str) -> int:
