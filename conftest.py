@@ -52,10 +52,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         yield
 
 
-@pytest.fixture
-def mongodb_uri(db: None) -> str:
-    """The MONGODB_URI of the test's database, for servers that a test starts as processes."""
+@pytest.fixture(scope="session")
+def database_uri(django_db_setup: None) -> str:
+    """The MONGODB_URI of the tests' database, for servers that serve many tests as processes."""
     return urlsplit(_server_uri())._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+
+
+@pytest.fixture
+def mongodb_uri(db: None, database_uri: str) -> str:
+    """The same for a single test."""
+    return database_uri
 
 
 @pytest.fixture

@@ -16,25 +16,24 @@ from llm.routing import Run
 from tenants.access import Access
 from tenants.models import Usage
 
+Status = Message.Status
+
 
 class MeteredRun:
-    """One admitted run. Iterating yields its canonical events; it is settled however that ends.
+    """One admitted run; iterate over it once, to its end, for its canonical events.
 
-    `close` stops the provider; what it was asked for until then is billed.
+    It is settled before its last event is handed out. The provider is always asked
+    for a stream: only streams have a first token to wait for and can be rescued.
     Raises LimitExceeded when made.
     """
 
-    def __init__(
-        self,
-        access: Access,
-        request: canonical.Request,
-        route: Sequence[canonical.Target],
-        *,
-        stream: bool,
-    ) -> None:
+    def __init__(self, access: Access, request: canonical.Request, route: Sequence[canonical.Target]) -> None:
         tokens, cost = reserve(access.tenant.plan, request, route)
         self.id = ObjectId()
-        self.access = access
+        self._access = access
+        self._run = Run(request, route)
+        self._text = ""
+        self._settled = False
         self.admission = Usage.objects.admit(
             access.tenant,
             reply_id=self.id,
@@ -42,37 +41,28 @@ class MeteredRun:
             cost=cost,
             lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
         )
-        self._run = Run(request, route, stream=stream)
-        self._events = iter(self._run)
-        self._status = Message.Status.INTERRUPTED
-        self._settled = False
 
     def __iter__(self) -> Iterator[canonical.Event]:
         try:
-            for event in self._events:
+            for event in self._run:
                 match event:
+                    case canonical.Text(text):
+                        self._text = self._text or text
                     case canonical.Finished():
-                        self._status = Message.Status.COMPLETE
-                        self._settle()
-                    case canonical.Failed(error):
-                        cancelled = isinstance(error, errors.Cancelled)
-                        self._status = Message.Status.CANCELLED if cancelled else Message.Status.FAILED
-                        self._settle()
+                        self._settle(Status.COMPLETE)
+                    case canonical.Failed(errors.Cancelled()):
+                        self._settle(Status.CANCELLED)
+                    case canonical.Failed():
+                        self._settle(Status.FAILED)
                 yield event
         finally:
-            self.close()
+            self._settle(Status.INTERRUPTED)
 
-    def close(self) -> None:
-        """Stop the provider if it is still answering, and settle. Repeatable."""
-        if self._settled:
-            return
+    def cancel(self) -> None:
+        """Stop the provider, from any thread; what it was asked for until then is billed."""
         self._run.cancel()
-        for event in self._events:  # short: the run is cancelled and only writes its receipt
-            if isinstance(event, canonical.Finished):
-                self._status = Message.Status.COMPLETE
-        self._settle()
 
-    def _settle(self) -> None:
+    def _settle(self, status: Status) -> None:
         if self._settled:
             return
         self._settled = True
@@ -80,13 +70,14 @@ class MeteredRun:
             {
                 "_id": self.id,
                 "reservation": self.id,
-                "tenant_id": self.access.tenant.pk,
+                "tenant_id": self._access.tenant.pk,
                 "session_id": None,
-                "api_key": self.access.key.pk,
+                "api_key": self._access.key.pk,
                 "month": self.admission.month,
                 "run": 1,
-                "status": self._status.value,
-                "content": "",
+                "status": status.value,
+                # Only whether there is any counts: a cancelled answer is a message if some of it was read.
+                "content": self._text,
                 "attempts": [attempt_data(attempt, 1) for attempt in self._run.attempts],
                 "settled": False,
             }

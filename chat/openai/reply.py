@@ -1,4 +1,4 @@
-"""Canonical completions and events -> what OpenAI clients expect."""
+"""Canonical completions and events -> what OpenAI's clients expect."""
 
 from __future__ import annotations
 
@@ -8,32 +8,9 @@ from typing import Any
 
 from llm import canonical
 
-DONE = b"data: [DONE]\n\n"
+_DONE = b"data: [DONE]\n\n"
 
 _FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "blocked": "content_filter"}
-
-#: HTTP status -> the type that OpenAI's clients know.
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-}
-
-
-def error_body(problem: dict[str, Any]) -> dict[str, Any]:
-    """Return `{"error": {"message", "type", "param", "code"}}` for a problem object."""
-    at_fault = problem["errors"][0] if problem["errors"] else {"field": None, "code": problem["code"]}
-    return {
-        "error": {
-            "message": problem["detail"],
-            "type": _TYPES.get(problem["status"], "server_error"),
-            "param": at_fault["field"],
-            "code": at_fault["code"],
-        }
-    }
 
 
 def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str, Any]:
@@ -56,28 +33,31 @@ def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str
         ]
     if completion.opaque:
         message["provider_details"] = completion.opaque
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": _FINISH[completion.finish],
+    }
     return {
         "id": f"chatcmpl-{reply_id}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": model_name(completion),
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": _FINISH.get(completion.finish, "stop"),
-            }
-        ],
-        "usage": usage_body(completion.usage),
+        "model": _model_name(completion),
+        "choices": [choice],
+        "usage": _usage_body(completion.usage),
     }
 
 
 class Chunks:
-    """The chunks of one streamed answer, each as an encoded SSE event."""
+    """The chunks of one streamed answer, each as an encoded event.
 
-    def __init__(self, reply_id: str, target: canonical.Target) -> None:
-        self._head = {
+    With `include_usage` a last one tells the tokens, and the others say that they do not.
+    """
+
+    def __init__(self, reply_id: str, target: canonical.Target, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._head: dict[str, Any] = {
             "id": f"chatcmpl-{reply_id}",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
@@ -102,23 +82,25 @@ class Chunks:
         return self._choice({"tool_calls": [call]})
 
     def end(self, completion: canonical.Completion) -> bytes:
-        self._head["model"] = model_name(completion)
+        """Return all that ends the stream: finish reason, usage if it is wanted, and the end mark."""
+        self._head["model"] = _model_name(completion)
         delta = {"provider_details": completion.opaque} if completion.opaque else {}
-        return self._choice(delta, _FINISH.get(completion.finish, "stop"))
-
-    def usage(self, usage: canonical.Usage) -> bytes:
-        return event({**self._head, "choices": [], "usage": usage_body(usage)})
+        last = self._choice(delta, _FINISH[completion.finish])
+        if self._include_usage:
+            last += event({**self._head, "choices": [], "usage": _usage_body(completion.usage)})
+        return last + _DONE
 
     def _choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return event({**self._head, "choices": [choice]})
+        usage = {"usage": None} if self._include_usage else {}
+        return event({**self._head, "choices": [choice], **usage})
 
 
 def event(data: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def usage_body(usage: canonical.Usage) -> dict[str, Any]:
+def _usage_body(usage: canonical.Usage) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -128,6 +110,6 @@ def usage_body(usage: canonical.Usage) -> dict[str, Any]:
     }
 
 
-def model_name(completion: canonical.Completion) -> str:
+def _model_name(completion: canonical.Completion) -> str:
     """Return `provider/model` of the model that really answered."""
     return f"{completion.target.provider}/{completion.model_used or completion.target.model}"

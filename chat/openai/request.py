@@ -11,44 +11,52 @@ from typing import Any
 
 from rest_framework import serializers
 
+from chat.openai.fields import JSONBoolean, JSONInteger, JSONNumber, JSONText, invalid
+from chat.openai.messages import conversation
 from config.api.serializers import StrictSerializer
-from llm.canonical import Message, Request, Tool, ToolCall
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
-
-#: Parameters whose only honest value is the one that changes nothing.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1, None),
-    "frequency_penalty": (0, None),
-    "presence_penalty": (0, None),
-    "logit_bias": ({}, None),
-    "logprobs": (False, None),
-    "top_logprobs": (0, None),
-    "modalities": (["text"], None),
-    "audio": (None,),
-    "prediction": (None,),
-    "web_search_options": (None,),
-    "functions": (None, []),
-    "function_call": (None,),
-}
+from llm.canonical import Request, Tool
+from tenants.models import Plan
 
 #: OpenAI's own bookkeeping: means nothing here and changes no answer.
 IGNORED = (
     "user",
-    "store",
     "metadata",
     "service_tier",
     "safety_identifier",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
-    "verbosity",
 )
+
+#: What no provider can be asked for -> the values that change nothing, and what to do instead.
+UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "functions": (([],), "Send them as tools."),
+    "function_call": ((), "Use tools and tool_choice."),
+    "n": ((1,), "Send the request once for each answer."),
+    "store": ((False,), "Nothing of a conversation is stored here."),
+    "frequency_penalty": ((0,), "Leave it out."),
+    "presence_penalty": ((0,), "Leave it out."),
+    "logit_bias": (({},), "Leave it out."),
+    "logprobs": ((False,), "Leave it out."),
+    "top_logprobs": ((0,), "Leave it out."),
+    "modalities": ((["text"],), "Answers are text."),
+    "audio": ((), "Answers are text."),
+    "prediction": ((), "Leave it out."),
+    "verbosity": (("medium",), "Say in the prompt how long the answer should be."),
+    "moderation": ((), "Leave it out."),
+    "web_search_options": ((), "Offer a tool that searches."),
+}
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+
+#: A tool's name as every provider takes it.
+_TOOL_NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
 
 
 class StopField(serializers.ListField):
     """A string or up to four of them."""
 
-    child = serializers.CharField(max_length=200, trim_whitespace=False)
+    child = JSONText(max_length=200, trim_whitespace=False)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=4, **kwargs)
@@ -57,177 +65,114 @@ class StopField(serializers.ListField):
         return super().to_internal_value([data] if isinstance(data, str) else data)
 
 
+class StreamOptionsSerializer(StrictSerializer):
+    include_usage = JSONBoolean(default=False, allow_null=True)
+    #: Padding against eavesdroppers who measure tokens: ours are not padded, and clients skip it anyway.
+    include_obfuscation = JSONBoolean(required=False, allow_null=True)
+
+
+class FunctionSerializer(StrictSerializer):
+    name = serializers.RegexField(rf"\A{_TOOL_NAME}\Z")
+    description = JSONText(default="", allow_blank=True, allow_null=True, trim_whitespace=False)
+    parameters = serializers.DictField(default=None, allow_null=True)
+    strict = JSONBoolean(default=None, allow_null=True)
+
+
+class ToolSerializer(StrictSerializer):
+    type = serializers.ChoiceField(["function"])
+    function = FunctionSerializer()
+
+
+class JSONSchemaSerializer(StrictSerializer):
+    name = serializers.RegexField(r"\A[A-Za-z0-9_-]{1,64}\Z")
+    description = JSONText(required=False, allow_blank=True, allow_null=True)
+    schema = serializers.DictField()
+    strict = JSONBoolean(required=False, allow_null=True)
+
+
+class ResponseFormatSerializer(StrictSerializer):
+    type = serializers.ChoiceField(["text", "json_object", "json_schema"])
+    json_schema = JSONSchemaSerializer(required=False)
+
+    def validate(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if (wanted["type"] == "json_schema") != ("json_schema" in wanted):
+            raise invalid("json_schema", "It is needed with type json_schema, and only then.")
+        return wanted
+
+
 class CompletionRequestSerializer(StrictSerializer):
     """The parameters of `POST /v1/chat/completions`; `fallbacks` is an addition of ours."""
 
-    model = serializers.CharField(max_length=240)
+    model = JSONText(max_length=240)
     messages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=2000)
-    fallbacks = serializers.ListField(
-        child=serializers.CharField(max_length=240), max_length=8, required=False
-    )
-    stream = serializers.BooleanField(default=False, allow_null=True)
-    stream_options = serializers.DictField(required=False, allow_null=True)
-    temperature = serializers.FloatField(min_value=0, max_value=2, required=False, allow_null=True)
-    top_p = serializers.FloatField(min_value=0, max_value=1, required=False, allow_null=True)
-    max_tokens = serializers.IntegerField(min_value=1, required=False, allow_null=True)
-    max_completion_tokens = serializers.IntegerField(min_value=1, required=False, allow_null=True)
+    fallbacks = serializers.ListField(child=JSONText(max_length=240), max_length=8, default=list)
+    stream = JSONBoolean(default=False, allow_null=True)
+    stream_options = StreamOptionsSerializer(required=False, allow_null=True)
+    temperature = JSONNumber(min_value=0, max_value=2, required=False, allow_null=True)
+    top_p = JSONNumber(min_value=0, max_value=1, required=False, allow_null=True)
+    max_tokens = JSONInteger(min_value=1, required=False, allow_null=True)
+    max_completion_tokens = JSONInteger(min_value=1, required=False, allow_null=True)
     stop = StopField(required=False, allow_null=True)
-    seed = serializers.IntegerField(required=False, allow_null=True)
-    tools = serializers.ListField(
-        child=serializers.DictField(), max_length=128, required=False, allow_null=True
-    )
+    seed = JSONInteger(required=False, allow_null=True)
+    tools = serializers.ListField(child=ToolSerializer(), max_length=128, required=False, allow_null=True)
     tool_choice = serializers.JSONField(required=False, allow_null=True)
-    parallel_tool_calls = serializers.BooleanField(required=False, allow_null=True, default=None)
-    response_format = serializers.DictField(required=False, allow_null=True)
-    reasoning_effort = serializers.CharField(max_length=20, required=False, allow_null=True)
+    parallel_tool_calls = JSONBoolean(required=False, allow_null=True)
+    response_format = ResponseFormatSerializer(required=False, allow_null=True)
+    reasoning_effort = serializers.ChoiceField(_EFFORTS, required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if isinstance(data, dict):
-            for name, neutral in _NEUTRAL.items():
-                if name in data and data[name] not in neutral:
-                    raise serializers.ValidationError(
-                        {name: [f"This server can't honour {name}. Leave it out."]}, "unsupported_parameter"
-                    )
-            data = {name: value for name, value in data.items() if name not in (*_NEUTRAL, *IGNORED)}
+            for name, (neutral, advice) in UNSUPPORTED.items():
+                if data.get(name) is not None and data[name] not in neutral:
+                    raise invalid(name, f"This can't be honoured here. {advice}", "unsupported_parameter")
+            data = {name: value for name, value in data.items() if name not in (*UNSUPPORTED, *IGNORED)}
         return super().to_internal_value(data)
 
+    def validate(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body.get("stream_options") and not body["stream"]:
+            raise invalid("stream_options", "This is for streams only: set stream to true.")
+        return body
 
-def canonical_request(body: dict[str, Any], *, longest_answer: int | None) -> Request:
-    """Return the canonical request of a validated body. Raises ValidationError naming the place.
 
-    `longest_answer` is the plan's limit in tokens, None for none.
+def canonical_request(body: dict[str, Any], plan: Plan) -> Request:
+    """Return the canonical request of a validated body, within the plan's lengths.
+
+    Raises ValidationError naming the place.
     """
-    system, messages = _conversation(body["messages"])
+    system, messages = conversation(body["messages"], plan.max_input_chars)
     wished = body.get("max_completion_tokens") or body.get("max_tokens")
-    json_mode, json_schema = _response_format(body.get("response_format"))
-    tools = tuple(_tool(tool, f"tools.{index}") for index, tool in enumerate(body.get("tools") or []))
+    tools = tuple(_tool(tool["function"]) for tool in body.get("tools") or ())
+    wanted = body.get("response_format") or {}
     return Request(
         messages=messages,
         system=system,
         temperature=body.get("temperature"),
         top_p=body.get("top_p"),
-        max_tokens=min((n for n in (wished, longest_answer) if n is not None), default=None),
+        max_tokens=min((n for n in (wished, plan.max_output_tokens) if n is not None), default=None),
         stop=tuple(body.get("stop") or ()),
         seed=body.get("seed"),
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools),
         parallel_tool_calls=body.get("parallel_tool_calls") if tools else None,
-        json_mode=json_mode,
-        json_schema=json_schema,
+        json_mode=wanted.get("type") == "json_object",
+        json_schema=_json_schema(wanted.get("json_schema")),
         reasoning_effort=body.get("reasoning_effort"),
     )
 
 
-def _conversation(raw: list[dict[str, Any]]) -> tuple[str, tuple[Message, ...]]:
-    """Return the system prompt (all system messages joined) and the other messages in order."""
-    system: list[str] = []
-    messages: list[Message] = []
-    for index, message in enumerate(raw):
-        place = f"messages.{index}"
-        role = message.get("role")
-        if role not in ROLES:
-            raise _invalid(f"{place}.role", f"One of {', '.join(ROLES)} is expected.")
-        text, images = _content(message.get("content"), f"{place}.content")
-        if role in ("system", "developer"):
-            system.append(text)
-        elif role == "assistant":
-            calls = _tool_calls(message.get("tool_calls"), f"{place}.tool_calls")
-            messages.append(Message("assistant", text, tool_calls=calls, opaque=_opaque(message, place)))
-        elif role == "tool":
-            call_id = message.get("tool_call_id")
-            if not isinstance(call_id, str) or not call_id:
-                raise _invalid(
-                    f"{place}.tool_call_id", "The id of the tool call that this answers is missing."
-                )
-            messages.append(Message("tool", text, tool_call_id=call_id))
-        else:
-            messages.append(Message("user", text, images=images))
-    if not messages:
-        raise _invalid("messages", "At least one message beside the system prompt is needed.")
-    return "\n\n".join(filter(None, system)), tuple(messages)
-
-
-def _content(content: Any, place: str) -> tuple[str, tuple[str, ...]]:
-    """Return the text and the image URLs of a message's content: a string, null, or a list of parts."""
-    if content is None:
-        return "", ()
-    if isinstance(content, str):
-        return content, ()
-    if not isinstance(content, list):
-        raise _invalid(place, "A string or a list of parts is expected.")
-    texts: list[str] = []
-    images: list[str] = []
-    for index, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif kind == "refusal" and isinstance(part.get("refusal"), str):
-            texts.append(part["refusal"])
-        elif kind == "image_url" and isinstance(part.get("image_url"), dict):
-            url = part["image_url"].get("url")
-            if not isinstance(url, str) or not url.startswith(("https://", "data:image/")):
-                raise _invalid(f"{place}.{index}.image_url.url", "An https or data:image URL is expected.")
-            images.append(url)
-        else:
-            raise _invalid(f"{place}.{index}", "Only parts of type text and image_url are understood.")
-    return "\n".join(texts), tuple(images)
-
-
-def _tool_calls(raw: Any, place: str) -> tuple[ToolCall, ...]:
-    calls = []
-    for index, call in enumerate(raw or [] if isinstance(raw, list | None) else [raw]):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not all(
-            isinstance(value, str)
-            for value in (call.get("id"), function.get("name"), function.get("arguments"))
-        ):
-            raise _invalid(f"{place}.{index}", "id, function.name and function.arguments are expected.")
-        calls.append(ToolCall(call["id"], function["name"], function["arguments"]))
-    return tuple(calls)
-
-
-def _opaque(message: dict[str, Any], place: str) -> dict[str, Any] | None:
-    """What a provider wants to see again unchanged, as our reply handed it out."""
-    details = message.get("provider_details")
-    if details is not None and not isinstance(details, dict):
-        raise _invalid(f"{place}.provider_details", "The object of our reply is expected, unchanged.")
-    return details
-
-
-def _tool(tool: dict[str, Any], place: str) -> Tool:
-    function = tool.get("function")
-    if tool.get("type") != "function" or not isinstance(function, dict):
-        raise _invalid(place, "Only tools of type function are understood.")
-    name, parameters = function.get("name"), function.get("parameters")
-    if not isinstance(name, str) or not name:
-        raise _invalid(f"{place}.function.name", "The function's name is missing.")
-    if parameters is not None and not isinstance(parameters, dict):
-        raise _invalid(f"{place}.function.parameters", "A JSON Schema object is expected.")
-    return Tool(name, function.get("description") or "", parameters, function.get("strict"))
+def _tool(function: dict[str, Any]) -> Tool:
+    return Tool(function["name"], function["description"] or "", function["parameters"], function["strict"])
 
 
 def _tool_choice(choice: Any, tools: tuple[Tool, ...]) -> str | None:
     if choice is None or choice in ("auto", "none", "required"):
         return choice if tools else None
-    name = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
-    if name not in {tool.name for tool in tools}:
-        raise _invalid("tool_choice", "auto, none, required or one of the tools is expected.")
+    function = choice.get("function") if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if name not in [tool.name for tool in tools]:
+        raise invalid("tool_choice", "auto, none, required or one of the tools is expected.")
     return name
 
 
-def _response_format(wanted: dict[str, Any] | None) -> tuple[bool, dict[str, Any] | None]:
-    kind = (wanted or {}).get("type", "text")
-    if kind == "text":
-        return False, None
-    if kind == "json_object":
-        return True, None
-    schema = wanted.get("json_schema") if kind == "json_schema" else None
-    if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict) or not schema.get("name"):
-        raise _invalid(
-            "response_format", "text, json_object, or json_schema with name and schema is expected."
-        )
-    return False, {key: schema[key] for key in ("name", "schema", "strict") if key in schema}
-
-
-def _invalid(place: str, sentence: str) -> serializers.ValidationError:
-    return serializers.ValidationError({place: [sentence]})
+def _json_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    return schema and {key: value for key, value in schema.items() if value is not None}

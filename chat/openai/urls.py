@@ -1,8 +1,9 @@
 from django.urls import path
 
-from chat.openai.views import CompletionsView, ModelsView
+from chat.openai.views import CompletionsView, ModelsView, ModelView
 
 urlpatterns = [
     path("chat/completions", CompletionsView.as_view(), name="openai-completions"),
     path("models", ModelsView.as_view(), name="openai-models"),
+    path("models/<path:name>", ModelView.as_view(), name="openai-model"),
 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from openai import OpenAI
 from rest_framework.test import APIClient
 
 from chat import settlement
 from chat.models import ChatSession, Message
-from llm.fake.server import FakeProvider
-from tenants.models import Tenant
+from chat.tests.server import RunningServer
+from config.launch.tests.conftest import wait_until
+from llm.fake.server import BASE_PATHS, FakeProvider
+from tenants.models import Tenant, Usage
 from tenants.tests.conftest import *  # noqa: F403 - the same cast
 from tenants.tests.conftest import issue, signed_in, with_key
 
@@ -26,6 +29,7 @@ def fake(fake_server: FakeProvider, settings) -> FakeProvider:
     """The fake provider, without scripts, configured as Groq and OpenRouter; Groq comes first."""
     fake_server.reset()
     settings.LLM_ROUTE = ["groq", "openrouter"]
+    settings.LLM_BREAKER_FAILURES = 1000  # circuits outlive a test; those of routing have their own tests
     settings.LLM_PROVIDERS = {
         name: {
             "api_key": "test-key-of-nobody" if name in ("groq", "openrouter") else "",
@@ -71,3 +75,38 @@ def events(response) -> list[tuple[str, str, dict]]:
         if fields:
             found.append((fields["event"], fields["id"], json.loads(fields["data"])))
     return found
+
+
+# -- OpenAI's clients, against a real server ------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def openai_server(database_uri: str, fake_server: FakeProvider, tmp_path_factory) -> Iterator[RunningServer]:
+    """A server whose providers are all played by the fake one; its circuit breakers never open."""
+    variables = {"LLM_ROUTE": "groq,openrouter", "LLM_BREAKER_FAILURES": "100000"}
+    for name in BASE_PATHS:
+        variables[f"{name.upper()}_BASE_URL"] = fake_server.base_url(name)
+        variables[f"{name.upper()}_MODEL"] = f"{name}-model"
+    for name in ("GROQ", "GEMINI", "OPENROUTER"):
+        variables[f"{name}_API_KEY"] = "test-key-of-nobody"
+    with RunningServer(database_uri, tmp_path_factory.mktemp("server"), **variables) as server:
+        yield server
+
+
+@pytest.fixture
+def openai_key(acme, alice) -> str:
+    return issue(acme, alice, scopes=["messages:send"]).secret
+
+
+@pytest.fixture
+def openai_client(openai_server: RunningServer, fake: FakeProvider, acme, openai_key) -> Iterator[OpenAI]:
+    """The official client with a key of Acme; it shows each failure at once."""
+    with OpenAI(base_url=f"{openai_server.url}/v1", api_key=openai_key, max_retries=0) as client:
+        yield client
+    settled_usage(acme)
+
+
+def settled_usage(tenant: Tenant) -> Usage:
+    """Return the tenant's usage once no run of it is open any more."""
+    wait_until(lambda: Usage.objects.of(tenant).live == 0, "every run is settled")
+    return Usage.objects.of(tenant)
