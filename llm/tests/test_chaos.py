@@ -7,6 +7,7 @@ from decimal import Decimal
 from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from llm import chaos, errors
@@ -35,6 +36,11 @@ def test_every_fault_is_survived(route):
     verdicts = chaos.run(route, POLICY)
     assert {verdict.trial: verdict.problems for verdict in verdicts if not verdict.passed} == {}
     assert len(verdicts) == len(chaos.TRIALS)
+
+
+def test_documentation_shows_every_fault():
+    page = (settings.BASE_DIR / "docs" / "failover.md").read_text()
+    assert [trial.name for trial in chaos.TRIALS if f"pass  {trial.name} " not in page] == []
 
 
 # -- rules, each broken on purpose ---------------------------------------------------
