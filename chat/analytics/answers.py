@@ -12,7 +12,7 @@ from typing import Any
 from rest_framework import serializers
 
 from chat.analytics.counting import COST_BASES, FINAL
-from chat.analytics.figures import Figures, Share
+from chat.analytics.figures import Figures, Share, summed
 from chat.analytics.histogram import Histogram
 from chat.analytics.periods import INTERVALS, Period, Span
 
@@ -28,23 +28,20 @@ def answer(period: Period, series: list[tuple[Span, Figures]]) -> dict[str, Any]
         "to": _time(period.span.end),
         "interval": period.interval,
         "tz": period.zone.key,
-        "totals": _figures(totals),
+        "totals": _totals(totals),
         "series": [
-            {"start": _time(span.start), "end": _time(span.end), **_figures(figures)}
+            {"start": _time(span.start), "end": _time(span.end), **_interval(figures)}
             for span, figures in series
         ],
     }
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
+def _totals(figures: Figures) -> dict[str, Any]:
     return {
-        "sessions": figures.sessions,
-        "messages": figures.messages,
-        "active": {"users": len(figures.users), "visitors": len(figures.visitors)},
-        **_share(figures.whole()),
+        **_overall(figures),
         "providers": [
-            {"provider": provider, **_share(share)}
-            for provider, share in sorted(figures.by_provider().items())
+            {"provider": provider, **_share(summed(shares))}
+            for provider, shares in sorted(figures.shares_by_provider().items())
             if provider
         ],
         "models": [
@@ -52,6 +49,27 @@ def _figures(figures: Figures) -> dict[str, Any]:
             for target in sorted(figures.shares)
             if target.provider
         ],
+    }
+
+
+def _interval(figures: Figures) -> dict[str, Any]:
+    """A year of days with everything by model would be megabytes: of targets only the attempts are told."""
+    return {
+        **_overall(figures),
+        "providers": [
+            {"provider": provider, "attempts": _attempts(shares)}
+            for provider, shares in sorted(figures.shares_by_provider().items())
+            if provider
+        ],
+    }
+
+
+def _overall(figures: Figures) -> dict[str, Any]:
+    return {
+        "sessions": figures.sessions,
+        "messages": figures.messages,
+        "active": {"users": len(figures.users), "visitors": len(figures.visitors)},
+        **_share(summed(figures.shares.values())),
     }
 
 
@@ -69,16 +87,25 @@ def _share(share: Share) -> dict[str, Any]:
         },
         "latency_ms": _percentiles(share.latency),
         "first_token_ms": _percentiles(share.first_token),
-        "attempts": {
-            "count": share.count("attempts"),
-            "failovers": share.count("failovers"),
-            "waited_ms": share.count("waited_ms"),
-            "input_tokens": share.count("attempt_input_tokens"),
-            "output_tokens": share.count("attempt_output_tokens"),
-            "errors": dict(sorted(share.errors.items())),
-        },
+        "attempts": _attempts([share]),
         "feedback": {"up": share.count("up"), "down": share.count("down")},
     }
+
+
+def _attempts(shares: list[Share]) -> dict[str, Any]:
+    errors: dict[str, int] = {}
+    for share in shares:
+        for kind, count in share.errors.items():
+            errors[kind] = errors.get(kind, 0) + count
+    names = {
+        "count": "attempts",
+        "failovers": "failovers",
+        "waited_ms": "waited_ms",
+        "input_tokens": "attempt_input_tokens",
+        "output_tokens": "attempt_output_tokens",
+    }
+    counts = {told: sum([share.count(name) for share in shares]) for told, name in names.items()}
+    return {**counts, "errors": dict(sorted(errors.items()))}
 
 
 def _percentiles(histogram: Histogram) -> dict[str, int | None]:
@@ -121,17 +148,21 @@ class AnalyticsCostSerializer(serializers.Serializer):
     unpriced = serializers.IntegerField(help_text="Attempts whose cost is unknown.")
 
 
+def _attempt_counts() -> serializers.Serializer:
+    return _counts(
+        "AttemptCounts",
+        ("count", "failovers", "waited_ms", "input_tokens", "output_tokens"),
+        errors=serializers.DictField(child=serializers.IntegerField(), help_text="Number by error kind."),
+    )
+
+
 class ShareSerializer(serializers.Serializer):
     replies = _counts("ReplyCounts", FINAL)
     tokens = _counts("TokenCounts", ("input", "output", "cached", "reasoning"))
     cost = AnalyticsCostSerializer()
     latency_ms = DurationPercentilesSerializer()
     first_token_ms = DurationPercentilesSerializer()
-    attempts = _counts(
-        "AttemptCounts",
-        ("count", "failovers", "waited_ms", "input_tokens", "output_tokens"),
-        errors=serializers.DictField(child=serializers.IntegerField(), help_text="Number by error kind."),
-    )
+    attempts = _attempt_counts()
     feedback = _counts("FeedbackCounts", ("up", "down"))
 
 
@@ -143,24 +174,33 @@ class ModelShareSerializer(ProviderShareSerializer):
     model = serializers.CharField()
 
 
-class FiguresSerializer(ShareSerializer):
+class OverallSerializer(ShareSerializer):
     sessions = serializers.IntegerField()
     messages = serializers.IntegerField()
     active = _counts("ActiveCounts", ("users", "visitors"))
+
+
+class TotalsSerializer(OverallSerializer):
     providers = ProviderShareSerializer(many=True)
     models = ModelShareSerializer(many=True)
 
 
-class IntervalSerializer(FiguresSerializer):
+class ProviderAttemptsSerializer(serializers.Serializer):
+    provider = serializers.CharField()
+    attempts = _attempt_counts()
+
+
+class IntervalSerializer(OverallSerializer):
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
+    providers = ProviderAttemptsSerializer(many=True)
 
 
 class AnalyticsSerializer(serializers.Serializer):
     to = serializers.DateTimeField()
     interval = serializers.ChoiceField(INTERVALS)
     tz = serializers.CharField()
-    totals = FiguresSerializer()
+    totals = TotalsSerializer()
     series = IntervalSerializer(many=True)
 
     def get_fields(self) -> dict[str, serializers.Field]:

@@ -36,7 +36,7 @@ class _Reading:
         self.snapshot = snapshot
         self.intervals = list(period.intervals())
         self._starts = [interval.start for interval in self.intervals]
-        self._figures = [Figures() for _ in self.intervals]
+        self._figures: list[Figures | None] = [None for _ in self.intervals]
 
     def read(self) -> list[tuple[Span, Figures]]:
         span = self.period.span
@@ -46,7 +46,9 @@ class _Reading:
         counted = count_spans(self.tenant_id, uncounted, self.snapshot)
         for quarter, figures in counted.quarters.items():
             self._add(quarter, figures)
-        return list(zip(self.intervals, self._figures, strict=True))
+        return [
+            (span, figures or Figures()) for span, figures in zip(self.intervals, self._figures, strict=True)
+        ]
 
     def _read_days(self, covered: Span) -> list[Span]:
         """Add the days that are stored; return them in order."""
@@ -87,4 +89,7 @@ class _Reading:
 
     def _add(self, moment: datetime, figures: Figures) -> None:
         at = bisect_right(self._starts, max(moment, self.period.span.start)) - 1
-        self._figures[at].add(figures)
+        if self._figures[at] is None:
+            self._figures[at] = figures
+        else:
+            self._figures[at].add(figures)

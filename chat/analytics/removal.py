@@ -19,7 +19,7 @@ from pymongo.client_session import ClientSession
 
 from chat.analytics import rollups
 from chat.analytics.counting import Counted, count_messages, count_sessions
-from chat.analytics.figures import Figures, person
+from chat.analytics.figures import Figures, packed, person, unpacked
 from chat.analytics.models import Rollup
 from chat.models import ChatSession, Message
 from config.mongo.models import Document
@@ -59,11 +59,18 @@ def forget_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identit
     Nobody can tell any more whether the person was there, and all counts stay.
     """
     known, unknown = person(tenant_id, kind, identity), secrets.randbits(64) - 2**63
-    of_tenant = {"tenant_id": tenant_id, "kind": Rollup.Kind.QUARTER.value}
-    for people in ("live", "kept"):
-        path = f"{people}.{kind}s"
-        Rollup.collection().update_many({**of_tenant, path: known}, {"$set": {f"{path}.$": unknown}})
-    Rollup.collection().delete_many({**of_tenant, "kind": Rollup.Kind.DAY.value})
+    quarters = {"tenant_id": tenant_id, "kind": Rollup.Kind.QUARTER.value}
+    for part in ("live", "kept"):
+        path = f"{part}.{kind}s"
+        for row in Rollup.collection().find({**quarters, path: {"$exists": True}}, {path: 1}):
+            there = row[part][f"{kind}s"]
+            people = unpacked(there)
+            if known in people:
+                # Whoever changes these people at this moment counts without the removed sessions.
+                Rollup.collection().update_one(
+                    {"_id": row["_id"], path: there}, {"$set": {path: packed(people - {known} | {unknown})}}
+                )
+    Rollup.collection().delete_many({**quarters, "kind": Rollup.Kind.DAY.value})
 
 
 def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId]) -> int:

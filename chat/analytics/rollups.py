@@ -109,6 +109,31 @@ def refresh(tenant_id: ObjectId, period: Period) -> None:
         _make_days(tenant_id, replace(period, span=period.span & covered).whole_days())
 
 
+def verify(tenant_id: ObjectId) -> int:
+    """Recount all that is rolled up and fresh; return how many quarter hours differed from their messages.
+
+    Those are marked, so that readers count their messages until they are rolled up again.
+    """
+    differing = 0
+    covered = coverage(tenant_id)
+    while covered:
+        step = covered & Span(covered.start, covered.start + STEP)
+        # One snapshot, or messages that change meanwhile would look like a difference.
+        with Rollup.collection().database.client.start_session(snapshot=True) as snapshot:
+            stored = list(Rollup.collection().find(quarters_match(tenant_id, [step]), session=snapshot))
+            counted = count_spans(tenant_id, [step], snapshot)
+        for row in stored:
+            actual = counted.quarters.pop(_utc(row["start"]), Figures())
+            if row["fresh"] and Figures.from_document(row["live"]) != actual:
+                mark(tenant_id, [_utc(row["start"])])
+                differing += 1
+        for quarter in counted.quarters.keys() - counted.running:
+            mark(tenant_id, [quarter])
+            differing += 1
+        covered = Span(step.end, covered.end)
+    return differing
+
+
 def coverage(tenant_id: ObjectId, session: ClientSession | None = None) -> Span | None:
     """Return the span in which a quarter hour without a document is one without figures."""
     document = RollupCoverage.collection().find_one({"_id": tenant_id}, session=session)

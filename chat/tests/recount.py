@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -35,9 +35,7 @@ def recount(
         if start <= moment < end:
             for part in (total, parts[label(moment, interval, zone)]):
                 count(part, document, askers)
-    return total.told(), {
-        name: told for name, part in parts.items() if (told := part.told()) != _Part().told()
-    }
+    return total.told(), {name: part.told_of_interval() for name, part in parts.items() if part}
 
 
 def label(moment: datetime, interval: str, zone: ZoneInfo) -> Any:
@@ -123,6 +121,17 @@ class _Part:
             yield self.providers[provider]
             yield self.models[provider, model]
 
+    def __bool__(self) -> bool:
+        return self.told() != NOTHING.told()
+
+    def told_of_interval(self) -> dict[str, Any]:
+        told = self.told()
+        del told["models"]
+        told["providers"] = [
+            {"provider": each["provider"], "attempts": each["attempts"]} for each in told["providers"]
+        ]
+        return told
+
     def told(self) -> dict[str, Any]:
         return {
             "sessions": self.sessions,
@@ -137,6 +146,9 @@ class _Part:
                 for (provider, model), share in sorted(self.models.items())
             ],
         }
+
+
+NOTHING = _Part()
 
 
 def _count_reply(share: _Share, reply: dict[str, Any]) -> None:
@@ -196,11 +208,3 @@ def comparable(told: Any) -> Any:
             if name not in ("start", "end")
         }
     return [comparable(each) for each in told] if isinstance(told, list) else told
-
-
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def quarter(at: datetime) -> datetime:
-    return at - timedelta(minutes=at.minute % 15, seconds=at.second, microseconds=at.microsecond)

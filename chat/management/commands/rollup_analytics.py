@@ -1,0 +1,74 @@
+"""Roll up what is over, so that the first reader of a long period does not have to."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from bson import ObjectId
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+
+from chat.analytics import rollups
+from chat.analytics.periods import Period, Span, floor_quarter
+from chat.analytics.serializers import ZoneField
+from tenants.models import Tenant
+
+
+class Command(BaseCommand):
+    help = "Roll up the analytics of all tenants, or recount and repair what is rolled up."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--tenant", action="append", help="Id of a tenant; repeat for more. Default: all."
+        )
+        parser.add_argument(
+            "--tz", action="append", help="Time zone whose days are stored; repeat for more. Default: UTC."
+        )
+        parser.add_argument(
+            "--verify", action="store_true", help="Recount from the messages; name and repair what differs."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        zones = [_zone(name) for name in options["tz"] or ["UTC"]]
+        differing = 0
+        for tenant_id in _tenants(options["tenant"]):
+            if options["verify"]:
+                found = rollups.verify(tenant_id)
+                differing += found
+                self.stdout.write(f"{tenant_id}: {found} quarter hours differed")
+            self._roll_up(tenant_id, zones)
+        if differing:
+            raise CommandError(f"{differing} quarter hours differed from their messages. They are repaired.")
+
+    def _roll_up(self, tenant_id: ObjectId, zones: list[ZoneInfo]) -> None:
+        first = rollups.first_activity(tenant_id)
+        if first is None:
+            return
+        span = Span(floor_quarter(first), timezone.now())
+        for zone in zones:
+            rollups.refresh(tenant_id, Period(span, "day", zone))
+        covered = rollups.coverage(tenant_id)
+        if covered:
+            self.stdout.write(f"{tenant_id}: rolled up until {covered.end:%Y-%m-%d %H:%M}")
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneField().run_validation(name)
+    except ValidationError as error:
+        raise CommandError(f"{name}: there is no such time zone.") from error
+
+
+def _tenants(wanted: list[str] | None) -> list[ObjectId]:
+    if wanted is None:
+        return list(Tenant.objects.order_by("pk").values_list("pk", flat=True))
+    for text in wanted:
+        if not ObjectId.is_valid(text):
+            raise CommandError(f"{text}: not the id of a tenant.")
+    ids = [ObjectId(text) for text in wanted]
+    known = set(Tenant.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    if missing := [text for text in wanted if ObjectId(text) not in known]:
+        raise CommandError(f"{', '.join(missing)}: there is no such tenant.")
+    return ids
