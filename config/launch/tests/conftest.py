@@ -73,9 +73,11 @@ class Start:
         assert self.process.wait(PATIENCE_SECONDS) == 1, self.output
         return self.output
 
-    def part(self, word: str) -> psutil.Process:
-        """Return the first process of this start whose command line has `word`."""
-        return next(child for child in self.family() if word in " ".join(child.cmdline()))
+    def part(self, name: str) -> psutil.Process:
+        """Return the process of this start that is the program or Python module `name`."""
+        return next(
+            child for child in self.family() if child.name() == name or child.cmdline()[1:3] == ["-m", name]
+        )
 
     def family(self) -> list[psutil.Process]:
         return self.process.children(recursive=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
 import tempfile
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         self._say("The demo is complete. The same for your own use: make run")
 
     def _say(self, line: str) -> None:
-        self.stdout.write(line)
+        self.stdout.write(f"{line}\n", ending="")  # Else a blank line at the end is lost.
         self.stdout.flush()
 
 
@@ -54,6 +55,13 @@ def _server(folder: Path) -> Iterator[str]:
             raise CommandError(f"{error}\nThe last lines of the server's log:\n{last}") from error
         finally:
             server.stop(settings.DRAIN_SECONDS + 2 * END_SECONDS)
+            _await_end_of_database(folder)
+
+
+def _await_end_of_database(folder: Path) -> None:
+    """Return once mongod, which ends after its last user, writes no more into `folder`."""
+    with contextlib.suppress(FileNotFoundError), (folder / "mongodb" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _await_ready(server: Part, url: str) -> None:

@@ -1,0 +1,54 @@
+"""`manage.py demo`: a whole conversation, or a clear failure."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+
+from config.environment import VARIABLES
+from config.launch import claims
+from llm import local_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def demo(**environment: str) -> subprocess.CompletedProcess:
+    ours = {variable.name for variable in VARIABLES}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        [sys.executable, "manage.py", "demo"],
+        cwd=settings.BASE_DIR,
+        env=inherited | {"WORKERS": "1"} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_demo_prints_a_conversation_and_its_figures(tmp_path):
+    try:
+        local_model.weights()
+    except local_model.NotInstalled as error:
+        pytest.skip(str(error))
+    result = demo(VAR_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "What is the capital of France?" in result.stdout
+    assert result.stdout.count("Assistant  ") == 2
+    assert result.stdout.count("- local/smollm2-135m-instruct, ") == 2
+    assert "replies   2 complete, 2 attempts" in result.stdout
+    assert "Stopped." in result.stdout
+    assert not (tmp_path / "mongodb").exists()
+
+
+def test_demo_without_an_answer_fails_and_says_why(tmp_path):
+    result = demo(
+        VAR_DIR=str(tmp_path),
+        OPENAI_COMPATIBLE_BASE_URL=f"http://127.0.0.1:{claims.free_port()}/v1",
+        OPENAI_COMPATIBLE_MODEL="nobody",
+    )
+    assert result.returncode == 1
+    assert "/messages was answered 50" in result.stderr
+    assert "Stopped." in result.stdout
