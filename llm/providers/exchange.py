@@ -244,8 +244,9 @@ class Exchange:
         if isinstance(error, Expired):
             return errors.ProviderSilent(self._silence(), **facts)
         if isinstance(error, Refused):
-            refusal = refusals.read(error.body, status=None)
-            return self._provider.refused(refusal, self._model)
+            refused = self._provider.refused(refusals.read(error.body, status=None), self._model)
+            refused.status = refused.status or self.status
+            return refused
         if isinstance(error, EventTooLarge):
             return errors.ReplyTooLarge(f"{label} sent an answer larger than allowed.", **facts)
         return network_error(error, label, facts)

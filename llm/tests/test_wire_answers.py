@@ -1,0 +1,225 @@
+"""How answers finish, think, count and fail, over real sockets."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from llm import errors
+from llm.canonical import Usage
+from llm.tests.bodies import DONE, END, chunk, part
+
+# -- Finishing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["clean", "close"])
+def test_end_without_a_finish_reason_is_no_success(answers, end):
+    outcome = answers(chunk("half of"), end=end)
+    assert type(outcome.error) is errors.BadReply
+    assert outcome.text == outcome.partial.text == "half of"
+
+
+def test_end_mark_alone_does_not_finish_an_answer(answers):
+    assert type(answers(chunk("half of") + DONE).error) is errors.BadReply
+
+
+def test_reset_in_the_middle_is_a_network_error_with_the_partial_kept(answers):
+    outcome = answers(chunk("half of"), end="reset")
+    assert type(outcome.error) is errors.Unreachable
+    assert outcome.partial.text == "half of"
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "stall"])
+def test_finished_answer_survives_a_broken_end_of_its_body(answers, end):
+    body = part("whole", finish="STOP")
+    assert answers(body, name="gemini", end=end).completion.text == "whole"
+
+
+def test_answer_of_known_length_that_ends_early_is_a_bad_reply(answers):
+    body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]})
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    assert answers(head + body, framed=False, end="close").completion.text == "a"
+    assert type(answers(head + body[:-9], framed=False, end="close").error) is errors.BadReply
+
+
+def test_null_does_not_overwrite_the_finish_reason(answers):
+    usage = {"prompt_tokens": 4, "completion_tokens": 2, "cost": 0.01}
+    body = chunk("a") + chunk("", "length") + chunk("", None, usage=usage) + DONE
+    completion = answers(body, name="openrouter").completion
+    assert completion.finish == "length"
+    assert completion.usage == Usage(input=4, output=2, cost=Decimal("0.01"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "finish"),
+    [("stop", "stop"), ("end_turn", "stop"), ("eos", "stop"), ("length", "length"), ("max_tokens", "length")],
+)
+def test_finish_reasons_have_one_meaning_each(answers, raw, finish):
+    completion = answers(chunk("a") + chunk("", raw) + DONE).completion
+    assert (completion.finish, completion.raw_finish) == (finish, raw)
+
+
+def test_unknown_finish_reason_finishes(answers):
+    assert answers(chunk("a") + chunk("", "because") + DONE).completion.finish == "stop"
+
+
+def test_finish_reason_error_is_a_bad_reply(answers):
+    assert type(answers(chunk("a") + chunk("", "error") + DONE).error) is errors.BadReply
+
+
+@pytest.mark.parametrize("late", ["late", " and more"])
+def test_text_after_the_finish_reason_counts(answers, late):
+    assert answers(chunk("a", "stop") + chunk(late) + DONE).completion.text == "a" + late
+
+
+def test_role_in_every_delta_and_null_content_do_no_harm(answers):
+    body = chunk(delta={"role": "assistant", "content": None})
+    body += "".join(chunk(delta={"role": "assistant", "content": letter}) for letter in "abc")
+    assert answers(body + END).completion.text == "abc"
+
+
+def test_content_may_be_a_list_of_parts(answers):
+    parts = [
+        {"type": "text", "text": "a"},
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "b"},
+    ]
+    completion = answers(chunk(delta={"content": parts}) + END).completion
+    assert (completion.text, completion.reasoning) == ("ab", "hm")
+
+
+def test_empty_answer_is_a_bad_reply_but_its_usage_is_kept(answers):
+    outcome = answers(chunk("", "stop", usage={"prompt_tokens": 3, "completion_tokens": 1}) + DONE)
+    assert type(outcome.error) is errors.BadReply
+    assert outcome.partial.usage == Usage(input=3, output=1)
+
+
+def test_model_used_may_differ_and_no_cost_is_no_zero(answers):
+    completion = answers(chunk("a", model="another/one") + chunk("", "stop", model="another/one")).completion
+    assert (completion.model_used, completion.response_id) == ("another/one", "c1")
+    assert completion.usage.cost is None
+
+
+# -- Thoughts -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+def test_thoughts_in_the_text_are_kept_out_of_the_answer(answers, size):
+    text = "\n<think>is it <b>4</b>?\n</think>\n\nIt is 4. A <think> tag inside stays."
+    body = "".join(chunk(text[start : start + size]) for start in range(0, len(text), size))
+    completion = answers(body + END).completion
+    assert completion.text == "It is 4. A <think> tag inside stays."
+    assert completion.reasoning == "is it <b>4</b>?\n"
+
+
+def test_beginning_that_only_looks_like_a_thought_is_text(answers):
+    assert answers(chunk("<thi") + chunk("s> is") + END).completion.text == "<this> is"
+    assert answers(chunk("<th") + END).completion.text == "<th"
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_reasoning_is_told_apart_from_text(answers, field):
+    outcome = answers(chunk(delta={field: "hm"}) + chunk("4") + END)
+    assert (outcome.completion.text, outcome.completion.reasoning) == ("4", "hm")
+
+
+def test_thoughts_alone_within_the_token_limit_are_a_cut_answer(answers):
+    completion = answers(chunk(delta={"reasoning": "hm"}) + chunk("", "length") + DONE).completion
+    assert (completion.text, completion.finish) == ("", "length")
+
+
+# -- Usage ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (None, Usage()),
+        ([{"prompt_tokens": 7}], Usage()),
+        ({"prompt_tokens": "7", "completion_tokens": "3"}, Usage(input=7, output=3)),
+        ({"prompt_tokens": 7, "total_tokens": 10}, Usage(input=7, output=3)),
+        ({"completion_tokens": 3, "total_tokens": 10}, Usage(input=7, output=3)),
+        ({"prompt_tokens": -5, "completion_tokens": True}, Usage()),
+        (
+            {
+                "prompt_tokens": 7,
+                "completion_tokens": 3,
+                "prompt_tokens_details": {"cached_tokens": 4},
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            Usage(input=7, output=3, cached=4, reasoning=2),
+        ),
+        (
+            {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": None},
+            Usage(input=7, output=3),
+        ),
+    ],
+)
+def test_usage_may_be_absent_partial_or_text(answers, usage, expected):
+    tail = f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
+    assert answers(chunk("a") + chunk("", "stop") + tail + DONE).completion.usage == expected
+
+
+def test_usage_that_comes_twice_counts_once(answers):
+    body = chunk("a", usage={"prompt_tokens": 7, "completion_tokens": 1})
+    body += chunk("", "stop", usage={"prompt_tokens": 7, "completion_tokens": 3})
+    assert answers(body).completion.usage == Usage(input=7, output=3)
+
+
+# -- Errors inside a stream ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"message": "busy", "code": 503}, errors.Overloaded),
+        ({"message": "slow down", "code": "429"}, errors.RateLimited),
+        ({"message": "long", "code": "context_length_exceeded"}, errors.ContextTooLong),
+        ({"message": "bad call", "code": "tool_use_failed", "status_code": 400}, errors.BadReply),
+        ({"message": "x", "metadata": {"error_type": "provider_unavailable"}}, errors.Overloaded),
+        ("plain words", errors.BadReply),
+        (["list", "of"], errors.BadReply),
+        ([{"message": "in a list", "code": 500}], errors.Overloaded),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("shape", ["event", "beside choices", "alone", "whole"])
+def test_error_inside_an_answer_is_raised_by_its_kind(answers, error, kind, shape):
+    body = json.dumps({"error": error})
+    if shape == "event":
+        body = f"event: error\ndata: {body}\n\n"
+    elif shape == "beside choices":
+        body = chunk("", None, error=error) + DONE
+    elif shape == "alone":
+        body = f"data: {body}\n\n"
+    before = "" if shape == "whole" else chunk("so far")
+    outcome = answers(before + body)
+    assert type(outcome.error) is kind
+    assert outcome.text == ("" if shape == "whole" else "so far")
+
+
+def test_error_event_may_hold_plain_words(answers):
+    outcome = answers(chunk("a") + "event: error\ndata: it broke\n\n")
+    assert type(outcome.error) is errors.BadReply
+    assert outcome.error.detail == "it broke"
+
+
+def test_usage_beside_an_error_is_kept(answers):
+    outcome = answers(chunk("a", None, error={"code": 502}, usage={"prompt_tokens": 5}))
+    assert type(outcome.error) is errors.Overloaded
+    assert outcome.partial.usage.input == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chunk("no ") + chunk("", "content_filter") + DONE,
+        chunk("no ") + chunk(delta={"refusal": "I can't"}) + chunk("", "stop") + DONE,
+        chunk("no ") + chunk("", "refusal") + DONE,
+    ],
+    ids=["filter", "refusal text", "refusal"],
+)
+def test_filter_and_refusal_are_blocked_with_the_partial_kept(answers, body):
+    outcome = answers(body)
+    assert type(outcome.error) is errors.Blocked
+    assert (outcome.partial.text, outcome.partial.finish) == ("no ", "blocked")
