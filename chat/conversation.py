@@ -22,7 +22,9 @@ from tenants.models.membership import Role
 from tenants.models.tenant import lookup_tenant, tenant_of
 
 #: What a turn needs of earlier messages; contents are most of the bytes read.
-_TURN_FIELDS = dict.fromkeys(("seq", "role", "content", "status", "run", "lease_until", "created_at"), 1)
+_TURN_FIELDS = dict.fromkeys(
+    ("seq", "role", "content", "status", "run", "lease_until", "provider", "model", "created_at"), 1
+)
 
 
 @dataclass(slots=True)

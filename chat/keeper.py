@@ -3,7 +3,8 @@
 It checkpoints their text (the first token at once, then at most every second)
 and with each checkpoint renews the lease that says this worker lives; all due
 turns go out in one bulk write. It also stops the turns that somebody asked to
-cancel, on whatever worker the request arrived.
+cancel, on whatever worker the request arrived, and frees those whose reader
+takes nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ logger = logging.getLogger("chat.keeper")
 
 CHECKPOINT_SECONDS = 1.0
 CANCEL_POLL_SECONDS = 0.4
+
+#: A reader that takes no event for so long does not hold its turn up any longer.
+SLOW_READER_SECONDS = 1.0
 
 #: Checkpoints that fall due this close together share one write.
 GATHER_SECONDS = 0.03
@@ -67,9 +71,10 @@ def local_turn(reply_id: ObjectId) -> Turn | None:
     return _turns.get(reply_id)
 
 
-def running() -> int:
-    """Return how many turns this process drives."""
-    return len(_turns)
+def turns() -> list[Turn]:
+    """Return the turns this process drives."""
+    with _lock:
+        return list(_turns.values())
 
 
 def _keep() -> None:
@@ -82,6 +87,7 @@ def _keep() -> None:
             _save()
             if _turns and time.monotonic() - heeded_at >= CANCEL_POLL_SECONDS:
                 heeded_at = time.monotonic()
+                _relieve_slow_readers()
                 _heed_cancellations()
         except (PyMongoError, DatabaseError):
             # The turns go on; their text is complete in memory and is written when the database is back.
@@ -90,9 +96,7 @@ def _keep() -> None:
 
 def _save() -> None:
     now = time.monotonic()
-    with _lock:
-        turns = list(_turns.values())
-    due = [(turn, fields) for turn in turns if (fields := turn.checkpoint(now, CHECKPOINT_SECONDS))]
+    due = [(turn, fields) for turn in turns() if (fields := turn.checkpoint(now, CHECKPOINT_SECONDS))]
     if not due:
         return
     stamp = timezone.now()
@@ -111,15 +115,17 @@ def _save() -> None:
 
 
 def _heed_cancellations() -> None:
-    """Stop the turns of this worker whose reply says so, or has been ended by somebody else."""
-    with _lock:
-        ids = list(_turns)
-    for row in Message.collection().find(
-        {
-            "_id": {"$in": ids},
-            "$or": [{"cancel_requested": True}, {"status": {"$ne": Message.Status.STREAMING.value}}],
-        },
-        {"_id": 1},
-    ):
-        if turn := local_turn(row["_id"]):
+    """Stop the turns that somebody cancelled, ended or deleted, on whatever worker that was."""
+    ids = [turn.reply_id for turn in turns()]
+    wanted = Message.collection().find(
+        {"_id": {"$in": ids}, "status": Message.Status.STREAMING.value, "cancel_requested": False}, {"_id": 1}
+    )
+    for reply_id in set(ids) - {row["_id"] for row in wanted}:
+        if turn := local_turn(reply_id):
             turn.cancel()
+
+
+def _relieve_slow_readers() -> None:
+    """Let no turn wait for a reader that takes nothing."""
+    for turn in turns():
+        turn.relieve(SLOW_READER_SECONDS)

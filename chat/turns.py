@@ -32,7 +32,7 @@ from chat import keeper, settlement
 from chat.models import ChatSession, Message
 from chat.options import Options, reserve
 from chat.outcome import error_data, final_events
-from chat.sse import TurnEvent
+from chat.sse import Position, TurnEvent
 from config import metrics
 from config.mongo.engine.errors import is_unreachable
 from llm import canonical, errors
@@ -164,7 +164,7 @@ def _documents(
     options: Options,
     api_key: ObjectId | None,
 ) -> tuple[dict, dict]:
-    now = timezone.now()
+    now = now_in_milliseconds()
     asked = {
         **_EMPTY,
         "_id": ObjectId(),
@@ -182,6 +182,12 @@ def _documents(
         "updated_at": now,
     }
     return asked, _reply(asked, options, now)
+
+
+def now_in_milliseconds() -> datetime:
+    """The time as the database keeps it, so that a document reads the same before and after it is stored."""
+    now = timezone.now()
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _reply(asked: dict, options: Options, now: datetime) -> dict:
@@ -274,6 +280,7 @@ class Turn:
         self.reply = reply
         self.admission = admission
         self._run = run
+        self._events: TurnEvents | None = None
         self._began = time.monotonic()
         self._first_token_ms: int | None = None
         self._lock = threading.Lock()
@@ -296,9 +303,10 @@ class Turn:
 
     def events(self) -> TurnEvents:
         """Begin. Iterating over the result drives the turn; closing it drives it on without a reader."""
+        self._events = TurnEvents(self, self._drive())
         keeper.watch(self)
         metrics.running_turns.inc()
-        return TurnEvents(self._drive())
+        return self._events
 
     def finish(self) -> dict:
         """Drive the turn to its end and return the reply's document."""
@@ -443,31 +451,73 @@ class Turn:
         """Stop the run; the driving thread then writes the final state."""
         self._run.cancel()
 
+    def relieve(self, after_seconds: float) -> None:
+        self._events.relieve(after_seconds)
+
+    # -- a reader that lost the turn ---------------------------------------------
+
+    def follow_from(self, position: Position) -> Iterator[TurnEvent | None]:
+        from chat.following import follow  # it reads replies as this module writes them
+
+        return follow(self.reply, position)
+
 
 class TurnEvents:
-    """The events of a running turn. `close()` leaves the rest to a thread of its own."""
+    """The events of a running turn, pulled by its reader, whose thread thereby drives the turn.
 
-    def __init__(self, events: Iterator[TurnEvent]) -> None:
-        self._events = events
+    A reader that leaves (`close`) or takes nothing for a while (`relieve`) loses
+    the turn to a thread of its own; one that comes back reads on from the stored
+    reply, like any other.
+    """
+
+    def __init__(self, turn: Turn, events: Iterator[TurnEvent]) -> None:
+        self._turn = turn
+        self._driving = events
+        self._following: Iterator[TurnEvent | None] | None = None
+        self._position = Position()
         self._over = False
+        self._taken_at = time.monotonic()
+        self._lock = threading.Lock()
 
     def __iter__(self) -> TurnEvents:
         return self
 
-    def __next__(self) -> TurnEvent:
-        try:
-            return next(self._events)
-        except StopIteration:
-            self._over = True
-            raise
+    def __next__(self) -> TurnEvent | None:
+        with self._lock:
+            if self._following is not None:
+                return next(self._following)
+            try:
+                event = next(self._driving)
+            except StopIteration:
+                self._over = True
+                raise
+            self._position = Position(event.epoch, event.offset)
+            self._taken_at = time.monotonic()
+            return event
 
     def close(self) -> None:
-        if not self._over:
-            self._over = True
-            threading.Thread(target=self._drain, name="turn-without-reader").start()
+        with self._lock:
+            self._hand_over()
+
+    def relieve(self, after_seconds: float) -> None:
+        """Drive on without the reader if it has taken nothing for so long."""
+        if not self._lock.acquire(blocking=False):
+            return  # it is waiting for the provider, not the provider for it
+        try:
+            if time.monotonic() - self._taken_at > after_seconds:
+                self._hand_over()
+        finally:
+            self._lock.release()
+
+    def _hand_over(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._following = self._turn.follow_from(self._position)
+        threading.Thread(target=self._drain, name="turn-without-reader").start()
 
     def _drain(self) -> None:
-        for _ in self._events:
+        for _ in self._driving:
             pass
 
 

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 from rest_framework.test import APIClient
 
-from chat import settlement
+from chat import keeper, settlement
 from chat.models import ChatSession, Message
 from chat.tests.server import RunningServer
 from config.launch.tests.conftest import wait_until
@@ -25,8 +25,11 @@ def fake_server() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture
-def fake(fake_server: FakeProvider, settings) -> FakeProvider:
-    """The fake provider, without scripts, configured as Groq and OpenRouter; Groq comes first."""
+def fake(fake_server: FakeProvider, settings, db) -> Iterator[FakeProvider]:
+    """The fake provider, without scripts, configured as Groq and OpenRouter; Groq comes first.
+
+    Turns that a test leaves running are stopped and waited for: they need the test's database.
+    """
     fake_server.reset()
     settings.LLM_ROUTE = ["groq", "openrouter"]
     settings.LLM_BREAKER_FAILURES = 1000  # circuits outlive a test; those of routing have their own tests
@@ -38,7 +41,10 @@ def fake(fake_server: FakeProvider, settings) -> FakeProvider:
         }
         for name in settings.LLM_PROVIDERS
     }
-    return fake_server
+    yield fake_server
+    for turn in keeper.turns():
+        turn.cancel()
+    wait_until(lambda: not keeper.turns(), "the turns end")
 
 
 @pytest.fixture

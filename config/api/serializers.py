@@ -33,6 +33,7 @@ class StrictMixin:
     default_error_messages = {
         "unknown_field": "There is no such field.",
         "read_only_field": "This field can't be set.",
+        "not_a_string": "Not a valid string.",
     }
 
     def to_internal_value(self, data):
@@ -40,17 +41,21 @@ class StrictMixin:
             errors = {
                 name: [serializers.ErrorDetail(self.error_messages[code], code=code)]
                 for name in data
-                if (code := self._refusal(name))
+                if (code := self._refusal(name, data[name]))
             }
             if errors:
                 raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
 
-    def _refusal(self, name: str) -> str | None:
+    def _refusal(self, name: str, value: object) -> str | None:
         field = self.fields.get(name)
         if field is None:
             return "unknown_field"
-        return "read_only_field" if field.read_only else None
+        if field.read_only:
+            return "read_only_field"
+        # DRF would turn numbers into text without a word.
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "not_a_string" if isinstance(field, serializers.CharField) and is_number else None
 
 
 class StrictSerializer(StrictMixin, serializers.Serializer):
