@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
+from llm.fake.server import FakeProvider
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -126,3 +127,24 @@ def test_the_database_is_whole_after_all_was_killed(start):
     assert "were shown at the first start" in second.output
     answer = requests.get(f"{second.url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
     assert answer.status_code == 200, answer.text
+
+
+def test_an_open_stream_is_finished_before_the_server_stops(start):
+    with FakeProvider() as fake:
+        running = start(
+            "--seed", GROQ_BASE_URL=fake.base_url("groq"), GROQ_MODEL="tokens-40-every-100ms"
+        ).ready()
+        key = re.search(r"API key +(\S+)", running.output)[1]
+        with requests.post(
+            f"{running.url}/api/chat",
+            json={"message": "Count.", "stream": True},
+            headers={"X-API-Key": key},
+            stream=True,
+            timeout=60,
+        ) as stream:
+            lines = stream.iter_lines(decode_unicode=True)
+            assert next(line for line in lines if line == "event: delta")
+            running.process.terminate()
+            wait_until(lambda: not running.answers(), "no new requests are taken")
+            assert "event: done" in list(lines)
+        assert running.process.wait(PATIENCE_SECONDS) == 0
