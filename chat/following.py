@@ -37,10 +37,12 @@ def follow(reply: dict, position: Position = _BEGINNING) -> Iterator[TurnEvent |
         epoch = reply["epoch"]
     spoke_at = time.monotonic()
     while True:
-        if reply["epoch"] != epoch or offset > len(reply["content"]):
+        # While it runs, the stored text may be a checkpoint behind what its first reader has got.
+        ahead = reply["epoch"] < epoch or offset > len(reply["content"])
+        if reply["epoch"] > epoch or (ahead and reply["status"] != Status.STREAMING):
             epoch, offset = reply["epoch"], 0
             yield _restart(reply)
-        if text := reply["content"][offset:]:
+        if text := reply["content"][offset:] if reply["epoch"] == epoch else "":
             offset += len(text)
             spoke_at = time.monotonic()
             yield TurnEvent("delta", {"text": text}, epoch, offset)

@@ -222,7 +222,7 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     def stream(self, request: Request, session_id: str, message_id: str) -> EventStream:
         """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after."""
         events = follow(self.reply(), last_position(request.headers.get("Last-Event-ID")))
-        return EventStream(next(events), events)
+        return EventStream(None, events)
 
     @extend_schema(request=None, responses={200: MessageSerializer, 202: MessageSerializer})
     def cancel(self, request: Request, session_id: str, message_id: str) -> Response:

@@ -232,6 +232,27 @@ def test_a_reader_that_takes_nothing_does_not_hold_its_turn(fake, site, session)
     assert "event: done" in happened
 
 
+def test_a_reader_ahead_of_the_last_checkpoint_waits_for_it(fake, dave_client, session):
+    """Its stream broke and it came back to another worker before that saw the newest text."""
+    reply = left_streaming(session, content="One two ")
+    later = timezone.now() + timedelta(seconds=60)
+    Message.objects.filter(pk=reply.pk).update(lease_until=later)
+    response = dave_client.get(f"{messages(session)}/{reply.pk}/stream", HTTP_LAST_EVENT_ID="1:14")
+    Message.objects.filter(pk=reply.pk).update(content="One two three four", status="complete")
+
+    happened = events(response)
+    assert [name for name, _, _ in happened] == ["delta", "usage", "done"]
+    assert happened[0][2] == {"text": "four"}
+
+
+def test_a_reader_ahead_of_what_a_dead_worker_stored_starts_again(fake, dave_client, session):
+    reply = left_streaming(session, content="One two ")
+    path = f"{messages(session)}/{reply.pk}/stream"
+    happened = events(dave_client.get(path, HTTP_LAST_EVENT_ID="1:14"))
+    assert [name for name, _, _ in happened] == ["restart", "delta", "error"]
+    assert happened[1][2] == {"text": "One two "}
+
+
 def test_fifty_equal_sends_make_one_turn(fake, acme, site, session):
     body = {"message": "Once, please."}
 
