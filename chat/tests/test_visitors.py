@@ -1,0 +1,124 @@
+"""Visitors of a client's website: a public key opens their session, a token of their own opens it again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from chat.models import ChatSession
+from chat.tests.conftest import events
+from tenants.models import ApiKey
+from tenants.tests.conftest import problem, signed_in, with_key
+
+SHOP = "https://shop.example"
+
+
+@pytest.fixture
+def page(public_key) -> APIClient:
+    """A page of the shop, with the public key in its source."""
+    return with_key(public_key.secret, HTTP_ORIGIN=SHOP)
+
+
+@pytest.fixture
+def opened(page) -> dict:
+    response = page.post("/api/chat/sessions", {})
+    assert response.status_code == 201, response.content
+    return response.json()
+
+
+def visitor(opened: dict, origin: str = SHOP) -> APIClient:
+    return APIClient(HTTP_AUTHORIZATION=f"Bearer {opened['visitor_token']}", HTTP_ORIGIN=origin)
+
+
+def messages(opened: dict) -> str:
+    return f"/api/chat/sessions/{opened['id']}/messages"
+
+
+def test_a_visitor_talks_in_its_own_session(fake, opened):
+    me = visitor(opened)
+    assert me.post(messages(opened), {"message": "Hello"}).status_code == 201
+    assert events(me.post(messages(opened), {"message": "More?", "stream": True}))[-1][0] == "done"
+    assert len(me.get(messages(opened)).json()["results"]) == 4
+    assert me.get(f"/api/chat/sessions/{opened['id']}").json()["visitor"].startswith("v_")
+
+
+def test_a_visitor_cannot_name_itself(page):
+    response = page.post("/api/chat/sessions", {"visitor": "somebody else"})
+    assert response.json()["visitor"] != "somebody else"
+
+
+def test_a_visitor_cannot_open_another_visitors_session(fake, page, opened):
+    other = page.post("/api/chat/sessions", {}).json()
+    me = visitor(opened)
+    for response in (
+        me.get(messages(other)),
+        me.post(messages(other), {"message": "Hello"}),
+        me.get(f"/api/chat/sessions/{other['id']}"),
+        me.post("/api/chat", {"message": "Hello", "session_id": other["id"]}),
+    ):
+        assert problem(response, 404) == "not_found"
+
+
+def test_the_public_key_alone_opens_no_session_again(fake, page, opened):
+    assert problem(page.get(messages(opened)), 404) == "not_found"
+    assert problem(page.post(messages(opened), {"message": "Hello"}), 404) == "not_found"
+    assert problem(page.get(f"/api/chat/tenants/{opened['tenant_id']}/sessions"), 403)
+
+
+def test_a_visitor_reaches_nothing_but_its_conversation(opened, acme):
+    me = visitor(opened)
+    session = f"/api/chat/sessions/{opened['id']}"
+    assert problem(me.put(session, {"title": "x"}), 403) == "permission_denied"
+    assert problem(me.delete(session), 403) == "permission_denied"
+    for path in (
+        f"/api/tenants/{acme.pk}",
+        f"/api/tenants/{acme.pk}/api-keys",
+        f"/api/chat/tenants/{acme.pk}/sessions",
+        "/api/auth/profile",
+        "/api/tenants",
+    ):
+        assert me.get(path).status_code in (401, 403, 404)
+
+
+def test_the_token_is_bound_to_its_origin(fake, opened):
+    thief = visitor(opened, "https://evil.example")
+    assert problem(thief.get(messages(opened)), 401) == "wrong_origin"
+
+
+def test_the_token_expires(opened, settings, page):
+    settings.VISITOR_TOKEN_SECONDS = -1
+    late = page.post("/api/chat/sessions", {}).json()
+    assert problem(visitor(late).get(messages(late)), 401)
+
+
+def test_revoking_the_key_ends_its_visitors(opened, acme):
+    ApiKey.objects.filter(tenant=acme).update(revoked_at=timezone.now() - timedelta(seconds=1))
+    assert problem(visitor(opened).get(messages(opened)), 401) == "api_key_invalid"
+
+
+def test_suspending_the_tenant_stops_its_visitors(opened, acme):
+    acme.status = "suspended"
+    acme.save()
+    assert problem(visitor(opened).get(messages(opened)), 403) == "tenant_suspended"
+
+
+def test_the_simple_endpoint_works_for_pages(fake, page):
+    first = page.post("/api/chat", {"message": "Hello"}).json()
+    again = visitor(first).post("/api/chat", {"message": "More?"})
+    assert again.status_code == 200, again.content
+    assert again.json()["session_id"] == first["session_id"]
+    assert "visitor_token" not in again.json()
+    assert ChatSession.objects.count() == 1
+
+
+def test_a_users_token_is_no_visitors_token(fake, opened, mallory):
+    assert problem(signed_in(mallory).get(messages(opened)), 404) == "not_found"
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "cap_pk_live_x"])
+def test_garbled_tokens_are_401(opened, token):
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {token}", HTTP_ORIGIN=SHOP)
+    assert problem(client.get(messages(opened)), 401)
