@@ -11,7 +11,10 @@ from pymongo.database import Database
 
 from config.mongo import embedded
 
+from . import lookups
 from .schema import DatabaseSchemaEditor
+
+lookups.mend()
 
 
 class DatabaseOperations(operations.DatabaseOperations):
