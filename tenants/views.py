@@ -11,7 +11,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.exceptions import NotFound, PermissionDenied
-from rest_framework.generics import ListAPIView
+from rest_framework.generics import ListAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -25,7 +25,6 @@ from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, U
 from tenants.models.api_key import IssuedKey
 from tenants.models.audit import Actor
 from tenants.models.limits import as_json, month_of
-from tenants.models.tenant import object_id
 from tenants.rights import ADMINISTER, BELONG, EDIT, VIEW
 from tenants.scoping import TenantScoped
 from tenants.serializers import (
@@ -128,9 +127,7 @@ class Members(TenantScoped, ListAPIView):
     @idempotent
     def post(self, request: Request, tenant_id: str) -> Response:
         fields = _valid(NewMemberSerializer(data=request.data)).validated_data
-        user = User.objects.filter(pk=fields["user"], is_active=True).first()
-        if user is None:
-            raise NotFound
+        user = get_object_or_404(User, pk=fields["user"], is_active=True)
         membership = Membership.objects.admit(self.tenant, user, fields["role"], Actor.of(request))
         return Response(
             MemberSerializer(membership).data,
@@ -161,12 +158,9 @@ class Member(TenantScoped):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _membership(self, user_id: str) -> Membership:
-        wanted = object_id(user_id)
-        if wanted != self.request.user.pk and not self.access.may(ADMINISTER):
+        if user_id != str(self.request.user.pk) and not self.access.may(ADMINISTER):
             raise PermissionDenied("Only admins of the tenant may do this to others.")
-        membership = self.tenant.memberships.filter(user=wanted).first() if wanted else None
-        if membership is None:
-            raise NotFound
+        membership = get_object_or_404(self.tenant.memberships, user=user_id)
         membership.tenant = self.tenant
         return membership
 
@@ -211,7 +205,7 @@ class InvitationDetail(TenantScoped):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _invitation(self, invitation_id: str) -> Invitation:
-        return _found(self.tenant.invitations.all(), invitation_id)
+        return get_object_or_404(self.tenant.invitations, pk=invitation_id)
 
 
 class AcceptInvitation(APIView):
@@ -310,17 +304,8 @@ def _valid(serializer: BaseSerializer) -> BaseSerializer:
     return serializer
 
 
-def _found(queryset: QuerySet, wanted: str):
-    """Return the document with the id `wanted`; NotFound for a malformed one too."""
-    pk = object_id(wanted)
-    found = queryset.filter(pk=pk).first() if pk else None
-    if found is None:
-        raise NotFound
-    return found
-
-
 def _unrevoked_key(tenant: Tenant, key_id: str) -> ApiKey:
-    key = _found(tenant.api_keys.filter(revoked_at=None), key_id)
+    key = get_object_or_404(tenant.api_keys.filter(revoked_at=None), pk=key_id)
     key.tenant = tenant
     return key
 

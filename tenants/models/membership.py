@@ -28,7 +28,7 @@ _RANK = {Role.VIEWER: 1, Role.DEVELOPER: 2, Role.ADMIN: 3}
 class MembershipQuerySet(models.QuerySet):
     def roles_of(self, user: User) -> dict[ObjectId, str]:
         """Return the user's role in each tenant, by the tenant's id."""
-        return dict(self.filter(user=user).values_list("tenant_id", "role"))
+        return dict(self.filter(user=user).order_by().values_list("tenant_id", "role"))
 
     def admit(self, tenant: Tenant, user: User, role: str, by: Actor) -> Membership:
         """Return the new membership. Raises AlreadyMember, and PlanLimit when the plan has no seat left."""

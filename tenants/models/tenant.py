@@ -40,7 +40,8 @@ class TenantQuerySet(models.QuerySet):
 
     def visible_to(self, user: User) -> TenantQuerySet:
         """Those of which `user` is a member."""
-        return self.present().filter(pk__in=list(user.memberships.values_list("tenant_id", flat=True)))
+        mine = user.memberships.order_by().values_list("tenant_id", flat=True)
+        return self.present().filter(pk__in=list(mine))
 
     def purgeable(self) -> TenantQuerySet:
         """Those deleted too long ago to be restored."""

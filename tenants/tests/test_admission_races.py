@@ -25,12 +25,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
 class Hammer:
     """Eight processes that begin together when told to."""
 
-    def __init__(self) -> None:
-        self._processes: list[subprocess.Popen] = []
-
-    def start(self, mongodb_uri: str) -> None:
-        if self._processes:
-            return
+    def __init__(self, mongodb_uri: str) -> None:
         environment = {**os.environ, "MONGODB_URI": mongodb_uri, "DJANGO_SETTINGS_MODULE": "config.settings"}
         self._processes = [
             subprocess.Popen(
@@ -76,16 +71,10 @@ class Hammer:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[Hammer]:
-    hammer = Hammer()
+def hammer(database_uri) -> Iterator[Hammer]:
+    hammer = Hammer(database_uri)
     yield hammer
     hammer.stop()
-
-
-@pytest.fixture
-def hammer(processes, mongodb_uri) -> Hammer:
-    processes.start(mongodb_uri)
-    return processes
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,86 @@
+"""Every query of an endpoint uses an index, and authorisation costs one round trip."""
+
+from decimal import Decimal
+
+import pytest
+from bson import ObjectId
+from django.db import connection
+
+from tenants.access import access_to
+from tenants.models import ApiKey, Tenant, Usage
+from tenants.tests.conftest import by, issue, person, signed_in
+
+
+@pytest.fixture
+def crowd(alice, acme):
+    """Enough other rows that a scan would not be the best plan."""
+    for number in range(30):
+        tenant = Tenant.objects.open(name=f"T{number}", by=by(alice))
+        tenant.memberships.create(user=person(f"p{number}"), role="viewer")
+        ApiKey.objects.generate(tenant, kind="sk", environment="live", name="x")
+        Usage.objects.of(tenant)
+
+
+def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, crowd, alice, bob, mallory, acme):
+    client, tenant = signed_in(alice), f"/api/tenants/{acme.pk}"
+    with commands.recording() as recording:
+        next_page = client.get("/api/tenants?page_size=5").data["next"]
+        client.get(next_page)
+        made = client.post("/api/tenants", {"name": "New"}).data["id"]
+        client.delete(f"/api/tenants/{made}")
+        client.get(tenant)
+        client.patch(tenant, {"domain": "a.example"})
+        client.get(f"{tenant}/members?page_size=1")
+        client.post(f"{tenant}/members", {"user": str(mallory.pk), "role": "viewer"})
+        client.patch(f"{tenant}/members/{bob.pk}", {"role": "admin"})
+        client.delete(f"{tenant}/members/{bob.pk}")
+        client.get(f"{tenant}/invitations")
+        invitation = client.post(f"{tenant}/invitations", {"email": "x@example.com", "role": "viewer"}).data
+        client.delete(f"{tenant}/invitations/{invitation['id']}")
+        client.post("/api/invitations/accept", {"token": "inv_x"})
+        client.get(f"{tenant}/api-keys?page_size=1")
+        key = client.post(f"{tenant}/api-keys", {"name": "k"}).data
+        client.post(f"{tenant}/api-keys/{key['id']}/rotate", {})
+        client.delete(f"{tenant}/api-keys/{key['id']}")
+        client.get(f"{tenant}/usage")
+        client.get(f"{tenant}/audit?page_size=2")
+
+    assert len(recording.commands) > 60
+    assert recording.slow_queries(connection.database) == []
+
+
+class Caller:
+    """As much of a request as finding the access takes."""
+
+    def __init__(self, user, auth=None) -> None:
+        self.user, self.auth = user, auth
+
+
+def test_a_members_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
+    with commands.recording() as recording:
+        access = access_to(Caller(alice), str(acme.pk))
+        assert (access.tenant.plan.code, access.role) == ("pro", "admin")
+
+    assert [str(command) for command in recording.commands] == ["aggregate tenants_membership"]
+    assert recording.slow_queries(connection.database) == []
+
+
+def test_a_keys_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
+    secret = issue(acme, alice).secret
+    with commands.recording() as recording:
+        key = ApiKey.objects.with_secret(secret)
+        assert key.tenant.plan.code == "pro"
+
+    assert [str(command) for command in recording.commands] == ["aggregate tenants_apikey"]
+    assert recording.slow_queries(connection.database) == []
+
+
+def test_admitting_and_settling_is_one_round_trip_each(commands, crowd, acme):
+    Usage.objects.of(acme)
+    reply_id = ObjectId()
+    with commands.recording() as recording:
+        Usage.objects.admit(acme, reply_id=reply_id, tokens=1, cost=Decimal(1), lease_seconds=9)
+        Usage.objects.settle(acme.pk, reply_id, tokens=1, cost=Decimal(1))
+
+    assert [command.name for command in recording.commands] == ["findAndModify", "update"]
+    assert recording.slow_queries(connection.database) == []
