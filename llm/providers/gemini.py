@@ -256,7 +256,7 @@ def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
     Calls of other models carry no signature; the first of them gets Google's word
     for that. Signatures of a text or call that is no longer there are left out.
     """
-    marks = (message.opaque or {}).get(Gemini.name) or []
+    marks = [mark for mark in items((message.opaque or {}).get(Gemini.name)) if _is_mark(mark)]
     calls = {call.id: call for call in message.tool_calls}
     cursor, signed = 0, any("thoughtSignature" in mark for mark in marks)
     for mark in marks:
@@ -280,6 +280,13 @@ def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
             **({} if signed else {"thoughtSignature": _NO_SIGNATURE}),
         }
         signed = True
+
+
+def _is_mark(mark: Any) -> bool:
+    """Whether `mark` is what `GeminiReader` hands out: it has been in the hands of clients since."""
+    mark = mapping(mark)
+    at, texts = mark.get("at"), [mark.get(key, "") for key in ("call", "thoughtSignature")]
+    return type(at) is int and at >= 0 and all(isinstance(text, str) for text in texts)
 
 
 def _function_call(call: canonical.ToolCall) -> dict[str, Any]:
