@@ -146,7 +146,7 @@ def _sentence(rows: list, invalid: bool) -> str:
 
 
 def _field(attr: str | None) -> str | None:
-    return None if attr in (None, "non_field_errors") else attr
+    return None if attr in (None, "non_field_errors") else attr.removesuffix(".non_field_errors")
 
 
 def problem_response(
