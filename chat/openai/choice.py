@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.utils import timezone
 from rest_framework.exceptions import PermissionDenied
 
 from chat.openai.errors import ModelNotFound
@@ -36,11 +37,12 @@ def offered(access: Access) -> list[str]:
 
     Of these, what the key may use. A provider may serve more: any `provider/model` can be asked for.
     """
+    today = timezone.now().date()
     default = _default_route(access.tenant)
     targets = [*default]
     for provider in providers.configured():
         targets += [canonical.Target(provider.name, provider.model)] if provider.model else []
-        targets += [entry.target for entry in catalogue().of(provider.name)]
+        targets += [entry.target for entry in catalogue().of(provider.name) if not entry.retired(today)]
     allowed = access.key.allowed_models
     names = [str(target) for target in dict.fromkeys(targets) if not allowed or str(target) in allowed]
     return [DEFAULT, *names] if _may_use(access, default) else names
