@@ -6,6 +6,7 @@ from io import StringIO
 import pytest
 import time_machine
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 
 from llm import providers
 from llm.tests.conftest import KEY
@@ -101,3 +102,15 @@ def test_json_holds_models_and_warnings(operators_models):
     assert shown["fake-large"]["price"] == {"input": "1", "output": "2", "currency": "USD"}
     assert shown["openai/gpt-oss-20b"]["listed"] is False
     assert any("gpt-oss-20b" in warning for warning in document["warnings"])
+
+
+def test_catalogue_that_cannot_be_read_stops_the_command(operators_models):
+    operators_models({"provider": "groq", "id": "x", "tools": "yes"})
+    with pytest.raises(SystemCheckError, match=r"llm\.E001.*models\[0\]\.tools must be true"):
+        models(skip_checks=False)
+
+
+def test_route_that_cannot_be_read_stops_the_command(settings):
+    settings.LLM_ROUTE = ["nope"]
+    with pytest.raises(SystemCheckError, match=r"llm\.E002.*no provider 'nope'"):
+        models(skip_checks=False)

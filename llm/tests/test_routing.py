@@ -179,6 +179,17 @@ def test_run_cancelled_before_it_began_calls_nobody(runs, fake):
     assert fake.log() == []
 
 
+def test_cancel_between_the_choice_of_a_target_and_its_call_is_not_missed(runs, fake, provider):
+    def provider_of(name):
+        run.cancel()
+        return provider(name)
+
+    fake.script(fault="silent")
+    run = runs(GROQ, policy=Policy(), provider_of=provider_of)
+    assert isinstance(list(run)[-1].error, errors.Cancelled)
+    assert outcomes(run) == [(GROQ, "cancelled")]
+
+
 def test_cancelled_partial_is_kept_counted_and_priced(runs, fake):
     fake.script(fault="stall-after-5")
     run = runs(GROQ, policy=Policy())
@@ -292,6 +303,16 @@ def test_refused_attempt_used_nothing(runs, fake):
     refused = run.attempts[0]
     assert (refused.status, refused.usage.total, refused.cost) == (429, 0, 0)
     assert refused.reason == "Groq allows no more requests for now."
+
+
+def test_lost_connection_used_nothing_but_a_silent_target_may_have_worked(runs, fake):
+    fake.script(provider="groq", fault="reset")
+    fake.script(provider="gemini", fault="silent")
+    run = runs(GROQ, GEMINI)
+    list(run)
+    assert [line.outcome for line in run.attempts] == ["network"] * 3 + ["timeout"]
+    assert [line.usage.input > 0 for line in run.attempts] == [False, False, False, True]
+    assert run.attempts[-1].usage.estimated
 
 
 def test_waits_are_told_apart_from_the_call(runs, fake):
