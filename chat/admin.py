@@ -1,0 +1,143 @@
+"""Conversations in the console: found by tenant, read as a conversation, never written."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from chat.analytics.models import Rollup, RollupCoverage
+from chat.models import ChatSession, Message
+from tenants.models.tenant import object_id
+
+#: Messages of a transcript on one page; the list of messages has the rest.
+TRANSCRIPT_MESSAGES = 200
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """What people said is not for staff to write or change."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        # Not select_related: MongoDB would join the whole collection before it cuts the page.
+        return super().get_queryset(request).prefetch_related("tenant")
+
+
+@admin.register(ChatSession)
+class ChatSessionAdmin(ReadOnlyAdmin):
+    list_display = ["title_or_id", "tenant", "visitor", "status", "message_count", "last_message_at"]
+    list_filter = ["status", "last_message_at", "tenant"]
+    search_fields = ["title", "visitor"]
+    search_help_text = "Title, visitor, or a session's id"
+    ordering = ["-last_message_at", "-id"]
+    fields = [
+        "tenant",
+        "user",
+        "visitor",
+        "origin",
+        "title",
+        "status",
+        "overrides",
+        "metadata",
+        "message_count",
+        "last_message_at",
+        "created_at",
+        "transcript",
+    ]
+    readonly_fields = ["message_count", "last_message_at", "created_at", "transcript"]
+
+    class Media:
+        css = {"all": ["chat/transcript.css"]}
+
+    @admin.display(description="session", ordering="title")
+    def title_or_id(self, session: ChatSession) -> str:
+        return str(session)
+
+    @admin.display(description="conversation")
+    def transcript(self, session: ChatSession) -> SafeString:
+        newest = session.messages.order_by("-seq")[:TRANSCRIPT_MESSAGES]
+        context = {
+            "messages": list(newest)[::-1],
+            "more": max(0, session.message_count - TRANSCRIPT_MESSAGES),
+            "all": reverse("admin:chat_message_changelist") + f"?session__id__exact={session.pk}",
+        }
+        return render_to_string("admin/chat/transcript.html", context)
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str):
+        return found_by_id(queryset, search_term) or super().get_search_results(
+            request, queryset, search_term
+        )
+
+    def get_deleted_objects(self, objs: list[ChatSession], request: HttpRequest):
+        """The sessions; their messages go with them, though none can be deleted alone."""
+        return [str(session) for session in objs], {"chat sessions": len(objs)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: ChatSession) -> None:
+        obj.erase()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
+        for session in queryset:
+            session.erase()
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    list_display = [
+        "excerpt",
+        "tenant",
+        "role",
+        "status",
+        "provider",
+        "model",
+        "latency_ms",
+        "created_at",
+    ]
+    list_filter = ["role", "status", "provider", "created_at", "tenant"]
+    search_fields = ["content"]
+    search_help_text = "Words of the text, or a message's id"
+    ordering = ["-created_at", "-id"]
+    exclude = ["idempotency", "fingerprint", "settled", "reservation", "lease_until", "cancel_requested"]
+
+    @admin.display(description="message")
+    def excerpt(self, message: Message) -> str:
+        return message.content[:80] or "(empty)"
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str):
+        return found_by_id(queryset, search_term) or super().get_search_results(
+            request, queryset, search_term
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """A gap in a conversation would be sent to the model as if nothing had been said."""
+        return False
+
+
+def found_by_id(queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool] | None:
+    """Return the row whose id was searched for; None if the term is no id."""
+    pk = object_id(search_term.strip())
+    return None if pk is None else (queryset.filter(pk=pk), False)
+
+
+@admin.register(Rollup)
+class RollupAdmin(ReadOnlyAdmin):
+    """Figures of analytics, derived from the messages; here to be looked into, not to be used."""
+
+    list_display = ["tenant", "kind", "start", "end", "fresh"]
+    list_filter = ["kind", "fresh"]
+    ordering = ["-start", "-id"]
+
+
+@admin.register(RollupCoverage)
+class RollupCoverageAdmin(ReadOnlyAdmin):
+    list_display = ["tenant", "since", "until"]
