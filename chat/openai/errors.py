@@ -46,7 +46,9 @@ class NoAnswer(Problem):
         if self.status_code in _RETRYABLE:
             seconds = error.retry_after_seconds or _DEFAULT_RETRY_SECONDS
             headers["Retry-After"] = str(math.ceil(seconds))
-        super().__init__(str(error), code, headers=headers)
+        # LangChain knows this failure by these words.
+        sentence = f"The prompt is too long. {error}" if error.kind == "context_length" else str(error)
+        super().__init__(sentence, code, headers=headers)
 
 
 class AnswerBroken(Problem):
