@@ -202,7 +202,8 @@ class Supervisor:
         switches = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]
         if self.reload:
             switches += ["--reload", "--reload-ignore-worker-failure"]
-            switches += [f"--reload-paths={settings.BASE_DIR / folder}" for folder in RELOADED]
+            folders = (settings.BASE_DIR / name for name in RELOADED)
+            switches += [f"--reload-paths={folder}" for folder in folders if folder.is_dir()]
         words = [str(word) for pair in options.items() for word in pair]
         return [sys.executable, "-m", "granian", *words, *switches, "config.wsgi:application"]
 

@@ -27,6 +27,10 @@ def test_ctrl_c_stops_every_process(start):
     assert_all_end(family)
 
 
+def test_it_starts_with_reload_as_in_development(start):
+    assert start("--reload").ready().answers()
+
+
 def test_sigterm_is_an_orderly_end(start):
     running = start().ready()
     family = running.family()
