@@ -234,9 +234,10 @@ def test_connection_is_used_again_after_an_answer_and_after_a_refusal(call, prov
     assert [entry.connection for entry in fake.log()] == [fake.log()[0].connection] * 6
 
 
+@pytest.mark.parametrize("name", ["groq", "gemini"])
 @pytest.mark.parametrize("fault", ["cut", "cut-reset", "stall", "malformed", "open-end"])
-def test_connection_of_a_broken_answer_is_not_used_again(call, provider, fake, fault):
-    chosen = provider("groq")
+def test_connection_of_a_broken_answer_is_not_used_again(call, provider, fake, name, fault):
+    chosen = provider(name)
     call(of=chosen, model=f"fault-{fault}", limits=SHORT)
     assert call(of=chosen).completion
     first, second = fake.log()
