@@ -88,7 +88,6 @@ def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> 
                 messages=conversation.messages,
                 question=question,
                 options=options,
-                stream=body["stream"],
                 api_key=conversation.access.key and conversation.access.key.pk,
             )
         except (AlreadyAccepted, SessionMoved):
@@ -126,7 +125,7 @@ def retry(conversation: Conversation, reply: dict, *, stream: bool) -> Turn:
     options = _options(conversation, {"stream": stream, "message": asked["content"]})
     turn = None
     if reply["status"] in RETRYABLE:
-        turn = _reopen(conversation, asked, reply, options, stream=stream)
+        turn = _reopen(conversation, asked, reply, options)
     if turn is None:
         raise Conflict(
             "Only a reply that failed, was cancelled or interrupted can be retried.", "not_retryable"
@@ -172,15 +171,13 @@ def _attach(
     if reply["status"] == Status.STREAMING:
         reply = settlement.end_if_dead(reply) or reply
     if reply["status"] in (Status.FAILED, Status.INTERRUPTED):
-        turn = _reopen(conversation, asked, reply, options, stream=body["stream"])
+        turn = _reopen(conversation, asked, reply, options)
         if turn is not None:
             return turn
     return Attached(asked, reply_to(asked) or reply)
 
 
-def _reopen(
-    conversation: Conversation, asked: dict, reply: dict, options: Options, *, stream: bool
-) -> Turn | None:
+def _reopen(conversation: Conversation, asked: dict, reply: dict, options: Options) -> Turn | None:
     earlier = conversation.session.messages_before(asked["seq"], options.history_messages)
     return reopen_turn(
         tenant=conversation.access.tenant,
@@ -189,7 +186,6 @@ def _reopen(
         reply=reply,
         messages=earlier,
         options=options,
-        stream=stream,
     )
 
 

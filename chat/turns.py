@@ -6,10 +6,11 @@
                 loses nothing          (chat.keeper)
 
 `open_turn` stores the question and a reply of status `streaming`; from then on
-the message is accepted. Whoever iterates over the turn's events drives it. When
-the reader goes away (`TurnEvents.close`) a thread drives it on to its end. The
-reply document is the one truth: ledger, quota and the session's counters follow
-it (chat.settlement).
+the message is accepted. Providers are always asked for a stream, whatever the
+client asked for: only a stream can be checkpointed, and rescued when it breaks.
+Whoever iterates over the turn's events drives it. When the reader goes away
+(`TurnEvents.close`) a thread drives it on to its end. The reply document is the
+one truth: ledger, quota and the session's counters follow it (chat.settlement).
 """
 
 from __future__ import annotations
@@ -77,7 +78,6 @@ def open_turn(
     messages: list[dict],
     question: Question,
     options: Options,
-    stream: bool,
     api_key: ObjectId | None,
 ) -> Turn:
     """Accept `question`: reserve its share of the limits and store it with its reply-to-be.
@@ -103,7 +103,7 @@ def open_turn(
         else:
             Usage.objects.release(tenant.pk, reply["reservation"])
             raise (AlreadyAccepted if "idempotency" in failure["keyPattern"] else SessionMoved) from error
-    return Turn(session, asked, reply, Run(request, options.route, stream=stream), admission)
+    return Turn(session, asked, reply, Run(request, options.route), admission)
 
 
 def reopen_turn(
@@ -114,7 +114,6 @@ def reopen_turn(
     reply: dict,
     messages: list[dict],
     options: Options,
-    stream: bool,
 ) -> Turn | None:
     """Begin another run of a reply that failed, was cancelled or interrupted; in its place.
 
@@ -148,7 +147,7 @@ def reopen_turn(
     if reopened is None:
         Usage.objects.release(tenant.pk, fresh["reservation"])
         return None
-    return Turn(session, asked, reopened, Run(request, options.route, stream=stream), admission)
+    return Turn(session, asked, reopened, Run(request, options.route), admission)
 
 
 def _admit(tenant: Tenant, reservation: ObjectId, tokens: int, cost: Decimal) -> Admission:
