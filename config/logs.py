@@ -47,6 +47,13 @@ def _configured_secrets() -> list[str]:
     return [value for value in values if len(value) >= 8]
 
 
+class OnlyTracebacks(logging.Filter):
+    """Lets Django's own request log speak of exceptions only; the rest is in ours, one line a request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
+
+
 class _Formatter(logging.Formatter):
     converter = time.gmtime
 

@@ -327,6 +327,7 @@ LOGGING = {
         "json": {"()": "config.logs.JSONFormatter"},
         "console": {"()": "config.logs.ConsoleFormatter"},
     },
+    "filters": {"only_tracebacks": {"()": "config.logs.OnlyTracebacks"}},
     "handlers": {
         "stream": {
             "class": "logging.StreamHandler",
@@ -336,6 +337,7 @@ LOGGING = {
     },
     "root": {"handlers": ["stream"], "level": "WARNING"},
     "loggers": {
-        name: {"level": _env["LOG_LEVEL"]} for name in ("config", "accounts", "tenants", "chat", "llm")
+        "django.request": {"filters": ["only_tracebacks"]},
+        **{name: {"level": _env["LOG_LEVEL"]} for name in ("config", "accounts", "tenants", "chat", "llm")},
     },
 }
