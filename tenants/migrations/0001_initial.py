@@ -275,6 +275,7 @@ class Migration(migrations.Migration):
                 ("live", models.IntegerField(default=0)),
                 ("reservations", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
                 ("months", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
+                ("alerts", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
             ],
             options={
                 "verbose_name_plural": "usage",

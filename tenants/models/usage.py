@@ -117,7 +117,7 @@ class UsageManager(models.Manager):
 
     def _begin(self, tenant_id: ObjectId) -> dict[str, Any]:
         now = timezone.now()
-        fresh = {"minute": None, "minute_count": 0, "live": 0, "reservations": {}, "months": {}}
+        fresh = {"minute": None, "minute_count": 0, "live": 0, "reservations": {}, "months": {}, "alerts": {}}
         return self.model.collection().find_one_and_update(
             {"_id": tenant_id},
             {"$setOnInsert": {**fresh, "created_at": now, "updated_at": now}},
@@ -193,6 +193,7 @@ class Usage(Document):
     - `reservations`: `{reply id: {"until", "month", "tokens", "cost"}}`.
     - `months`: `{"2026-11": {"messages", "tokens", "cost", "reserved_messages",
       "reserved_tokens", "reserved_cost"}}`, cost in US dollars as Decimal128.
+    - `alerts`: `{"2026-11": {limit: percent last told}}` (tenants.alerts).
     """
 
     tenant = models.OneToOneField(
@@ -203,6 +204,7 @@ class Usage(Document):
     live = models.IntegerField(default=0)
     reservations = SubdocumentField()
     months = SubdocumentField()
+    alerts = SubdocumentField()
 
     objects = UsageManager()
 

@@ -1,0 +1,15 @@
+"""Mail the admins of tenants that near the end of their month's limits. Meant for cron."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from tenants import alerts
+
+
+class Command(BaseCommand):
+    help = "Mail the admins of tenants that have used 80 or 100 % of a month's limit, once each."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for alert in alerts.send_due():
+            self.stdout.write(f"{alert.tenant.pk} {alert.standing.name} {alert.percent} %")

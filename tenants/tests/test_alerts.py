@@ -1,0 +1,110 @@
+"""Usage alerts: at 80 and 100 %, once each, to the admins."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from bson import ObjectId
+from django.core import mail
+
+from tenants import alerts
+from tenants.models import Usage
+from tenants.tests.conftest import at_once, by, limited
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DECEMBER = datetime(2026, 12, 2, tzinfo=UTC)
+
+
+def use(tenant, messages, now=NOW, cost="0") -> None:
+    for _ in range(messages):
+        reply_id = ObjectId()
+        Usage.objects.admit(tenant, reply_id=reply_id, tokens=1, cost=Decimal(cost), lease_seconds=9, now=now)
+        Usage.objects.settle(tenant.pk, reply_id, tokens=1, cost=Decimal(cost))
+
+
+def percents(now=NOW) -> list[int]:
+    return [alert.percent for alert in alerts.send_due(now)]
+
+
+def test_alerts_come_at_80_and_100_percent_and_once_each(acme):
+    limited(acme, messages_per_month=10)
+    use(acme, 7)
+    assert percents() == []
+
+    use(acme, 1)
+    assert percents() == [80]
+    assert percents() == []
+
+    use(acme, 2)
+    assert percents() == [100]
+    assert percents() == []
+
+
+def test_the_admins_are_told_what_is_used(acme):
+    limited(acme, cost_per_month=Decimal("0.5"))
+    use(acme, 1, cost="0.45")
+    alerts.send_due(NOW)
+
+    (message,) = mail.outbox
+    assert message.to == ["alice@example.com"]
+    assert "80 % of cost per month" in message.subject
+    assert "0.45 of 0.5" in message.body
+    assert "2026-12-01" in message.body
+
+
+def test_a_limit_passed_in_one_go_is_told_once(acme):
+    limited(acme, messages_per_month=2)
+    use(acme, 2)
+
+    assert percents() == [100]
+
+
+def test_a_new_month_is_told_anew(acme):
+    limited(acme, messages_per_month=1)
+    use(acme, 1)
+    assert percents() == [100]
+
+    use(acme, 1, now=DECEMBER)
+
+    assert percents(DECEMBER) == [100]
+
+
+def test_settling_and_admitting_do_not_forget_what_was_told(acme):
+    limited(acme, messages_per_month=10)
+    use(acme, 8)
+    assert percents() == [80]
+
+    use(acme, 1)
+
+    assert percents() == []
+
+
+def test_senders_at_once_send_one_mail(acme):
+    limited(acme, messages_per_month=1)
+    use(acme, 1)
+
+    outcomes = at_once(*[lambda: alerts.send_due(NOW)] * 5)
+
+    assert sum(len(sent) for sent in outcomes) == 1
+    assert len(mail.outbox) == 1
+
+
+def test_an_alert_that_can_not_be_mailed_is_due_again(acme, settings):
+    limited(acme, messages_per_month=1)
+    use(acme, 1)
+    working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nothing listens there
+    assert percents() == []
+
+    settings.EMAIL_BACKEND = working
+
+    assert percents() == [100]
+
+
+def test_deleted_tenants_and_unlimited_plans_are_left_alone(acme, umbrella, alice):
+    limited(acme, messages_per_month=1)
+    limited(umbrella)
+    use(acme, 1)
+    use(umbrella, 3)
+    acme.delete_softly(by(alice))
+
+    assert percents() == []
