@@ -117,9 +117,9 @@ class Supervisor:
         uri = self._start_database()
         self._migrate()
         self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._model_url()})
-        demo = self._seed()
-        connection.close_pool()  # The supervisor itself needs the database no more.
         self._await_server()
+        demo = self._seed()  # Last: a start that fails must not spend what is shown only once.
+        connection.close_pool()  # The supervisor itself needs the database no more.
         self.say(
             f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.\n"
             f"  API      {self.url}/api, explained at {self.url}/api/docs\n"
