@@ -69,7 +69,7 @@ def _overall(figures: Figures) -> dict[str, Any]:
         "sessions": figures.sessions,
         "messages": figures.messages,
         "active": {"users": len(figures.users), "visitors": len(figures.visitors)},
-        **_share(summed(figures.shares.values())),
+        **_share(figures.whole()),
     }
 
 

@@ -55,8 +55,12 @@ class Figures:
     users: set[int] = field(default_factory=set)
     visitors: set[int] = field(default_factory=set)
     shares: dict[Target, Share] = field(default_factory=dict)
+    #: The sum of all shares, if it was stored with them.
+    _whole: Share | None = field(default=None, repr=False, compare=False)
 
     def share(self, target: Target) -> Share:
+        """Return the target's share, to be added to."""
+        self._whole = None
         share = self.shares.get(target)
         if share is None:
             share = self.shares[target] = Share()
@@ -70,25 +74,34 @@ class Figures:
         for target, share in other.shares.items():
             self.share(target).add(share)
 
+    def whole(self) -> Share:
+        """Return the sum of all shares."""
+        return self._whole or summed(self.shares.values())
+
     def shares_by_provider(self) -> dict[str, list[Share]]:
         shares: dict[str, list[Share]] = {}
         for target, share in self.shares.items():
             shares.setdefault(target.provider, []).append(share)
         return shares
 
-    def document(self) -> dict[str, Any]:
-        """Return the figures as they are stored.
+    def document(self, *, with_whole: bool = False) -> dict[str, Any]:
+        """Return the figures as they are stored, on demand with the sum of all shares.
 
         Names that come from data are values, never keys. What there is much of is packed, and costs are
         text: BSON's own numbers, arrays and decimals take ten times as long to read.
         """
-        return {
+        document = {
             "sessions": self.sessions,
             "messages": self.messages,
             "users": packed(self.users),
             "visitors": packed(self.visitors),
-            "shares": [_share_document(target, share) for target, share in self.shares.items()],
+            "shares": [
+                {**target._asdict(), **_share_document(share)} for target, share in self.shares.items()
+            ],
         }
+        if with_whole:
+            document["whole"] = _share_document(self.whole())
+        return document
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Figures:
@@ -100,6 +113,7 @@ class Figures:
             unpacked(document["users"]),
             unpacked(document["visitors"]),
             {Target(row["provider"], row["model"]): _share(row) for row in document["shares"]},
+            _share(document["whole"]) if "whole" in document else None,
         )
 
 
@@ -113,8 +127,8 @@ def summed(shares: Iterable[Share]) -> Share:
 def person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> int:
     """Return the digest that stands for a user or visitor in the tenant's figures: 64 bits, signed.
 
-    The same person is counted once over any period. Two people share a digest with a chance of one in
-    ten million among a million of them.
+    The same person is counted once over any period. Among a million people the chance that any two
+    share a digest is one in forty million.
     """
     digest = hashlib.blake2b(f"{kind}:{identity}".encode(), key=tenant_id.binary, digest_size=8)
     return int.from_bytes(digest.digest(), "big", signed=True)
@@ -136,9 +150,8 @@ def unpacked(people: bytes) -> set[int]:
     return set(struct.unpack(f"<{len(people) // 8}q", people))
 
 
-def _share_document(target: Target, share: Share) -> dict[str, Any]:
+def _share_document(share: Share) -> dict[str, Any]:
     return {
-        **target._asdict(),
         "counts": share.counts,
         "costs": {basis: str(cost) for basis, cost in share.costs.items()},
         "errors": [{"kind": kind, "count": count} for kind, count in share.errors.items()],

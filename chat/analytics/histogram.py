@@ -60,7 +60,7 @@ class Histogram(dict[int, int]):
 
     def packed(self) -> Binary:
         """Return pairs of little-endian 32-bit numbers: a fraction of the size of BSON's own arrays."""
-        numbers = [number for pair in self.items() for number in pair]
+        numbers = [number for pair in sorted(self.items()) for number in pair]
         return Binary(struct.pack(f"<{len(numbers)}I", *numbers))
 
     @classmethod

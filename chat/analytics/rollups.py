@@ -285,7 +285,9 @@ def _make_days(tenant_id: ObjectId, days: Sequence[Span]) -> None:
         some = missing[at : at + _DAYS_AT_ONCE]
         places = _places(tenant_id, some)  # Before the quarter hours are read: `mark` deletes them.
         writes = [
-            UpdateOne({"_id": places[day]}, {"$set": {"live": figures.document(), "fresh": True}})
+            UpdateOne(
+                {"_id": places[day]}, {"$set": {"live": figures.document(with_whole=True), "fresh": True}}
+            )
             for day, figures in _summed_days(tenant_id, some)
             if day in places and len(figures.users) + len(figures.visitors) <= MOST_PEOPLE_A_DAY
         ]
