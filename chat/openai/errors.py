@@ -74,7 +74,7 @@ def in_their_shape(exc: Exception, context: dict[str, Any]) -> Response:
 
 
 def error_body(error: APIException) -> dict[str, Any]:
-    """Return what tells of `error` inside a stream that has begun."""
+    """Return the body for `error` where no view answers it: in a stream that has begun."""
     return _body(problem(error, ""), getattr(error, "param", None))
 
 

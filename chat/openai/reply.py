@@ -10,6 +10,9 @@ from llm import canonical
 
 _DONE = b"data: [DONE]\n\n"
 
+#: No line ends in event streams, but in the line readers of many clients.
+_LINE_ENDS = (("\x85", r"\u0085"), ("\u2028", r"\u2028"), ("\u2029", r"\u2029"))
+
 _FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "blocked": "content_filter"}
 
 
@@ -97,7 +100,10 @@ class Chunks:
 
 
 def event(data: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for line_end, escaped in _LINE_ENDS:
+        text = text.replace(line_end, escaped)
+    return b"data: " + text.encode() + b"\n\n"
 
 
 def _usage_body(usage: canonical.Usage) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiTypes, extend_schema
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.openai.choice import chosen_route, offered
-from chat.openai.errors import ModelNotFound, NoAnswer, in_their_shape
+from chat.openai.errors import ModelNotFound, NoAnswer, error_body, in_their_shape
 from chat.openai.metering import MeteredRun
 from chat.openai.reply import completion_body
 from chat.openai.request import CompletionRequestSerializer, canonical_request
@@ -101,6 +101,12 @@ class ModelView(OpenAIView):
         if name not in offered(self.access):
             raise ModelNotFound(f"There is no model {name[:240]!r}. GET /v1/models lists those there are.")
         return Response(_model(name))
+
+
+def unknown_path(request: HttpRequest, rest: str) -> JsonResponse:
+    """Answer the rest of OpenAI's API, which clients may be set to use."""
+    sentence = f"There is no /v1/{rest[:100]} here, only /v1/chat/completions and /v1/models."
+    return JsonResponse(error_body(NotFound(sentence)), status=404)
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -234,6 +234,13 @@ def test_other_media_types_and_methods_are_refused_in_the_same_shape(app):
     error(app.delete("/v1/models"), 405)
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/embeddings", "/v1/chat/completions/chatcmpl-1"])
+def test_the_rest_of_openais_api_is_not_here(app, path):
+    found = error(app.post(path, {}, format="json"), 404)
+
+    assert (found["type"], found["code"]) == ("not_found_error", "not_found")
+
+
 def test_without_a_key_nothing_is_answered(db):
     response = APIClient().post(PATH, {}, format="json")
 

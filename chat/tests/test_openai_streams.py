@@ -163,3 +163,14 @@ def test_a_stream_is_not_held_back_by_proxies_or_kept_by_caches(openai_client):
     assert all(
         json.loads(event.removeprefix("data: "))["object"] == "chat.completion.chunk" for event in events
     )
+
+
+def test_no_character_of_an_answer_ends_a_line(openai_client, fake):
+    text = "one\ntwo\r\nthree\u2028four\u2029five\x85six \U0001f642 日本"
+    fake.script(answer={"text": text})
+
+    assert text_of(stream_of(openai_client)) == text
+    with openai_client.chat.completions.with_streaming_response.create(
+        model="groq/some-model", messages=HELLO, stream=True
+    ) as response:
+        assert all(line.startswith("data: ") for line in response.text().splitlines() if line)
