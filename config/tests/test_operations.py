@@ -1,0 +1,68 @@
+"""/health, /ready, /status, /metrics, /api/schema and /api/docs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_health_asks_nothing_of_the_database(client):
+    """No database fixture: a query would fail this test."""
+    response = client.get("/health")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_ready_says_what_answers(db, client):
+    response = client.get("/ready")
+    assert (response.status_code, response.json()["status"]) == (200, "ready")
+    assert response.json()["checks"] == {"database": True, "cache": True}
+
+
+def test_status_tells_providers_and_no_secret(db, client, settings):
+    settings.LLM_PROVIDERS = {
+        **settings.LLM_PROVIDERS,
+        "groq": {"api_key": "a-secret-of-groq", "base_url": "http://127.0.0.1:1", "model": "m"},
+    }
+    response = client.get("/status")
+    assert response.json()["providers"]["groq"] is True
+    assert response.json()["database"] == "up"
+    text = response.content.decode()
+    assert "a-secret-of-groq" not in text
+    assert settings.SECRET_KEY not in text
+
+
+def test_metrics_count_requests_by_route(db, client):
+    client.get("/health")
+    text = client.get("/metrics").content.decode()
+    assert 'http_requests_total{method="GET",route="health",status="200"}' in text
+
+
+def test_metrics_are_for_the_private_network(db, client):
+    assert client.get("/metrics", REMOTE_ADDR="8.8.8.8").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/status", "/metrics"])
+def test_operations_are_read_only(db, client, path):
+    response = client.post(path)
+    assert response.status_code == 405
+    assert response["Allow"] == "GET, HEAD"
+
+
+def test_the_schema_names_every_path_of_the_api(db, client):
+    schema = json.loads(client.get("/api/schema").content)
+    for path in (
+        "/api/auth/login",
+        "/api/tenants/{tenant_id}/api-keys/{key_id}",
+        "/api/chat/sessions/{session_id}/messages",
+        "/api/chat/tenants/{tenant_id}/analytics",
+        "/api/llm/providers",
+        "/v1/chat/completions",
+    ):
+        assert path in schema["paths"], sorted(schema["paths"])
+
+
+def test_the_documentation_opens_without_inline_scripts(db, client):
+    page = client.get("/api/docs")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page["Content-Security-Policy"]
