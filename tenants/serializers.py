@@ -232,7 +232,7 @@ class LimitSerializer(serializers.Serializer):
     resets_at = serializers.DateTimeField(allow_null=True)
 
 
-class UsageSerializer(serializers.Serializer):
+class TenantUsageSerializer(serializers.Serializer):
     plan = serializers.CharField()
     month = serializers.CharField()
     currency = serializers.CharField()

@@ -37,7 +37,7 @@ from tenants.serializers import (
     NewMemberSerializer,
     RotationSerializer,
     TenantSerializer,
-    UsageSerializer,
+    TenantUsageSerializer,
 )
 
 logger = logging.getLogger("tenants")
@@ -275,7 +275,7 @@ class UsageDetail(TenantScoped):
 
     rights = {"GET": VIEW}
 
-    @extend_schema(responses=UsageSerializer)
+    @extend_schema(responses=TenantUsageSerializer)
     def get(self, request: Request, tenant_id: str) -> Response:
         now = timezone.now()
         return Response(
