@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 
 from django.core.wsgi import get_wsgi_application
@@ -17,8 +18,16 @@ sys.setswitchinterval(0.05)
 # process were killed with -9.
 if owner := multiprocessing.parent_process():
     die_with_parent(owner.pid)
+    # Until granian installs the worker's handlers, after this import, it has those of the main process,
+    # which would swallow a stop: end at once instead.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
+
+from chat import settlement  # noqa: E402 - models exist once Django is set up
+
+# From its first second a worker ends what dead ones left, whether or not it gets a turn of its own.
+settlement.start()
 
 logging.getLogger(__name__).info("worker ready")
