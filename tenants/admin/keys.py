@@ -1,0 +1,120 @@
+"""API keys in the staff's console."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from tenants.admin.base import RulesAsMessages, TenantOwned
+from tenants.forms import NewApiKeyForm
+from tenants.models import ApiKey
+from tenants.models.api_key import IssuedKey
+from tenants.models.audit import Actor
+
+#: How long a key rotated by staff works on.
+OVERLAP = timedelta(hours=1)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(RulesAsMessages, TenantOwned):
+    """Keys are issued, rotated and revoked here. A secret is on one page, once."""
+
+    list_display = (
+        "name",
+        "tenant",
+        "kind",
+        "environment",
+        "prefix",
+        "last_four",
+        "state",
+        "last_used_at",
+        "created_at",
+    )
+    list_filter = ("kind", "environment", ("revoked_at", admin.EmptyFieldListFilter))
+    own_search_fields = ("prefix", "name")
+    raw_id_fields = ("tenant",)
+    fields = (
+        "tenant",
+        "name",
+        "kind",
+        "environment",
+        "prefix",
+        "last_four",
+        "state",
+        "scopes",
+        "allowed_origins",
+        "allowed_networks",
+        "allowed_models",
+        "expires_at",
+        "revoked_at",
+        "replaced_by",
+        "created_by",
+        "last_used_at",
+        "last_used_address",
+        "last_used_origin",
+        "created_at",
+    )
+    actions = ("revoke", "rotate")
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at:
+            return "revoked"
+        if not key.is_usable:
+            return "expired"
+        return "being replaced" if key.replaced_by_id else "active"
+
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, **options: Any) -> type[ModelForm]:
+        if obj is None:
+            options["form"] = NewApiKeyForm
+        return super().get_form(request, obj, **options)
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+        return self.fields if obj else NewApiKeyForm.Meta.fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tenants.add_apikey")
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm, change: bool) -> None:
+        issued = ApiKey.objects.issue(by=Actor.of(request), **form.cleaned_data)
+        obj.pk = issued.key.pk
+        request.issued_key = issued
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self._secrets_page(request, [request.issued_key], "The key works from now on.")
+
+    @admin.action(description="Revoke: refuse from the next request on", permissions=["manage"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        usable = keys.filter(revoked_at=None)
+        self.do_to_each(request, usable, lambda key: key.revoke(Actor.of(request)), "Revoked")
+
+    @admin.action(description="Rotate: new secret, the old one works for an hour", permissions=["manage"])
+    def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        issued: list[IssuedKey] = []
+        self.do_to_each(
+            request,
+            keys,
+            lambda key: issued.append(key.rotate(overlap=OVERLAP, by=Actor.of(request))),
+            "Rotated",
+        )
+        if not issued:
+            return None
+        return self._secrets_page(request, issued, "The keys they replace work for one more hour.")
+
+    def _secrets_page(self, request: HttpRequest, issued: list[IssuedKey], explanation: str) -> HttpResponse:
+        """The one page with the secrets: not a message, which would travel in a cookie."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "New secrets",
+            "issued_keys": issued,
+            "explanation": explanation,
+        }
+        return TemplateResponse(request, "admin/tenants/apikey/secrets.html", context)

@@ -1,0 +1,79 @@
+"""Usage, ledger and audit trail in the staff's console: to read."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+
+from tenants.admin.base import TenantOwned
+from tenants.models import AuditEvent, LedgerEntry, Usage
+from tenants.models.limits import month_of, number, plain
+from tenants.models.tenant import object_id
+
+
+@admin.register(Usage)
+class UsageAdmin(TenantOwned):
+    list_display = ("tenant", "live", "messages", "tokens", "cost", "updated_at")
+    fields = ("tenant", "limits", "created_at", "updated_at")
+    ordering = ("-updated_at",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
+        return super().get_queryset(request).prefetch_related("tenant__plan")
+
+    def _this_month(self, usage: Usage, figure: str) -> str:
+        return str(plain(number(usage.months.get(month_of(timezone.now()), {}).get(figure, 0))))
+
+    @admin.display(description="messages this month")
+    def messages(self, usage: Usage) -> str:
+        return self._this_month(usage, "messages")
+
+    @admin.display(description="tokens this month")
+    def tokens(self, usage: Usage) -> str:
+        return self._this_month(usage, "tokens")
+
+    @admin.display(description="US dollars this month")
+    def cost(self, usage: Usage) -> str:
+        return self._this_month(usage, "cost")
+
+    @admin.display(description="limits")
+    def limits(self, usage: Usage) -> str:
+        rows = [
+            (s.name, plain(s.used), plain(s.reserved), "unlimited" if s.limit is None else plain(s.limit))
+            for s in usage.standings()
+        ]
+        return format_html(
+            "<table><thead><tr><th>limit</th><th>used</th><th>reserved</th><th>of</th></tr></thead>{}</table>",
+            format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows),
+        )
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(TenantOwned):
+    list_display = (
+        "created_at",
+        "tenant",
+        "provider",
+        "model",
+        "outcome",
+        "input_tokens",
+        "output_tokens",
+        "cost",
+        "cost_basis",
+    )
+    list_filter = ("provider", "outcome", "cost_basis", "month")
+    search_help_text = "Beginning of the tenant's name or slug, or the id of a reply or session"
+
+    def own_matches(self, term: str) -> Q:
+        pk = object_id(term)
+        return Q(reply=pk) | Q(session=pk) if pk else Q()
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(TenantOwned):
+    list_display = ("created_at", "tenant", "actor_name", "action", "target_name", "address")
+    list_filter = ("action", "target_type")
+    search_help_text = "Beginning of the tenant's name or slug, of the actor, or of the target"
+    own_search_fields = ("actor_name", "target_name", "request_id")

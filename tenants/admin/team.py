@@ -1,0 +1,77 @@
+"""Members and invitations in the staff's console."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from accounts.models import User, normalised_email
+from tenants.admin.base import FOUND_OWNERS, RulesAsMessages, TenantOwned
+from tenants.models import Invitation, Membership
+from tenants.models.audit import Actor
+
+
+@admin.register(Membership)
+class MembershipAdmin(RulesAsMessages, TenantOwned):
+    list_display = ("user", "tenant", "role", "created_at")
+    list_filter = ("role",)
+    search_help_text = "Beginning of the tenant's name or slug, or of the e-mail address"
+    raw_id_fields = ("tenant", "user")
+    actions = ("make_admin", "make_developer", "make_viewer", "remove")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).prefetch_related("user")
+
+    def own_matches(self, term: str) -> Q:
+        people = User.objects.filter(email__startswith=normalised_email(term))
+        return Q(user__in=list(people.values_list("pk", flat=True)[:FOUND_OWNERS]))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tenants.add_membership")
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: ModelForm, change: bool) -> None:
+        obj.pk = Membership.objects.admit(obj.tenant, obj.user, obj.role, Actor.of(request)).pk
+
+    def _set_role(self, request: HttpRequest, members: QuerySet[Membership], role: str) -> None:
+        self.do_to_each(request, members, lambda m: m.change_role(role, Actor.of(request)), f"Now {role}")
+
+    @admin.action(description="Make admin", permissions=["manage"])
+    def make_admin(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
+        self._set_role(request, members, "admin")
+
+    @admin.action(description="Make developer", permissions=["manage"])
+    def make_developer(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
+        self._set_role(request, members, "developer")
+
+    @admin.action(description="Make viewer", permissions=["manage"])
+    def make_viewer(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
+        self._set_role(request, members, "viewer")
+
+    @admin.action(description="Remove from the tenant", permissions=["manage"])
+    def remove(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
+        self.do_to_each(request, members, lambda member: member.end(Actor.of(request)), "Removed")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(RulesAsMessages, TenantOwned):
+    list_display = ("email", "tenant", "role", "state", "expires_at", "created_at")
+    list_filter = ("role", ("accepted_at", admin.EmptyFieldListFilter))
+    fields = (
+        "tenant",
+        "email",
+        "role",
+        "state",
+        "invited_by",
+        "expires_at",
+        "accepted_at",
+        "revoked_at",
+        "created_at",
+    )
+    own_search_fields = ("email",)
+    actions = ("revoke",)
+
+    @admin.action(description="Withdraw", permissions=["manage"])
+    def revoke(self, request: HttpRequest, invitations: QuerySet[Invitation]) -> None:
+        self.do_to_each(request, invitations, lambda row: row.revoke(Actor.of(request)), "Withdrawn")

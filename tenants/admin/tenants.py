@@ -1,0 +1,129 @@
+"""Plans and tenants in the staff's console."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+
+from tenants.admin.base import RulesAsMessages
+from tenants.forms import TenantForm
+from tenants.models import ApiKey, AuditEvent, Invitation, LedgerEntry, Membership, Plan, Tenant
+from tenants.models.audit import Actor
+
+
+@admin.register(Plan)
+class PlanAdmin(admin.ModelAdmin):
+    list_display = (
+        "name",
+        "code",
+        "requests_per_minute",
+        "concurrent_turns",
+        "messages_per_month",
+        "tokens_per_month",
+        "cost_per_month",
+        "unpriced",
+    )
+    list_filter = ("unpriced", "streaming")
+    search_fields = ("name", "code")
+    ordering = ("code",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> tuple[str, ...]:
+        return ("code", "created_at", "updated_at") if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Plan, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        changes = {name: (form.initial.get(name), form.cleaned_data[name]) for name in form.changed_data}
+        action = "plan.changed" if change else "plan.created"
+        AuditEvent.objects.record(Actor.of(request), action, obj, changes=changes)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        """Plans stay: tenants, past or deleted, refer to them."""
+        return False
+
+
+@admin.register(Tenant)
+class TenantAdmin(RulesAsMessages):
+    form = TenantForm
+    list_display = ("name", "slug", "plan", "requested_plan", "status", "deleted_at", "created_at")
+    list_filter = ("status", "plan", ("requested_plan", admin.EmptyFieldListFilter), "deleted_at")
+    search_fields = ("name", "slug", "domain")
+    readonly_fields = ("slug", "status", "deleted_at", "related", "created_at", "updated_at")
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "domain", "allowed_origins", "related")}),
+        ("Plan and state", {"fields": ("plan", "requested_plan", "status", "deleted_at")}),
+        (
+            "Assistant",
+            {
+                "fields": (
+                    "system_prompt",
+                    "route",
+                    "temperature",
+                    "max_tokens",
+                    "history_messages",
+                    "retention_days",
+                )
+            },
+        ),
+        ("History", {"fields": ("created_at", "updated_at")}),
+    )
+    actions = ("suspend", "resume", "grant_requested_plan", "delete_softly", "restore")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        return super().get_queryset(request).prefetch_related("plan", "requested_plan")
+
+    @admin.display(description="see")
+    def related(self, tenant: Tenant) -> str:
+        models = (Membership, Invitation, ApiKey, LedgerEntry, AuditEvent)
+        links = [
+            (
+                reverse(f"admin:tenants_{m._meta.model_name}_changelist"),
+                tenant.pk,
+                m._meta.verbose_name_plural,
+            )
+            for m in models
+        ]
+        usage = format_html('<a href="{}">usage</a>', reverse("admin:tenants_usage_change", args=[tenant.pk]))
+        lists = format_html_join(" · ", '<a href="{}?tenant__id__exact={}">{}</a>', links)
+        return format_html("{} · {}", lists, usage)
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: ModelForm, change: bool) -> None:
+        tenant = Tenant.objects.get(pk=obj.pk)
+        new = {name: form.cleaned_data[name] for name in form.changed_data}
+        action = "tenant.plan_changed" if "plan" in new else "tenant.updated"
+        tenant.change(Actor.of(request), action, **new)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Tenants are created by their first admin."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
+        """Deleting is an action here: restorable, and never a cascade."""
+        return False
+
+    @admin.action(description="Suspend: refuse all members and keys", permissions=["change"])
+    def suspend(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
+        self.do_to_each(request, tenants, lambda tenant: tenant.suspend(Actor.of(request)), "Suspended")
+
+    @admin.action(description="End the suspension", permissions=["change"])
+    def resume(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
+        self.do_to_each(request, tenants, lambda tenant: tenant.resume(Actor.of(request)), "Resumed")
+
+    @admin.action(description="Give the plan that was asked for", permissions=["change"])
+    def grant_requested_plan(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
+        asking = tenants.exclude(requested_plan=None)
+        self.do_to_each(
+            request, asking, lambda tenant: tenant.move_to(tenant.requested_plan, Actor.of(request)), "Moved"
+        )
+
+    @admin.action(description="Delete: gone at once, restorable for 30 days", permissions=["change"])
+    def delete_softly(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
+        present = tenants.filter(deleted_at=None)
+        self.do_to_each(request, present, lambda tenant: tenant.delete_softly(Actor.of(request)), "Deleted")
+
+    @admin.action(description="Restore deleted tenants", permissions=["change"])
+    def restore(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
+        self.do_to_each(request, tenants, lambda tenant: tenant.restore(Actor.of(request)), "Restored")
