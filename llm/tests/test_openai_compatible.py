@@ -5,8 +5,9 @@ import json
 import pytest
 
 from llm import errors
-from llm.canonical import Usage
+from llm.canonical import Message, Request, Usage
 from llm.providers import ListedModel
+from llm.providers.local import Local
 from llm.tests.conftest import LIMITS, asking
 
 BOTH = ["openai_compatible", "local"]
@@ -70,3 +71,10 @@ def test_unconfigured_server_says_which_variable_is_missing(provider):
     assert not local.configured
     with pytest.raises(errors.NotConfigured, match="LOCAL_BASE_URL is not set"):
         local.open(asking(), "m", stream=True, limits=LIMITS)
+
+
+def test_the_local_models_answers_have_an_end():
+    local = Local(api_key="", base_url="http://127.0.0.1:1/v1", model="small")
+    for wished, sent in ((None, 512), (100, 100), (5000, 512)):
+        request = Request(messages=(Message("user", "Hi"),), max_tokens=wished)
+        assert local.payload(request, "small", True)["max_tokens"] == sent
