@@ -12,17 +12,14 @@ from typing import Any
 from rest_framework import serializers
 
 from chat.analytics.counting import COST_BASES, FINAL
-from chat.analytics.figures import Figures, Share, summed
+from chat.analytics.figures import Figures, Share, Summary
 from chat.analytics.histogram import Histogram
 from chat.analytics.periods import INTERVALS, Period, Span
 
 PERCENTS = (50, 95, 99)
 
 
-def answer(period: Period, series: list[tuple[Span, Figures]]) -> dict[str, Any]:
-    totals = Figures()
-    for _, figures in series:
-        totals.add(figures)
+def answer(period: Period, totals: Figures, series: list[tuple[Span, Summary]]) -> dict[str, Any]:
     return {
         "from": _time(period.span.start),
         "to": _time(period.span.end),
@@ -30,19 +27,18 @@ def answer(period: Period, series: list[tuple[Span, Figures]]) -> dict[str, Any]
         "tz": period.zone.key,
         "totals": _totals(totals),
         "series": [
-            {"start": _time(span.start), "end": _time(span.end), **_interval(figures)}
-            for span, figures in series
+            {"start": _time(span.start), "end": _time(span.end), **_interval(summary)}
+            for span, summary in series
         ],
     }
 
 
 def _totals(figures: Figures) -> dict[str, Any]:
+    summary = figures.summary()
     return {
-        **_overall(figures),
+        **_overall(summary),
         "providers": [
-            {"provider": provider, **_share(summed(shares))}
-            for provider, shares in sorted(figures.shares_by_provider().items())
-            if provider
+            {"provider": provider, **_share(share)} for provider, share in sorted(summary.providers.items())
         ],
         "models": [
             {**target._asdict(), **_share(figures.shares[target])}
@@ -52,24 +48,23 @@ def _totals(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _interval(figures: Figures) -> dict[str, Any]:
+def _interval(summary: Summary) -> dict[str, Any]:
     """A year of days with everything by model would be megabytes: of targets only the attempts are told."""
     return {
-        **_overall(figures),
+        **_overall(summary),
         "providers": [
-            {"provider": provider, "attempts": _attempts(shares)}
-            for provider, shares in sorted(figures.shares_by_provider().items())
-            if provider
+            {"provider": provider, "attempts": _attempts(share)}
+            for provider, share in sorted(summary.providers.items())
         ],
     }
 
 
-def _overall(figures: Figures) -> dict[str, Any]:
+def _overall(summary: Summary) -> dict[str, Any]:
     return {
-        "sessions": figures.sessions,
-        "messages": figures.messages,
-        "active": {"users": len(figures.users), "visitors": len(figures.visitors)},
-        **_share(figures.whole()),
+        "sessions": summary.sessions,
+        "messages": summary.messages,
+        "active": {"users": summary.users, "visitors": summary.visitors},
+        **_share(summary.whole),
     }
 
 
@@ -87,25 +82,20 @@ def _share(share: Share) -> dict[str, Any]:
         },
         "latency_ms": _percentiles(share.latency),
         "first_token_ms": _percentiles(share.first_token),
-        "attempts": _attempts([share]),
+        "attempts": _attempts(share),
         "feedback": {"up": share.count("up"), "down": share.count("down")},
     }
 
 
-def _attempts(shares: list[Share]) -> dict[str, Any]:
-    errors: dict[str, int] = {}
-    for share in shares:
-        for kind, count in share.errors.items():
-            errors[kind] = errors.get(kind, 0) + count
-    names = {
-        "count": "attempts",
-        "failovers": "failovers",
-        "waited_ms": "waited_ms",
-        "input_tokens": "attempt_input_tokens",
-        "output_tokens": "attempt_output_tokens",
+def _attempts(share: Share) -> dict[str, Any]:
+    return {
+        "count": share.count("attempts"),
+        "failovers": share.count("failovers"),
+        "waited_ms": share.count("waited_ms"),
+        "input_tokens": share.count("attempt_input_tokens"),
+        "output_tokens": share.count("attempt_output_tokens"),
+        "errors": dict(sorted(share.errors.items())),
     }
-    counts = {told: sum([share.count(name) for share in shares]) for told, name in names.items()}
-    return {**counts, "errors": dict(sorted(errors.items()))}
 
 
 def _percentiles(histogram: Histogram) -> dict[str, int | None]:

@@ -18,7 +18,7 @@ from typing import Any
 from bson import Decimal128, ObjectId
 from pymongo.client_session import ClientSession
 
-from chat.analytics.figures import Figures, Share, Target, person
+from chat.analytics.figures import ATTEMPT_COUNTS, Figures, Share, Target, person
 from chat.analytics.histogram import rounded_expression
 from chat.analytics.periods import Span
 from chat.models import ChatSession, Message
@@ -36,14 +36,6 @@ _REPLY_SUMS = (
     "reasoning_tokens",
     "up",
     "down",
-)
-_ATTEMPT_SUMS = (
-    "attempts",
-    "failovers",
-    "waited_ms",
-    "attempt_input_tokens",
-    "attempt_output_tokens",
-    "unpriced",
 )
 
 #: With more clauses in one match, planning costs more than another round trip.
@@ -238,7 +230,7 @@ def _add_replies(share: Share, row: dict[str, Any]) -> None:
 
 
 def _add_attempts(share: Share, row: dict[str, Any]) -> None:
-    _add_sums(share, row, _ATTEMPT_SUMS)
+    _add_sums(share, row, ATTEMPT_COUNTS)
     outcome = row["_id"].get("outcome") or "error"
     if outcome not in NO_ERRORS:
         share.errors[outcome] = share.errors.get(outcome, 0) + row["attempts"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -16,6 +15,16 @@ from typing import Any, Literal, NamedTuple
 from bson import Binary, ObjectId
 
 from chat.analytics.histogram import Histogram
+
+#: What is counted of attempts.
+ATTEMPT_COUNTS = (
+    "attempts",
+    "failovers",
+    "waited_ms",
+    "attempt_input_tokens",
+    "attempt_output_tokens",
+    "unpriced",
+)
 
 
 class Target(NamedTuple):
@@ -55,12 +64,9 @@ class Figures:
     users: set[int] = field(default_factory=set)
     visitors: set[int] = field(default_factory=set)
     shares: dict[Target, Share] = field(default_factory=dict)
-    #: The sum of all shares, if it was stored with them.
-    _whole: Share | None = field(default=None, repr=False, compare=False)
 
     def share(self, target: Target) -> Share:
         """Return the target's share, to be added to."""
-        self._whole = None
         share = self.shares.get(target)
         if share is None:
             share = self.shares[target] = Share()
@@ -74,23 +80,28 @@ class Figures:
         for target, share in other.shares.items():
             self.share(target).add(share)
 
-    def whole(self) -> Share:
-        """Return the sum of all shares."""
-        return self._whole or summed(self.shares.values())
-
-    def shares_by_provider(self) -> dict[str, list[Share]]:
-        shares: dict[str, list[Share]] = {}
+    def by_provider(self) -> dict[str, Share]:
+        """Return the sum of each provider's shares."""
+        shares: dict[str, Share] = {}
         for target, share in self.shares.items():
-            shares.setdefault(target.provider, []).append(share)
+            if target.provider:
+                shares.setdefault(target.provider, Share()).add(share)
         return shares
 
-    def document(self, *, with_whole: bool = False) -> dict[str, Any]:
-        """Return the figures as they are stored, on demand with the sum of all shares.
+    def summary(self) -> Summary:
+        whole = Share()
+        for share in self.shares.values():
+            whole.add(share)
+        people = len(self.users), len(self.visitors)
+        return Summary(self.sessions, self.messages, *people, whole, self.by_provider())
+
+    def document(self) -> dict[str, Any]:
+        """Return the figures as they are stored.
 
         Names that come from data are values, never keys. What there is much of is packed, and costs are
         text: BSON's own numbers, arrays and decimals take ten times as long to read.
         """
-        document = {
+        return {
             "sessions": self.sessions,
             "messages": self.messages,
             "users": packed(self.users),
@@ -99,9 +110,6 @@ class Figures:
                 {**target._asdict(), **_share_document(share)} for target, share in self.shares.items()
             ],
         }
-        if with_whole:
-            document["whole"] = _share_document(self.whole())
-        return document
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Figures:
@@ -113,15 +121,48 @@ class Figures:
             unpacked(document["users"]),
             unpacked(document["visitors"]),
             {Target(row["provider"], row["model"]): _share(row) for row in document["shares"]},
-            _share(document["whole"]) if "whole" in document else None,
         )
 
 
-def summed(shares: Iterable[Share]) -> Share:
-    total = Share()
-    for share in shares:
-        total.add(share)
-    return total
+@dataclass(slots=True)
+class Summary:
+    """What is told of an interval. Summaries can't be added up: people are only numbers here."""
+
+    sessions: int
+    messages: int
+    users: int
+    visitors: int
+    whole: Share
+    providers: dict[str, Share]
+
+    def document(self) -> dict[str, Any]:
+        """Return what is stored; of the providers' shares their attempts alone."""
+        return {
+            "sessions": self.sessions,
+            "messages": self.messages,
+            "users": self.users,
+            "visitors": self.visitors,
+            "whole": _share_document(self.whole),
+            "providers": [
+                {
+                    "provider": provider,
+                    "counts": {name: share.count(name) for name in ATTEMPT_COUNTS},
+                    "errors": _errors_document(share),
+                }
+                for provider, share in self.providers.items()
+            ],
+        }
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Summary:
+        return cls(
+            document["sessions"],
+            document["messages"],
+            document["users"],
+            document["visitors"],
+            _share(document["whole"]),
+            {row["provider"]: Share(row["counts"], errors=_errors(row)) for row in document["providers"]},
+        )
 
 
 def person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> int:
@@ -154,7 +195,7 @@ def _share_document(share: Share) -> dict[str, Any]:
     return {
         "counts": share.counts,
         "costs": {basis: str(cost) for basis, cost in share.costs.items()},
-        "errors": [{"kind": kind, "count": count} for kind, count in share.errors.items()],
+        "errors": _errors_document(share),
         "latency": share.latency.packed(),
         "first_token": share.first_token.packed(),
     }
@@ -164,7 +205,15 @@ def _share(row: dict[str, Any]) -> Share:
     return Share(
         row["counts"],
         {basis: Decimal(cost) for basis, cost in row["costs"].items()},
-        {error["kind"]: error["count"] for error in row["errors"]},
+        _errors(row),
         Histogram.unpacked(row["latency"]),
         Histogram.unpacked(row["first_token"]),
     )
+
+
+def _errors_document(share: Share) -> list[dict[str, Any]]:
+    return [{"kind": kind, "count": count} for kind, count in share.errors.items()]
+
+
+def _errors(row: dict[str, Any]) -> dict[str, int]:
+    return {error["kind"]: error["count"] for error in row["errors"]}

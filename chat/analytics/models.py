@@ -10,17 +10,19 @@ from tenants.models import Tenant
 
 
 class Rollup(Document):
-    """The figures of one tenant over one quarter hour or one day of some time zone.
+    """The figures of one tenant over one quarter hour, or one day, week or month of some time zone.
 
     A quarter hour's figures are `live` (of the messages that exist) plus `kept` (of those
     that were removed). `fresh` says that `live` may be believed; what is not fresh is counted from
-    the messages. `marks` grows with each announced change, last at `marked_at`. A day has `live`
-    alone, the sum of its quarter hours.
+    the messages. `marks` grows with each announced change, last at `marked_at`. The longer ones have
+    `live` alone, the sum of their quarter hours, and its `summary`.
     """
 
     class Kind(models.TextChoices):
         QUARTER = "quarter"
         DAY = "day"
+        WEEK = "week"
+        MONTH = "month"
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+", db_index=False)
     kind = models.CharField(max_length=7, choices=Kind)
@@ -31,6 +33,7 @@ class Rollup(Document):
     marked_at = models.DateTimeField(null=True)
     live = models.JSONField(default=dict)
     kept = models.JSONField(default=dict)
+    summary = models.JSONField(default=dict)
 
     class Meta:
         verbose_name = "roll-up"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
@@ -51,13 +52,11 @@ def ceil_quarter(moment: datetime) -> datetime:
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
-    """Return the same time in the fewest spans. `spans` come in order and don't overlap."""
+    """Return the time of all of `spans` as the fewest spans, in order."""
     result: list[Span] = []
-    for span in spans:
-        if not span:
-            continue
-        if result and result[-1].end == span.start:
-            result[-1] = Span(result[-1].start, span.end)
+    for span in sorted(filter(None, spans), key=lambda span: span.start):
+        if result and span.start <= result[-1].end:
+            result[-1] = Span(result[-1].start, max(span.end, result[-1].end))
         else:
             result.append(span)
     return result
@@ -71,6 +70,12 @@ def without(whole: Span, holes: Iterable[Span]) -> list[Span]:
         start = max(start, hole.end)
     rest.append(Span(start, whole.end))
     return [span for span in rest if span]
+
+
+def span_at(spans: Sequence[Span], moment: datetime) -> Span | None:
+    """Return the one of `spans` that `moment` lies in. They come in order and don't overlap."""
+    at = bisect_right(spans, moment, key=lambda span: span.start) - 1
+    return spans[at] if at >= 0 and moment < spans[at].end else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +92,14 @@ class Period:
     def intervals(self) -> Iterator[Span]:
         return self._cut(self.interval)
 
-    def whole_days(self) -> list[Span]:
-        """The days of the zone's calendar that lie within the span."""
-        return [day for day in self._cut("day") if day == self._calendar_day(day.start)]
-
-    def _calendar_day(self, moment: datetime) -> Span:
-        start = _day_start(moment.astimezone(self.zone).date(), self.zone)
-        return Span(start, _after(start, "day", self.zone))
+    def whole(self, interval: Interval) -> list[Span]:
+        """The days, weeks or months of the zone's calendar that lie within the span."""
+        parts = list(self._cut(interval))
+        if parts and parts[0].start != _start_of(parts[0].start, interval, self.zone):
+            del parts[0]
+        if parts and parts[-1].end != _after(parts[-1].start, interval, self.zone):
+            del parts[-1]
+        return parts
 
     def _cut(self, interval: Interval) -> Iterator[Span]:
         start = self.span.start
@@ -114,6 +120,16 @@ def _after(moment: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
         start = _day_start(today, zone)
         if start > moment:  # Not so for a day that a zone's calendar left out.
             return start
+
+
+def _start_of(moment: datetime, interval: Interval, zone: ZoneInfo) -> datetime:
+    """Return when the day, week or month of the moment began."""
+    day = moment.astimezone(zone).date()
+    if interval == "week":
+        day -= timedelta(days=day.weekday())
+    elif interval == "month":
+        day = day.replace(day=1)
+    return _day_start(day, zone)
 
 
 def _hour_end(moment: datetime, zone: ZoneInfo) -> datetime:

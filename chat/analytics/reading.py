@@ -1,4 +1,4 @@
-"""The figures of a period: from days where they are stored, else quarter hours, else messages.
+"""The figures of a period: from months, days and quarter hours where they are rolled up, else messages.
 
 One snapshot of the database is read, so that nothing is missed or counted twice while messages
 finish, change or go. Whether roll-ups are there or not decides only how long it takes.
@@ -6,23 +6,27 @@ finish, change or go. Whether roll-ups are there or not decides only how long it
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from bson import ObjectId
 from django.utils import timezone
 from pymongo.client_session import ClientSession
 
-from chat.analytics import rollups
+from chat.analytics import calendars, rollups
 from chat.analytics.counting import count_spans
-from chat.analytics.figures import Figures
+from chat.analytics.figures import Figures, Summary
 from chat.analytics.models import Rollup
-from chat.analytics.periods import QUARTER, Period, Span, joined, without
+from chat.analytics.periods import Interval, Period, Span, joined, span_at, without
+from chat.analytics.stored import quarters_match, span_of
 
 
-def read(tenant_id: ObjectId, period: Period) -> list[tuple[Span, Figures]]:
-    """Return the figures of each interval of the period, having rolled up what can be."""
+def read(tenant_id: ObjectId, period: Period) -> tuple[Figures, list[tuple[Span, Summary]]]:
+    """Return the figures of the whole period and the summary of each of its intervals.
+
+    What can be rolled up and is not, is rolled up first.
+    """
     rollups.refresh(tenant_id, period)
     client = Rollup.collection().database.client
     with client.start_session(snapshot=True) as snapshot:
@@ -34,51 +38,70 @@ class _Reading:
         self.tenant_id = tenant_id
         self.period = period
         self.snapshot = snapshot
+        self.covered = rollups.coverage(tenant_id, snapshot) or Span(period.span.start, period.span.start)
         self.intervals = list(period.intervals())
-        self._starts = [interval.start for interval in self.intervals]
-        self._figures: list[Figures | None] = [None for _ in self.intervals]
+        self.totals = Figures()
+        #: The time whose figures the totals lack, and the intervals that are to be summed up.
+        self.lacking = [period.span]
+        self.unsummed: dict[Span, Figures] = {}
 
-    def read(self) -> list[tuple[Span, Figures]]:
-        span = self.period.span
-        covered = rollups.coverage(self.tenant_id, self.snapshot) or Span(span.start, span.start)
-        days = self._read_days(covered)
-        uncounted = self._read_quarters(without(span, days), covered)
-        counted = count_spans(self.tenant_id, uncounted, self.snapshot)
-        for quarter, figures in counted.quarters.items():
+    def read(self) -> tuple[Figures, list[tuple[Span, Summary]]]:
+        summaries: dict[Span, Summary] = {}
+        if self.period.interval != "hour":
+            summaries = dict(self._stored_summaries())
+            self._read_months()
+        self.unsummed = {span: Figures() for span in self.intervals if span not in summaries}
+        rest = joined([*self.lacking, *self.unsummed])
+        if self.period.interval != "hour":
+            rest = self._read_days(rest)
+        rest = self._read_quarters(rest)
+        for quarter, figures in count_spans(self.tenant_id, rest, self.snapshot).quarters.items():
             self._add(quarter, figures)
-        return [
-            (span, figures or Figures()) for span, figures in zip(self.intervals, self._figures, strict=True)
-        ]
+        summaries |= {span: figures.summary() for span, figures in self.unsummed.items()}
+        return self.totals, [(span, summaries[span]) for span in self.intervals]
 
-    def _read_days(self, covered: Span) -> list[Span]:
-        """Add the days that are stored; return them in order."""
-        if self.period.interval == "hour":
-            return []
-        days = replace(self.period, span=self.period.span & covered).whole_days()
+    def _stored_summaries(self) -> Iterator[tuple[Span, Summary]]:
+        kind = self.period.interval
+        return calendars.read_summaries(self.tenant_id, kind, self._rolled_up(kind), self.snapshot)
+
+    def _read_months(self) -> None:
+        months = self._rolled_up("month")
+        for month, figures in calendars.read_figures(self.tenant_id, "month", months, self.snapshot):
+            self.totals.add(figures)
+            self.lacking = [rest for span in self.lacking for rest in without(span, [month])]
+
+    def _read_days(self, rest: list[Span]) -> list[Span]:
+        """Add the days that are stored; return the time whose figures are still lacking."""
+        days = [day for day in self._rolled_up("day") if span_at(rest, day.start)]
         found = []
-        for day, row in rollups.stored_days(self.tenant_id, days, session=self.snapshot):
-            self._add(day.start, Figures.from_document(row["live"]))
+        for day, figures in calendars.read_figures(self.tenant_id, "day", days, self.snapshot):
+            self._add(day.start, figures)
             found.append(day)
-        return sorted(found, key=lambda day: day.start)
+        found.sort(key=lambda day: day.start)
+        return [part for span in rest for part in without(span, found)]
 
-    def _read_quarters(self, rest: list[Span], covered: Span) -> list[Span]:
+    def _rolled_up(self, kind: Interval) -> list[Span]:
+        return replace(self.period, span=self.period.span & self.covered).whole(kind)
+
+    def _read_quarters(self, rest: list[Span]) -> list[Span]:
         """Add what is kept per quarter hour; return the time whose messages are still to be counted."""
         if not rest:
             return []
         stale = []
-        match = rollups.quarters_match(self.tenant_id, rest)
-        for row in Rollup.collection().find(match, session=self.snapshot):
-            start = row["start"].replace(tzinfo=UTC)
-            quarter = Span(start, start + QUARTER)
+        rows = Rollup.collection().find(
+            quarters_match(self.tenant_id, rest), session=self.snapshot, sort=[("start", 1)]
+        )
+        for row in rows:
+            quarter = span_of(row)
             if self._is_asked_for(quarter):
-                self._add(start, Figures.from_document(row["kept"]))
+                self._add(quarter.start, Figures.from_document(row["kept"]))
             if not row["fresh"]:
                 stale.append(quarter)
-            elif self.period.span.contains(quarter) and covered.contains(quarter):
-                self._add(start, Figures.from_document(row["live"]))
+            elif self.period.span.contains(quarter) and self.covered.contains(quarter):
+                self._add(quarter.start, Figures.from_document(row["live"]))
         uncounted = []
         for span in rest:
-            believed = without((span & covered).whole_quarters(), sorted(stale, key=lambda each: each.start))
+            believed = without((span & self.covered).whole_quarters(), stale)
             uncounted += without(span, believed)
         return joined(uncounted)
 
@@ -88,8 +111,10 @@ class _Reading:
         return span.start <= quarter.start and (quarter.end <= span.end or timezone.now() <= span.end)
 
     def _add(self, moment: datetime, figures: Figures) -> None:
-        at = bisect_right(self._starts, max(moment, self.period.span.start)) - 1
-        if self._figures[at] is None:
-            self._figures[at] = figures
-        else:
-            self._figures[at].add(figures)
+        """Add figures of a time that begins at `moment` to where they are lacking."""
+        moment = max(moment, self.period.span.start)
+        if span_at(self.lacking, moment):
+            self.totals.add(figures)
+        interval = span_at(self.intervals, moment)
+        if interval in self.unsummed:
+            self.unsummed[interval].add(figures)

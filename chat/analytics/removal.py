@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from bson import ObjectId
@@ -18,9 +18,11 @@ from django.utils import timezone
 from pymongo.client_session import ClientSession
 
 from chat.analytics import rollups
+from chat.analytics.calendars import LONGEST
 from chat.analytics.counting import Counted, count_messages, count_sessions
 from chat.analytics.figures import Figures, packed, person, unpacked
 from chat.analytics.models import Rollup
+from chat.analytics.stored import quarter_key, utc
 from chat.models import ChatSession, Message
 from config.mongo.models import Document
 
@@ -70,13 +72,13 @@ def forget_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identit
                 Rollup.collection().update_one(
                     {"_id": row["_id"], path: there}, {"$set": {path: packed(people - {known} | {unknown})}}
                 )
-    Rollup.collection().delete_many({**quarters, "kind": Rollup.Kind.DAY.value})
+    Rollup.collection().delete_many({**quarters, "kind": {"$in": list(LONGEST)}})
 
 
 def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId]) -> int:
     match = {"_id": {"$in": list(ids)}, "tenant_id": tenant_id}
     rows = model.collection().find(match, {"created_at": 1})
-    rollups.mark(tenant_id, [row["created_at"].replace(tzinfo=UTC) for row in rows])
+    rollups.mark(tenant_id, [utc(row["created_at"]) for row in rows])
 
     def move_figures(session: ClientSession) -> int:
         counted = Counted()
@@ -92,7 +94,7 @@ def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId])
 
 
 def _keep(tenant_id: ObjectId, quarters: Mapping[datetime, Figures], session: ClientSession) -> None:
-    keys = [rollups.quarter_key(tenant_id, quarter) for quarter in quarters]
+    keys = [quarter_key(tenant_id, quarter) for quarter in quarters]
     for key, figures in zip(keys, quarters.values(), strict=True):
         row = Rollup.collection().find_one(key, {"kept": 1}, session=session)
         figures.add(Figures.from_document(row["kept"] if row else {}))

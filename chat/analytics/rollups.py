@@ -1,4 +1,4 @@
-"""Keeping figures per quarter hour and day, true to the messages they come from.
+"""Keeping figures per quarter hour, true to the messages they come from.
 
 Several workers do this at once, with nothing between them but the database:
 
@@ -8,8 +8,7 @@ Several workers do this at once, with nothing between them but the database:
 - It becomes fresh again by one conditional update: nothing was announced since its figures were
   counted, nothing in the last `SETTLING` (the announced change may still be on its way), and none of
   its replies is running.
-- A day is made of fresh quarter hours. `mark` deletes the days around; one that is being made then
-  has nowhere to be stored.
+- Days, weeks and months are made of fresh quarter hours, and deleted by `mark` (`calendars`).
 
 So roll-ups only decide how fast an answer is (`reading`), never what it says. Dying at any point
 leaves quarter hours that are not fresh, or not covered, which the next reader makes up for.
@@ -17,21 +16,24 @@ leaves quarter hours that are not fresh, or not covered, which the next reader m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
 from django.utils import timezone
-from pymongo import DeleteMany, UpdateOne
+from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError
 
+from chat.analytics import calendars
+from chat.analytics.calendars import LONGEST
 from chat.analytics.counting import Counted, count_spans
 from chat.analytics.figures import Figures
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter, joined
+from chat.analytics.stored import quarter_key, quarters_match, utc, write_new
 from chat.models import ChatSession, Message
 
 #: How long clocks may differ, and how long an announced change may take.
@@ -40,13 +42,7 @@ SETTLING = timedelta(minutes=5)
 #: What is counted and stored in one go; a first roll-up of years proceeds in such steps.
 STEP = timedelta(days=7)
 
-#: A day with more people is not stored as one: documents end at 16 MiB. Its quarter hours are read.
-MOST_PEOPLE_A_DAY = 500_000
-
 _STALE_AT_ONCE = 500
-_DAYS_AT_ONCE = 31
-_LONGEST_DAY = timedelta(hours=26)
-_DUPLICATE_KEY = 11000
 
 
 def mark(tenant_id: ObjectId, moments: Iterable[datetime]) -> None:
@@ -59,7 +55,7 @@ def mark(tenant_id: ObjectId, moments: Iterable[datetime]) -> None:
     over = [quarter for quarter in quarters if quarter + QUARTER <= timezone.now()]
     if not over:
         return
-    writes: list[UpdateOne | DeleteMany] = [
+    writes = [
         UpdateOne(
             quarter_key(tenant_id, quarter),
             {
@@ -72,23 +68,12 @@ def mark(tenant_id: ObjectId, moments: Iterable[datetime]) -> None:
         )
         for quarter in over
     ]
-    writes += [
-        DeleteMany(
-            {
-                "tenant_id": tenant_id,
-                "kind": Rollup.Kind.DAY.value,
-                # The lower bound keeps the index from being read from its beginning.
-                "start": {"$lte": quarter, "$gt": quarter - _LONGEST_DAY},
-                "end": {"$gt": quarter},
-            }
-        )
-        for quarter in over
-    ]
-    Rollup.collection().bulk_write(writes)
+    # In this order: see `calendars`.
+    Rollup.collection().bulk_write([*writes, *calendars.deletions(tenant_id, over)])
 
 
 def refresh(tenant_id: ObjectId, period: Period) -> None:
-    """Roll up what of the period is over: its quarter hours and, unless hours are asked for, its days.
+    """Roll up what of the period is over: its quarter hours and what `calendars` makes of them.
 
     What must not be rolled up yet is left. Repeatable, and harmless beside others doing the same.
     """
@@ -100,13 +85,12 @@ def refresh(tenant_id: ObjectId, period: Period) -> None:
         if first is None:
             return
         # The day of the first activity is to be whole in every time zone.
-        span &= Span(floor_quarter(first - _LONGEST_DAY), span.end)
+        span &= Span(floor_quarter(first) - LONGEST["day"], span.end)
         if not span:
             return
         covered = _cover(tenant_id, span, settled)
     _renew(tenant_id, span, settled)
-    if period.interval != "hour":
-        _make_days(tenant_id, replace(period, span=period.span & covered).whole_days())
+    calendars.make(tenant_id, replace(period, span=period.span & covered))
 
 
 def verify(tenant_id: ObjectId) -> int:
@@ -123,9 +107,9 @@ def verify(tenant_id: ObjectId) -> int:
             stored = list(Rollup.collection().find(quarters_match(tenant_id, [step]), session=snapshot))
             counted = count_spans(tenant_id, [step], snapshot)
         for row in stored:
-            actual = counted.quarters.pop(_utc(row["start"]), Figures())
+            actual = counted.quarters.pop(utc(row["start"]), Figures())
             if row["fresh"] and Figures.from_document(row["live"]) != actual:
-                mark(tenant_id, [_utc(row["start"])])
+                mark(tenant_id, [utc(row["start"])])
                 differing += 1
         for quarter in counted.quarters.keys() - counted.running:
             mark(tenant_id, [quarter])
@@ -137,7 +121,7 @@ def verify(tenant_id: ObjectId) -> int:
 def coverage(tenant_id: ObjectId, session: ClientSession | None = None) -> Span | None:
     """Return the span in which a quarter hour without a document is one without figures."""
     document = RollupCoverage.collection().find_one({"_id": tenant_id}, session=session)
-    return document and Span(_utc(document["since"]), _utc(document["until"]))
+    return document and Span(utc(document["since"]), utc(document["until"]))
 
 
 def first_activity(tenant_id: ObjectId) -> datetime | None:
@@ -151,12 +135,12 @@ def first_activity(tenant_id: ObjectId) -> datetime | None:
             for model in (Message, ChatSession)
         ),
     ]
-    return min((_utc(row.get("start") or row["created_at"]) for row in oldest if row), default=None)
+    return min((utc(row.get("start") or row["created_at"]) for row in oldest if row), default=None)
 
 
 def _settled() -> datetime:
     """Return the moment before which nothing comes in any more, by whichever clock is behind."""
-    server = _utc(Rollup.collection().database.command("hello")["localTime"])
+    server = utc(Rollup.collection().database.command("hello")["localTime"])
     return min(server, timezone.now()) - SETTLING
 
 
@@ -200,7 +184,7 @@ def _roll_up(tenant_id: ObjectId, span: Span, settled: datetime) -> None:
         "kind": Rollup.Kind.QUARTER.value,
         "start": {"$gte": span.start, "$lt": span.end},
     }
-    marked = {_utc(row["start"]): row for row in Rollup.collection().find(match, _MARKS)}
+    marked = {utc(row["start"]): row for row in Rollup.collection().find(match, _MARKS)}
     counted = count_spans(tenant_id, [span])
     _store(tenant_id, marked.keys() | counted.quarters.keys() | counted.running, marked, counted, settled)
 
@@ -219,7 +203,7 @@ def _renew(tenant_id: ObjectId, span: Span, settled: datetime) -> None:
     )
     quiet = [row for row in stale if _is_quiet(row, settled)]
     for at in range(0, len(quiet), _STALE_AT_ONCE):
-        marked = {_utc(row["start"]): row for row in quiet[at : at + _STALE_AT_ONCE]}
+        marked = {utc(row["start"]): row for row in quiet[at : at + _STALE_AT_ONCE]}
         spans = joined(Span(start, start + QUARTER) for start in marked)
         _store(tenant_id, marked, marked, count_spans(tenant_id, spans), settled)
 
@@ -229,7 +213,7 @@ _MARKS = {"start": 1, "marks": 1, "marked_at": 1}
 
 
 def _is_quiet(row: dict[str, Any], settled: datetime) -> bool:
-    return row["marked_at"] is None or _utc(row["marked_at"]) <= settled
+    return row["marked_at"] is None or utc(row["marked_at"]) <= settled
 
 
 def _store(
@@ -256,118 +240,5 @@ def _store(
                 upsert=row is None,
             )
         )
-    if not writes:
-        return
-    try:
-        Rollup.collection().bulk_write(writes, ordered=False)
-    except BulkWriteError as error:
-        # A duplicate: the quarter hour was announced meanwhile, and stays as it is.
-        if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
-            raise
-
-
-def quarter_key(tenant_id: ObjectId, quarter: datetime) -> dict[str, Any]:
-    return {
-        "tenant_id": tenant_id,
-        "kind": Rollup.Kind.QUARTER.value,
-        "start": quarter,
-        "end": quarter + QUARTER,
-    }
-
-
-# -- days ----------------------------------------------------------------------
-
-
-def _make_days(tenant_id: ObjectId, days: Sequence[Span]) -> None:
-    made = {span for span, _ in stored_days(tenant_id, days, {"start": 1, "end": 1})}
-    missing = [day for day in days if day not in made]
-    for at in range(0, len(missing), _DAYS_AT_ONCE):
-        some = missing[at : at + _DAYS_AT_ONCE]
-        places = _places(tenant_id, some)  # Before the quarter hours are read: `mark` deletes them.
-        writes = [
-            UpdateOne(
-                {"_id": places[day]}, {"$set": {"live": figures.document(with_whole=True), "fresh": True}}
-            )
-            for day, figures in _summed_days(tenant_id, some)
-            if day in places and len(figures.users) + len(figures.visitors) <= MOST_PEOPLE_A_DAY
-        ]
-        if writes:
-            Rollup.collection().bulk_write(writes, ordered=False)
-
-
-def _places(tenant_id: ObjectId, days: Sequence[Span]) -> dict[Span, ObjectId]:
-    """Return the ids of the days' documents, made here as empty ones where there are none."""
-    now = timezone.now()
-    empty = {"fresh": False, "marks": 0, "marked_at": None, "live": {}, "kept": {}}
-    stamps = {"created_at": now, "updated_at": now}
-    keys = [
-        {"tenant_id": tenant_id, "kind": Rollup.Kind.DAY.value, "start": day.start, "end": day.end}
-        for day in days
-    ]
-    Rollup.collection().bulk_write(
-        [UpdateOne(key, {"$setOnInsert": empty | stamps}, upsert=True) for key in keys], ordered=False
-    )
-    rows = Rollup.collection().find(_days_match(tenant_id, days), {"start": 1, "end": 1})
-    return {_span(row): row["_id"] for row in rows}
-
-
-def _summed_days(tenant_id: ObjectId, days: Sequence[Span]) -> Iterator[tuple[Span, Figures]]:
-    """Sum the quarter hours of each day, but for days of which one is not fresh."""
-    rows = Rollup.collection().find(quarters_match(tenant_id, joined(days)), sort=[("start", 1)])
-    row = next(rows, None)
-    for day in days:
-        figures, fresh = Figures(), True
-        while row and _utc(row["start"]) < day.end:
-            fresh &= row["fresh"]
-            figures.add(Figures.from_document(row["live"]))
-            figures.add(Figures.from_document(row["kept"]))
-            row = next(rows, None)
-        if fresh:
-            yield day, figures
-
-
-# -- for readers ---------------------------------------------------------------
-
-
-def stored_days(
-    tenant_id: ObjectId,
-    days: Sequence[Span],
-    projection: dict[str, int] | None = None,
-    session: ClientSession | None = None,
-) -> Iterator[tuple[Span, dict[str, Any]]]:
-    """Return those of `days` that are rolled up, with their documents."""
-    if not days:
-        return
-    wanted = set(days)
-    match = {**_days_match(tenant_id, days), "fresh": True}
-    for row in Rollup.collection().find(match, projection, session=session):
-        # A day of another zone may begin alike and end elsewhere.
-        if (span := _span(row)) in wanted:
-            yield span, row
-
-
-def quarters_match(tenant_id: ObjectId, spans: Iterable[Span]) -> dict[str, Any]:
-    """Return the condition that finds the quarter hours that begin within any of `spans`."""
-    kind = Rollup.Kind.QUARTER.value
-    return {
-        "$or": [
-            {"tenant_id": tenant_id, "kind": kind, "start": {"$gte": span.start, "$lt": span.end}}
-            for span in spans
-        ]
-    }
-
-
-def _days_match(tenant_id: ObjectId, days: Sequence[Span]) -> dict[str, Any]:
-    return {
-        "tenant_id": tenant_id,
-        "kind": Rollup.Kind.DAY.value,
-        "start": {"$in": [day.start for day in days]},
-    }
-
-
-def _span(row: dict[str, Any]) -> Span:
-    return Span(_utc(row["start"]), _utc(row["end"]))
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC)
+    # A duplicate: the quarter hour was announced meanwhile, and stays as it is.
+    write_new(writes)

@@ -28,4 +28,4 @@ class AnalyticsView(TenantScoped):
         asked = PeriodSerializer(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
         period = asked.validated_data["period"]
-        return Response(answer(period, read(self.tenant.pk, period)))
+        return Response(answer(period, *read(self.tenant.pk, period)))

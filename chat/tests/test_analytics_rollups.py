@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from chat.analytics import rollups
+from chat.analytics import calendars, rollups
+from chat.analytics.counting import count_spans
 from chat.analytics.models import Rollup, RollupCoverage
-from chat.analytics.periods import floor_quarter
+from chat.analytics.periods import QUARTER, Period, Span, floor_quarter
 from chat.analytics.removal import forget_person, remove_messages, remove_sessions
 from chat.models import ChatSession, Message
 from chat.tests.analytics_client import ask, check
@@ -71,6 +73,42 @@ def test_days_are_stored_once_for_each_zone(site, acme, traffic):
     assert days(acme) == 7
     ask(site, acme, **WEEK, tz="Asia/Kolkata")
     assert days(acme) == 14
+
+
+def test_months_and_weeks_follow_late_changes_too(site, acme, traffic):
+    quarter_of_a_year = {"from": "2026-01-01", "to": "2026-04-01"}
+    for interval in ("week", "month", "day"):
+        before = ask(site, acme, **quarter_of_a_year, interval=interval)
+        reply = a_reply(acme)
+        announced(acme, reply)
+        Message.collection().update_one({"_id": reply["_id"]}, {"$set": {"feedback": {"rating": "up"}}})
+        after = ask(site, acme, **quarter_of_a_year, interval=interval)
+        assert after["totals"]["feedback"]["up"] == before["totals"]["feedback"]["up"] + 1
+        check(after, acme)
+        let_settle()
+        check(ask(site, acme, **quarter_of_a_year, interval=interval), acme)
+        check(ask(site, acme, **quarter_of_a_year, interval=interval), acme)
+    stored = Rollup.collection().count_documents({"kind": {"$in": ["week", "month"]}, "fresh": True})
+    assert stored > 0
+
+
+def test_a_day_that_is_announced_while_its_month_is_made_is_not_in_it(site, acme, traffic):
+    """The month's place is taken, its days are read, then one of them changes."""
+    february_and_march = Period(
+        Span(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)), "day", ZoneInfo("UTC")
+    )
+    rollups.refresh(acme.pk, february_and_march)
+    Rollup.collection().delete_many({"kind": "month"})
+    months = february_and_march.whole("month")
+    places = calendars._places(acme.pk, "month", months)
+    summed = dict(calendars._from_days(acme.pk, months, ZoneInfo("UTC")))
+    reply = a_reply(acme)
+    announced(acme, reply)
+    for month, figures in summed.items():
+        Rollup.collection().update_one({"_id": places[month]}, {"$set": calendars._filled(figures)})
+    Message.collection().update_one({"_id": reply["_id"]}, {"$set": {"feedback": {"rating": "up"}}})
+
+    check(ask(site, acme, **{"from": "2026-02-01", "to": "2026-04-01"}), acme)
 
 
 def test_a_lost_rollup_is_made_again(site, acme, traffic):
@@ -158,7 +196,7 @@ def test_a_change_while_a_quarter_hour_is_counted_is_not_lost(site, acme, traffi
     let_settle()
     quarter = floor_quarter(reply["created_at"].replace(tzinfo=UTC))
     marked = {quarter: Rollup.collection().find_one({"kind": "quarter", "start": quarter})}
-    counted = rollups.count_spans(acme.pk, [rollups.Span(quarter, quarter + rollups.QUARTER)])
+    counted = count_spans(acme.pk, [Span(quarter, quarter + QUARTER)])
     announced(acme, reply)
     Message.collection().update_one({"_id": reply["_id"]}, {"$set": {"feedback": {"rating": "up"}}})
     rollups._store(acme.pk, [quarter], marked, counted, timezone.now())
@@ -296,8 +334,9 @@ def test_the_command_refuses_what_it_does_not_know(acme, arguments):
 
 def test_every_query_is_answered_by_an_index(site, acme, traffic, commands):
     with commands.recording() as recording:
-        for interval in ("hour", "day"):
+        for interval in ("hour", "day", "week"):
             ask(site, acme, **WEEK, interval=interval)
+        ask(site, acme, **{"from": "2026-02-01", "to": "2026-04-01"})
         announced(acme, a_reply(acme))
         ask(site, acme, **{"from": "2026-03-01T00:07", "to": "2026-03-08"})
         remove_sessions(acme.pk, [traffic.sessions[0]["_id"]])

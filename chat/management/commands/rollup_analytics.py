@@ -24,7 +24,9 @@ class Command(BaseCommand):
             "--tenant", action="append", help="Id of a tenant; repeat for more. Default: all."
         )
         parser.add_argument(
-            "--tz", action="append", help="Time zone whose days are stored; repeat for more. Default: UTC."
+            "--tz",
+            action="append",
+            help="Time zone whose days and months are stored; repeat for more. Default: UTC.",
         )
         parser.add_argument(
             "--verify", action="store_true", help="Recount from the messages; name and repair what differs."

@@ -1,0 +1,67 @@
+"""How roll-ups are found and written, in pymongo's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from chat.analytics.models import Rollup
+from chat.analytics.periods import QUARTER, Interval, Span
+
+_DUPLICATE_KEY = 11000
+
+
+def quarter_key(tenant_id: ObjectId, quarter: datetime) -> dict[str, Any]:
+    """Return what a quarter hour's document is found by, and by which it is unique."""
+    return key(tenant_id, Rollup.Kind.QUARTER, Span(quarter, quarter + QUARTER))
+
+
+def key(tenant_id: ObjectId, kind: Rollup.Kind, span: Span) -> dict[str, Any]:
+    return {"tenant_id": tenant_id, "kind": kind.value, "start": span.start, "end": span.end}
+
+
+def quarters_match(tenant_id: ObjectId, spans: Iterable[Span]) -> dict[str, Any]:
+    """Return the condition that finds the quarter hours that begin within any of `spans`."""
+    kind = Rollup.Kind.QUARTER.value
+    return {
+        "$or": [
+            {"tenant_id": tenant_id, "kind": kind, "start": {"$gte": span.start, "$lt": span.end}}
+            for span in spans
+        ]
+    }
+
+
+def calendar_match(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -> dict[str, Any]:
+    """Return the condition that finds the documents of `spans`, and perhaps those of another zone that
+    begin alike and end elsewhere.
+    """
+    return {
+        "tenant_id": tenant_id,
+        "kind": Rollup.Kind(kind).value,
+        "start": {"$in": [span.start for span in spans]},
+    }
+
+
+def write_new(writes: list[UpdateOne]) -> None:
+    """Write in one round trip; an upsert that others were faster with changes nothing."""
+    if not writes:
+        return
+    try:
+        Rollup.collection().bulk_write(writes, ordered=False)
+    except BulkWriteError as error:
+        if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
+            raise
+
+
+def span_of(row: dict[str, Any]) -> Span:
+    return Span(utc(row["start"]), utc(row["end"]))
+
+
+def utc(moment: datetime) -> datetime:
+    """Return what pymongo read as the time it is."""
+    return moment.replace(tzinfo=UTC)
