@@ -68,13 +68,19 @@ def test_every_attempt_of_a_run_is_on_the_ledger(openai_client, acme):
     ]
 
 
-def test_what_is_reserved_covers_tools_and_pictures(openai_client, fake, acme):
+@pytest.mark.parametrize("stands_for", ["tool", "picture"])
+def test_what_is_reserved_covers_tools_and_pictures(openai_client, fake, acme, stands_for):
     fake.script(fault="stall-after-1")
     parameters = {"type": "object", "properties": {"x" * 5000: {"type": "string"}}}
     tool = {"type": "function", "function": {"name": "clock", "parameters": parameters}}
-    with ask(openai_client, max_tokens=10, tools=[tool], stream=True):
-        (held,) = Usage.objects.of(acme).reservations.values()
+    picture = {"type": "image_url", "image_url": {"url": "https://shop.example/a.png"}}
+    asked = {
+        "tool": {"messages": [{"role": "user", "content": "Hello"}], "tools": [tool]},
+        "picture": {"messages": [{"role": "user", "content": [picture]}]},
+    }[stands_for]
 
+    with openai_client.chat.completions.create(model=MODEL, max_tokens=10, stream=True, **asked):
+        (held,) = Usage.objects.of(acme).reservations.values()
     assert held["tokens"] > 5000
     settled_usage(acme)
 

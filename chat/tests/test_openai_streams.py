@@ -105,6 +105,18 @@ def test_an_answer_that_would_start_again_ends_in_an_error(openai_client, fake, 
     settled_usage(acme)
 
 
+def test_nothing_follows_the_error_in_a_stream(openai_client, fake):
+    fake.script(provider="groq", fault="cut-clean")
+    fake.script(provider="openrouter", answer={"text": "Another answer altogether."})
+    with openai_client.chat.completions.with_streaming_response.create(
+        model="groq/some-model", messages=HELLO, stream=True, extra_body={"fallbacks": ["openrouter/good"]}
+    ) as response:
+        events = response.text().strip().split("\n\n")
+
+    assert [event for event in events if "error" in event] == events[-1:]
+    assert "altogether" not in "".join(events)
+
+
 def test_a_stream_that_nobody_can_finish_ends_in_an_error(openai_client, fake, acme):
     said = []
 
