@@ -62,8 +62,9 @@ format: $(STAMP) ## Put the code in its format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-check: lint deploy-check ## Everything a change must pass: lint, migrations, deployment, tests
+check: lint deploy-check ## Everything a change must pass: lint, migrations, schema, deployment, tests
 	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
 
 # Secrets that live for this one command.

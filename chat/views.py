@@ -174,6 +174,7 @@ class TenantMessagesView(TenantScoped, GenericViewSet):
 
 
 class MessageViewSet(SessionScoped, GenericViewSet):
+    answers_turns = True
     serializer_class = MessageSerializer
     rights = {
         "GET": rights.READ_SESSION,
@@ -270,6 +271,7 @@ class SimpleChatView(SessionScoped, GenericViewSet):
     """One call for simple sites: a message in, a reply out, the session opened on the way."""
 
     authentication_classes = [VisitorAuthentication, ApiKeyAuthentication]
+    answers_turns = True
     serializer_class = SimpleChatSerializer
     rights = {"POST": rights.SEND_MESSAGES}
     rate_scope = "chat.messages"

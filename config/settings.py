@@ -216,6 +216,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": "tenants.models.membership.Role",
+        "SessionStatusEnum": "chat.models.ChatSession.Status",
+    },
 }
 
 CORS_ALLOW_ALL_ORIGINS = "*" in _env["CORS_ORIGIN"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
@@ -35,6 +36,19 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+
+
+class OpenAIErrorDetailSerializer(serializers.Serializer):
+    message = serializers.CharField()
+    type = serializers.CharField()
+    param = serializers.CharField(allow_null=True)
+    code = serializers.CharField()
+
+
+class OpenAIErrorSerializer(serializers.Serializer):
+    """An error as OpenAI's clients read it."""
+
+    error = OpenAIErrorDetailSerializer()
 
 
 class NoAnswer(Problem):

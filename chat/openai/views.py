@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.openai.choice import chosen_route, offered
-from chat.openai.errors import ModelNotFound, NoAnswer, error_body, in_their_shape
+from chat.openai.errors import ModelNotFound, NoAnswer, OpenAIErrorSerializer, error_body, in_their_shape
 from chat.openai.metering import MeteredRun
 from chat.openai.reply import completion_body
 from chat.openai.request import CompletionRequestSerializer, canonical_request
@@ -37,6 +37,7 @@ class OpenAIView(APIView):
     authentication_classes = [ApiKeyAuthentication, BearerKeyAuthentication]
     permission_classes = [HasRight]
     parser_classes = [PassThroughJSONParser]
+    error_shape = (OpenAIErrorSerializer, "application/json")
 
     @property
     def access(self) -> Access:
@@ -50,6 +51,7 @@ class OpenAIView(APIView):
 
 class CompletionsView(OpenAIView):
     rights = {"POST": rights.SEND_MESSAGES}
+    answers_turns = True
     throttle_classes = []  # limited by the tenant's plan, in the update that admits the run
 
     @extend_schema(
@@ -87,7 +89,7 @@ def _completion(run: MeteredRun) -> canonical.Completion:
 class ModelsView(OpenAIView):
     rights = {"GET": rights.SEND_MESSAGES}
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="v1_models_list", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         """List what `model` may be."""
         return Response({"object": "list", "data": [_model(name) for name in offered(self.access)]})

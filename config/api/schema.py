@@ -6,6 +6,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 
+from config.api.errors import CONTENT_TYPE
+
 
 class FieldProblemSerializer(serializers.Serializer):
     field = serializers.CharField(allow_null=True)
@@ -33,10 +35,11 @@ _PROBLEMS = {
     "405": "The method is not offered here.",
     "406": "The client accepts no representation on offer.",
     "409": "The request conflicts with the present state.",
+    "410": "What the request works on was deleted meanwhile.",
     "412": "The resource changed since it was read.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
-    "422": "The Idempotency-Key was used with another body.",
+    "422": "The request is understood and can't be processed, or its Idempotency-Key had another body.",
     "429": "A limit is reached.",
     "502": "No provider gave an answer.",
     "503": "The service is not available right now.",
@@ -44,16 +47,21 @@ _PROBLEMS = {
 
 
 class Schema(AutoSchema):
-    """Adds the problems that any operation may answer, each as `application/problem+json`."""
+    """Adds the errors that any operation may answer.
+
+    A view whose errors are no problems names its `error_shape`, a serializer and a media type; one
+    that holds a turn says so with `answers_turns`.
+    """
 
     def _get_response_bodies(self, direction="response"):
         responses = super()._get_response_bodies(direction)
+        shape, media_type = getattr(self.view, "error_shape", (ProblemSerializer, CONTENT_TYPE))
         for code, meaning in _PROBLEMS.items():
             if code not in responses and self._may_answer(code):
                 responses[code] = self._get_response_for_code(
-                    OpenApiResponse(ProblemSerializer, meaning),
+                    OpenApiResponse(shape, meaning),
                     code,
-                    media_types=["application/problem+json"],
+                    media_types=[media_type],
                     direction=direction,
                 )
         return responses
@@ -62,10 +70,12 @@ class Schema(AutoSchema):
         has_body = self.method in {"POST", "PUT", "PATCH"}
         if code in {"413", "415"}:
             return has_body
+        if getattr(self.view, "answers_turns", False) and code in {"410", "422", "502"}:
+            return True
         if code in {"409", "422"}:
             return self.method == "POST"
         if code == "412":
             return self.method in {"PUT", "PATCH", "DELETE"}
         if code == "404":
             return "{" in self.path
-        return code != "502"
+        return code not in {"410", "502"}

@@ -1,0 +1,15 @@
+"""How the API's description names a visitor's token."""
+
+from __future__ import annotations
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+
+
+class VisitorTokenScheme(OpenApiAuthenticationExtension):
+    target_class = "chat.visitors.VisitorAuthentication"
+    name = "visitorToken"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        description = "The token of the visitor who opened the session with a public key, from its origin."
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": description}
