@@ -116,9 +116,8 @@ def _time(moment: datetime) -> str:
 # -- for the schema ------------------------------------------------------------
 
 
-def _counts(name: str, fields: tuple[str, ...], **more: serializers.Field) -> serializers.Serializer:
-    counts = {field: serializers.IntegerField() for field in fields}
-    return type(name, (serializers.Serializer,), counts | more)()
+def _counts(name: str, fields: tuple[str, ...]) -> serializers.Serializer:
+    return type(name, (serializers.Serializer,), {field: serializers.IntegerField() for field in fields})()
 
 
 class DurationPercentilesSerializer(serializers.Serializer):
@@ -138,12 +137,13 @@ class AnalyticsCostSerializer(serializers.Serializer):
     unpriced = serializers.IntegerField(help_text="Attempts whose cost is unknown.")
 
 
-def _attempt_counts() -> serializers.Serializer:
-    return _counts(
-        "AttemptCounts",
-        ("count", "failovers", "waited_ms", "input_tokens", "output_tokens"),
-        errors=serializers.DictField(child=serializers.IntegerField(), help_text="Number by error kind."),
-    )
+class AttemptCountsSerializer(serializers.Serializer):
+    count = serializers.IntegerField()
+    failovers = serializers.IntegerField()
+    waited_ms = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    errors = serializers.DictField(child=serializers.IntegerField(), help_text="Number by error kind.")
 
 
 class ShareSerializer(serializers.Serializer):
@@ -152,7 +152,7 @@ class ShareSerializer(serializers.Serializer):
     cost = AnalyticsCostSerializer()
     latency_ms = DurationPercentilesSerializer()
     first_token_ms = DurationPercentilesSerializer()
-    attempts = _attempt_counts()
+    attempts = AttemptCountsSerializer()
     feedback = _counts("FeedbackCounts", ("up", "down"))
 
 
@@ -177,7 +177,7 @@ class TotalsSerializer(OverallSerializer):
 
 class ProviderAttemptsSerializer(serializers.Serializer):
     provider = serializers.CharField()
-    attempts = _attempt_counts()
+    attempts = AttemptCountsSerializer()
 
 
 class IntervalSerializer(OverallSerializer):

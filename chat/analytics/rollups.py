@@ -23,7 +23,7 @@ from typing import Any
 
 from bson import ObjectId
 from django.utils import timezone
-from pymongo import UpdateOne
+from pymongo import InsertOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
@@ -225,20 +225,19 @@ def _store(
 ) -> None:
     """Store what was counted, where nothing was announced since `marked` was read."""
     now = timezone.now()
-    writes = []
+    writes: list[InsertOne | UpdateOne] = []
     for quarter in quarters:
         row = marked.get(quarter)
-        fresh = quarter not in counted.running and (row is None or _is_quiet(row, settled))
-        figures = counted.quarters.get(quarter, Figures())
-        writes.append(
-            UpdateOne(
-                {**quarter_key(tenant_id, quarter), "marks": row["marks"] if row else 0},
-                {
-                    "$set": {"live": figures.document(), "fresh": fresh, "updated_at": now},
-                    "$setOnInsert": {"kept": {}, "marked_at": None, "created_at": now},
-                },
-                upsert=row is None,
-            )
-        )
+        found = quarter_key(tenant_id, quarter)
+        changed = {
+            "live": counted.quarters.get(quarter, Figures()).document(),
+            "fresh": quarter not in counted.running and (row is None or _is_quiet(row, settled)),
+            "updated_at": now,
+        }
+        if row is None:
+            new = {"kept": {}, "marks": 0, "marked_at": None, "created_at": now}
+            writes.append(InsertOne({**found, **new, **changed}))
+        else:
+            writes.append(UpdateOne({**found, "marks": row["marks"]}, {"$set": changed}))
     # A duplicate: the quarter hour was announced meanwhile, and stays as it is.
     write_new(writes)

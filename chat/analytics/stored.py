@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import UpdateOne
+from pymongo import InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from chat.analytics.models import Rollup
@@ -47,8 +47,8 @@ def calendar_match(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -
     }
 
 
-def write_new(writes: list[UpdateOne]) -> None:
-    """Write in one round trip; an upsert that others were faster with changes nothing."""
+def write_new(writes: Sequence[InsertOne | UpdateOne]) -> None:
+    """Write in one round trip; where others were faster to make a document theirs stays."""
     if not writes:
         return
     try:
