@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-import httpx2
 import pytest
 from openai import (
     AuthenticationError,
     BadRequestError,
+    DefaultHttpxClient,
     InternalServerError,
     NotFoundError,
     OpenAI,
@@ -160,7 +160,7 @@ def test_the_packages_own_retry_comes_back_when_it_is_told_to(openai_client, fak
     running = ask(openai_client, "groq/occupies-the-only-place", stream=True)
     refused_at, retried_at = [], []
 
-    def watch(response: httpx2.Response) -> None:
+    def watch(response) -> None:
         if response.status_code == 429 and not refused_at:
             refused_at.append(time.monotonic())
             assert response.headers["Retry-After"] == "1"
@@ -168,7 +168,7 @@ def test_the_packages_own_retry_comes_back_when_it_is_told_to(openai_client, fak
         elif refused_at and not retried_at:
             retried_at.append(time.monotonic())
 
-    http = httpx2.Client(event_hooks={"response": [watch]})
+    http = DefaultHttpxClient(event_hooks={"response": [watch]})
     with openai_client.with_options(http_client=http, max_retries=8) as patient:
         assert ask(patient).choices[0].message.content
     # Its own first pause would have been at most half a second.
