@@ -11,10 +11,11 @@ from tenants.access import refuse_suspended
 
 
 class HasRight(BasePermission):
-    """Asks for `view.rights[method]`; a method that is not listed there is not offered (405).
+    """Asks for `view.rights[method]`; a method that is not listed there, or has no handler, is a 405.
 
     HEAD counts as GET, PATCH as PUT. `view.access` finds the tenant or answers 404; callers without
-    any credential get their 401 before that.
+    any credential get their 401 before that. The 405 comes before any look at ids and bodies, so it
+    tells nothing about them.
     """
 
     message = "Your role or key does not allow this."
@@ -23,7 +24,7 @@ class HasRight(BasePermission):
         if request.auth is None and not request.user.is_authenticated:
             return False
         right = view.rights.get(_LISTED_AS.get(request.method, request.method))
-        if right is None:
+        if right is None or not hasattr(view, request.method.lower()):
             raise MethodNotAllowed(request.method)
         refuse_suspended(view.access.tenant)
         return view.access.may(right)
