@@ -68,16 +68,30 @@ def choose_options(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, An
     Raises 400 for a wish that can't be met and 503 when there is nobody to ask.
     """
     plan = tenant.plan
+    route = _route(tenant, overrides, wish)
+    wished = _first(wish.get("max_tokens"), overrides.get("max_tokens"), tenant.max_tokens)
     return Options(
-        route=_route(tenant, overrides, wish),
+        route=route,
         system=_first(overrides.get("system_prompt"), tenant.system_prompt) or "",
         temperature=_first(wish.get("temperature"), overrides.get("temperature"), tenant.temperature),
-        max_tokens=_smallest(
-            _first(wish.get("max_tokens"), overrides.get("max_tokens"), tenant.max_tokens),
-            plan.max_output_tokens,
-        ),
+        max_tokens=_smallest(wished, longest_answer(plan, route)),
         history_messages=_smallest(tenant.history_messages, plan.history_messages, HISTORY_LIMIT),
     )
+
+
+def longest_answer(plan: Plan, route: Sequence[canonical.Target]) -> int | None:
+    """Return the tokens that an answer may have at most, None for no limit of ours.
+
+    Where the plan limits tokens or money there always is one: what is not bounded
+    can't be reserved.
+    """
+    models = [catalogue().get(target).max_output for target in route]
+    limits = [plan.max_output_tokens, *models]
+    if plan.max_output_tokens is None and None in models:
+        if plan.tokens_per_month is None and plan.cost_per_month is None:
+            return None
+        limits.append(ANSWER_TOKENS)
+    return _smallest(*limits)
 
 
 def _route(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> tuple[canonical.Target, ...]:

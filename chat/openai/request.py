@@ -7,14 +7,16 @@ nobody but OpenAI.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
 
 from chat.openai.fields import JSONBoolean, JSONInteger, JSONNumber, JSONText, invalid
 from chat.openai.messages import conversation
+from chat.options import longest_answer
 from config.api.serializers import StrictSerializer
-from llm.canonical import Request, Tool
+from llm.canonical import Request, Target, Tool
 from tenants.models import Plan
 
 #: OpenAI's own bookkeeping: means nothing here and changes no answer.
@@ -134,13 +136,14 @@ class CompletionRequestSerializer(StrictSerializer):
         return body
 
 
-def canonical_request(body: dict[str, Any], plan: Plan) -> Request:
+def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target]) -> Request:
     """Return the canonical request of a validated body, within the plan's lengths.
 
     Raises ValidationError naming the place.
     """
     system, messages = conversation(body["messages"], plan.max_input_chars)
     wished = body.get("max_completion_tokens") or body.get("max_tokens")
+    limits = (wished, longest_answer(plan, route))
     tools = tuple(_tool(tool["function"]) for tool in body.get("tools") or ())
     wanted = body.get("response_format") or {}
     return Request(
@@ -148,7 +151,7 @@ def canonical_request(body: dict[str, Any], plan: Plan) -> Request:
         system=system,
         temperature=body.get("temperature"),
         top_p=body.get("top_p"),
-        max_tokens=min((n for n in (wished, plan.max_output_tokens) if n is not None), default=None),
+        max_tokens=min((limit for limit in limits if limit is not None), default=None),
         stop=tuple(body.get("stop") or ()),
         seed=body.get("seed"),
         tools=tools,

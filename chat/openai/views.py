@@ -51,7 +51,7 @@ class OpenAIView(APIView):
 
 class CompletionsView(OpenAIView):
     rights = {"POST": rights.SEND_MESSAGES}
-    answers_turns = True
+    also_answers = {"404", "502"}
     throttle_classes = []  # limited by the tenant's plan, in the update that admits the run
 
     @extend_schema(
@@ -66,8 +66,8 @@ class CompletionsView(OpenAIView):
         plan = self.access.tenant.plan
         if body["stream"] and not plan.streaming:
             raise PermissionDenied("This plan does not include streaming.", "streaming_not_in_plan")
-        asked = canonical_request(body, plan)
-        run = MeteredRun(self.access, asked, chosen_route(self.access, body["model"], body["fallbacks"]))
+        route = chosen_route(self.access, body["model"], body["fallbacks"])
+        run = MeteredRun(self.access, canonical_request(body, plan, route), route)
         show_minute(request, run.admission.minute)
         if body["stream"]:
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))

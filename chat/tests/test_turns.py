@@ -447,3 +447,16 @@ def test_deleting_a_session_ends_its_running_turn(slow, site, session):
     assert site.delete(f"/api/chat/sessions/{session.pk}").status_code == 204
     assert reading()[-1][0] == "error"
     assert not Message.objects.exists()
+
+
+def test_an_answer_is_bounded_where_the_plan_limits_tokens(fake, acme, site, session):
+    """What is not bounded can't be reserved."""
+    limited(acme, tokens_per_month=100_000)
+    site.post(messages(session), {"message": "a"})
+    site.post(messages(session), {"message": "b", "max_tokens": 50})
+    sent = [entry.body.get("max_completion_tokens") for entry in fake.log()]
+    assert sent == [1024, 50]
+
+    limited(acme)
+    site.post(messages(session), {"message": "c"})
+    assert "max_completion_tokens" not in fake.log()[-1].body
