@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import django_filters as filters
 
-from chat.models import ChatSession, Message
+from chat.models import ChatSession, Message, MessageQuerySet
 from tenants.models.tenant import object_id
+
+#: Each word of a search costs a look-up of its own.
+SEARCH_CHARS = 200
 
 
 class ObjectIdFilter(filters.CharFilter):
@@ -33,7 +36,17 @@ class SessionFilter(filters.FilterSet):
 class MessageFilter(filters.FilterSet):
     role = filters.ChoiceFilter(choices=Message.Role.choices)
     status = filters.ChoiceFilter(choices=Message.Status.choices)
+    created_after = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    search = filters.CharFilter(
+        method="with_words",
+        max_length=SEARCH_CHARS,
+        label="Words that all stand in the text, whatever their case and accents.",
+    )
 
     class Meta:
         model = Message
         fields = ()
+
+    def with_words(self, queryset: MessageQuerySet, name: str, value: str) -> MessageQuerySet:
+        return queryset.with_words(value)

@@ -11,11 +11,16 @@ from django.utils import timezone
 from django_mongodb_backend.fields import ObjectIdField
 
 from chat.analytics.models import Rollup, RollupCoverage  # noqa: F401 - Django finds models from here
+from config.mongo.indexes import TextIndex
 from config.mongo.models import Document
+from config.mongo.words import words_of
 from tenants.models import Tenant
 
 if TYPE_CHECKING:
     from tenants.access import Access
+
+#: How a message can have ended. Checkpoints of a running reply leave the index of words alone.
+FINAL = ["complete", "cancelled", "failed", "interrupted"]
 
 
 class ChatSessionQuerySet(models.QuerySet):
@@ -29,6 +34,12 @@ class MessageQuerySet(models.QuerySet):
     def visible_to(self, access: Access) -> MessageQuerySet:
         """Those of the tenant that `access` was given to."""
         return self.filter(tenant=access.tenant)
+
+    def with_words(self, text: str) -> MessageQuerySet:
+        """Those of one tenant whose final text holds all words of `text`; a running reply has none yet."""
+        if not words_of(text):
+            return self.none()
+        return self.filter(status__in=FINAL, content__words=text)
 
 
 class ChatSession(Document):
@@ -158,6 +169,12 @@ class Message(Document):
     class Meta:
         indexes = [
             models.Index(fields=["tenant", "-created_at", "-id"], name="message_by_age"),
+            TextIndex(
+                fields=["tenant", "content", "created_at"],
+                text="content",
+                name="message_words",
+                condition=Q(status__in=FINAL),
+            ),
             models.Index(fields=["lease_until"], name="message_streaming", condition=Q(status="streaming")),
             models.Index(fields=["finished_at"], name="message_unsettled", condition=Q(settled=False)),
             models.Index(fields=["reservation"], name="message_reservation", condition=Q(status="streaming")),
