@@ -18,6 +18,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import JWTAuthentication
 from chat import conversation
+from chat.analytics import rollups
+from chat.analytics.stored import utc
 from chat.conversation import Conversation
 from chat.export import FORMATS
 from chat.filters import MessageFilter, SessionFilter
@@ -63,6 +65,9 @@ RETRY = RetrySerializer()
 FEEDBACK = FeedbackSerializer()
 SESSION = ChatSessionSerializer()
 
+#: How a turn can fail, beyond what any request can.
+TURN_STATUSES = {"410", "422", "502"}
+
 EVENT_STREAM = {(200, "text/event-stream"): OpenApiTypes.STR}
 
 
@@ -80,6 +85,7 @@ class SessionScoped(TenantScoped):
 
 
 class SessionViewSet(SessionScoped, GenericViewSet):
+    also_answers = {"404"}  # the tenant that a body names
     serializer_class = ChatSessionSerializer
     rights = {
         "GET": rights.READ_SESSION,
@@ -174,7 +180,7 @@ class TenantMessagesView(TenantScoped, GenericViewSet):
 
 
 class MessageViewSet(SessionScoped, GenericViewSet):
-    answers_turns = True
+    also_answers = TURN_STATUSES
     serializer_class = MessageSerializer
     rights = {
         "GET": rights.READ_SESSION,
@@ -245,8 +251,10 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     @extend_schema(request=FeedbackSerializer, responses=MessageSerializer)
     def feedback(self, request: Request, session_id: str, message_id: str) -> Response:
         given = FEEDBACK.run_validation(request.data)
+        reply = self.reply()
+        rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])
         reply = Message.collection().find_one_and_update(
-            {"_id": self.reply()["_id"]},
+            {"_id": reply["_id"]},
             {"$set": {"feedback": given, "updated_at": timezone.now()}},
             return_document=True,
         )
@@ -271,7 +279,7 @@ class SimpleChatView(SessionScoped, GenericViewSet):
     """One call for simple sites: a message in, a reply out, the session opened on the way."""
 
     authentication_classes = [VisitorAuthentication, ApiKeyAuthentication]
-    answers_turns = True
+    also_answers = {"404", *TURN_STATUSES}
     serializer_class = SimpleChatSerializer
     rights = {"POST": rights.SEND_MESSAGES}
     rate_scope = "chat.messages"
