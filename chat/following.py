@@ -76,7 +76,8 @@ def request_cancel(reply_id: ObjectId) -> dict | None:
 def _present(reply: dict) -> dict:
     """Return the reply as it is now; if its worker is dead, ended by us."""
     try:
-        now = Message.collection().find_one({"_id": reply["_id"]})
+        with settlement.noticing_outages():
+            now = Message.collection().find_one({"_id": reply["_id"]})
         if now is None:
             return {**reply, "status": Status.INTERRUPTED.value, "error": _DELETED}
         if now["status"] == Status.STREAMING and (ended := settlement.end_if_dead(now)):

@@ -8,37 +8,50 @@ worker does it again. A sweep also ends the replies of dead workers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128
+from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from chat.models import ChatSession, Message
+from config.mongo.engine.errors import is_unreachable
 from tenants.models import LedgerEntry, Usage
 from tenants.models.usage import Settlement
 
 logger = logging.getLogger("chat.settlement")
 
 GATHER_SECONDS = 0.1
-SWEEP_SECONDS = 5.0
 SWEEP_BATCH = 200
+
+#: How often a sweep goes out, and how long the database keeps us waiting when it is away: shares of a lease.
+SWEEPS_PER_LEASE = 3
 
 #: Replies of living workers are settled well within this time; older ones were left behind.
 LEFT_BEHIND = timedelta(seconds=5)
 
+#: What a reply says whose server stopped before it was whole.
+INTERRUPTED = {"kind": "interrupted", "detail": "The server that was answering stopped."}
+
 _queue: list[dict] = []
 _wake = threading.Event()
 _lock = threading.Lock()
+_settled = threading.Condition(_lock)
+_settling = 0
 _thread: threading.Thread | None = None
+
+#: Until then (monotonic) no worker counts as dead: the database was away, and those alive could not say so.
+_trust_from = 0.0
 
 
 def settle_soon(reply: dict) -> None:
@@ -62,25 +75,60 @@ def start() -> None:
             _thread.start()
 
 
+def finish(within_seconds: float) -> None:
+    """Return once all that was to be settled soon is settled, or after so many seconds."""
+    _wake.set()
+    with _settled:
+        _settled.wait_for(lambda: not (_queue or _settling), within_seconds)
+
+
 def _work() -> None:
+    global _settling
+    sweep_seconds = settings.TURN_LEASE_SECONDS / SWEEPS_PER_LEASE
     swept_at = 0.0
     while True:
-        _wake.wait(SWEEP_SECONDS)
+        _wake.wait(sweep_seconds)
         _wake.clear()
         time.sleep(GATHER_SECONDS)
         with _lock:
             replies = _queue[:]
             _queue.clear()
+            _settling = len(replies)
         try:
-            settle(replies)
-            if time.monotonic() - swept_at >= SWEEP_SECONDS:
-                swept_at = time.monotonic()
-                sweep()
+            with noticing_outages():
+                settle(replies)
+                if time.monotonic() - swept_at >= sweep_seconds:
+                    swept_at = time.monotonic()
+                    sweep()
         except (PyMongoError, DatabaseError):
             # Nothing is lost: the replies say `settled: false` and the next sweep finds them.
             logger.warning("settlement failed", exc_info=True)
         except Exception:
             logger.exception("settlement broke")
+        finally:
+            with _settled:
+                _settling = 0
+                _settled.notify_all()
+
+
+@contextlib.contextmanager
+def noticing_outages() -> Iterator[None]:
+    """Have no worker counted as dead for a lease's time if the database is away within.
+
+    Workers that live could not renew their leases either, and whoever is first to ask when the database
+    is back would end their turns.
+    """
+    global _trust_from
+    began = time.monotonic()
+    away = False
+    try:
+        yield
+    except (PyMongoError, DatabaseError) as error:
+        away = is_unreachable(error)
+        raise
+    finally:
+        if away or time.monotonic() - began > settings.TURN_LEASE_SECONDS / SWEEPS_PER_LEASE:
+            _trust_from = time.monotonic() + settings.TURN_LEASE_SECONDS
 
 
 def settle(replies: Sequence[dict]) -> None:
@@ -127,6 +175,8 @@ def end_if_dead(reply: dict) -> dict | None:
 
     The partial text stays. What it cost is unknown, because its receipt died with its worker.
     """
+    if time.monotonic() < _trust_from:
+        return None
     now = timezone.now()
     attempt = {
         "run": reply["run"],
@@ -134,7 +184,7 @@ def end_if_dead(reply: dict) -> dict | None:
         "provider": reply["provider"],
         "model": reply["model"],
         "outcome": "interrupted",
-        "reason": "The server that was answering stopped.",
+        "reason": INTERRUPTED["detail"],
         "cost": None,
         "cost_basis": "unpriced",
     }
@@ -148,7 +198,7 @@ def end_if_dead(reply: dict) -> dict | None:
         {
             "$set": {
                 "status": Message.Status.INTERRUPTED.value,
-                "error": {"kind": "interrupted", "detail": "The server that was answering stopped."},
+                "error": INTERRUPTED,
                 "finished_at": now,
                 "updated_at": now,
                 "lease_until": None,

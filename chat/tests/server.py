@@ -48,6 +48,9 @@ class RunningServer(Start):
             self.process.terminate()
             self.process.wait(PATIENCE_SECONDS)
 
+    def workers(self) -> list[psutil.Process]:
+        return self.part("granian").children()
+
     def kill(self) -> None:
         """End as with `kill -9` on all of its processes at once; nothing is finished."""
         processes = [self.process, *self.family()]
