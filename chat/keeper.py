@@ -71,6 +71,12 @@ def local_turn(reply_id: ObjectId) -> Turn | None:
     return _turns.get(reply_id)
 
 
+def interrupt() -> None:
+    """End the turns this process drives: it has no more time for them. Their partial answers are kept."""
+    for turn in turns():
+        turn.interrupt()
+
+
 def turns() -> list[Turn]:
     """Return the turns this process drives."""
     with _lock:

@@ -30,11 +30,13 @@ from django.utils import timezone
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from chat import keeper, settlement
+from chat.analytics import rollups
+from chat.analytics.stored import utc
 from chat.models import ChatSession, Message
 from chat.options import Options, reserve
 from chat.outcome import error_data, final_events
 from chat.sse import Position, TurnEvent
-from config import metrics
+from config import draining, metrics
 from config.mongo.engine.errors import is_unreachable
 from llm import canonical, errors
 from llm.routing import Run
@@ -121,6 +123,7 @@ def reopen_turn(
     a state that can be retried. Raises LimitExceeded.
     """
     settlement.settle([reply])  # frees what a dead worker may still hold
+    rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])
     request = options.request(asked["content"], messages)
     tokens, cost = reserve(tenant.plan, request, options.route)
     now = timezone.now()
@@ -240,7 +243,7 @@ def insert_lost_reply(asked: dict, options: Options) -> dict:
     reply = {
         **_reply(asked, options, now),
         "status": Status.INTERRUPTED.value,
-        "error": {"kind": "interrupted", "detail": "The server that was answering stopped."},
+        "error": settlement.INTERRUPTED,
         "lease_until": None,
         "finished_at": now,
         "settled": True,
@@ -285,6 +288,7 @@ class Turn:
         self._lock = threading.Lock()
         self._parts: list[str] = []
         self._length = 0
+        self._interrupted = False
         self._epoch: int = reply["epoch"]
         self._target = canonical.Target(reply["provider"], reply["model"])
         self._saved_length = -1
@@ -318,7 +322,7 @@ class Turn:
             yield from self._answer()
         except Exception:  # a bug of ours: the reply must not stay "streaming" until its lease ends
             logger.exception("turn broke", extra={"reply": str(self.reply_id)})
-            self._end(Status.INTERRUPTED, None, errors.ProviderError("The answer broke off."))
+            self._end(Status.INTERRUPTED, None, error_data(errors.ProviderError("The answer broke off.")))
             yield from final_events(self.reply)
         finally:
             keeper.forget(self)
@@ -344,8 +348,10 @@ class Turn:
                 case canonical.Finished(completion):
                     self._target = completion.target
                     self._end(Status.COMPLETE, completion, None)
+                case canonical.Failed(errors.Cancelled(), partial) if self._interrupted:
+                    self._end(Status.INTERRUPTED, partial, settlement.INTERRUPTED)
                 case canonical.Failed(error, partial):
-                    self._end(_failed_status(error, self._length), partial, error)
+                    self._end(_failed_status(error, self._length), partial, error_data(error))
         yield from final_events(self.reply)
 
     def _append(self, text: str) -> None:
@@ -365,7 +371,9 @@ class Turn:
             self._saved_length = -1
         keeper.save_soon()
 
-    def _end(self, status: Status, completion: canonical.Completion | None, error: Exception | None) -> None:
+    def _end(
+        self, status: Status, completion: canonical.Completion | None, error: dict[str, Any] | None
+    ) -> None:
         """Write the final state. If another worker gave the reply one, take over that."""
         fields = self._final_fields(status, completion, error)
         final = _write_final(self.reply_id, self.run_number, fields)
@@ -381,7 +389,7 @@ class Turn:
         self.reply = final
 
     def _final_fields(
-        self, status: Status, completion: canonical.Completion | None, error: Exception | None
+        self, status: Status, completion: canonical.Completion | None, error: dict[str, Any] | None
     ) -> dict[str, Any]:
         attempts = [attempt_data(attempt, self.run_number) for attempt in self._run.attempts]
         for attempt in self._run.attempts:
@@ -407,7 +415,7 @@ class Turn:
             "first_token_ms": self._first_token_ms,
             "latency_ms": self._milliseconds(),
             "attempts": [*self.reply["attempts"], *attempts],
-            "error": error and error_data(error),
+            "error": error,
             "finished_at": now,
             "updated_at": now,
             "lease_until": None,
@@ -448,6 +456,11 @@ class Turn:
 
     def cancel(self) -> None:
         """Stop the run; the driving thread then writes the final state."""
+        self._run.cancel()
+
+    def interrupt(self) -> None:
+        """Stop the run because this process is stopping; the reply can be retried."""
+        self._interrupted = True
         self._run.cancel()
 
     def relieve(self, after_seconds: float) -> None:
@@ -513,11 +526,15 @@ class TurnEvents:
             return
         self._over = True
         self._following = self._turn.follow_from(self._position)
-        threading.Thread(target=self._drain, name="turn-without-reader").start()
+        draining.work.begin()  # here, so that a stopping worker sees no gap between request and thread
+        threading.Thread(target=self._drain, name="turn-without-reader", daemon=True).start()
 
     def _drain(self) -> None:
-        for _ in self._driving:
-            pass
+        try:
+            for _ in self._driving:
+                pass
+        finally:
+            draining.work.end()
 
 
 def _failed_status(error: Exception, length: int) -> Status:

@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from pymongo.errors import PyMongoError
 
-from config import metrics
+from config import draining, metrics
 from config.api.addresses import client_address
 from config.api.errors import problem_response
 from llm import providers
@@ -27,15 +27,19 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when a request could be served: the database and the shared cache answer. Else 503."""
+    """200 when a request could be served: the database and the shared cache answer. Else 503.
+
+    A worker that is being stopped is "draining".
+    """
     if refusal := _read_only(request):
         return refusal
     checks = {"database": _answers(_ping_database), "cache": _answers(_ping_cache)}
-    ok = all(checks.values())
+    ok = all(checks.values()) and not draining.is_stopping()
+    standing = "ready" if ok else "draining" if draining.is_stopping() else "unavailable"
     return JsonResponse(
-        {"status": "ready" if ok else "unavailable", "checks": checks},
+        {"status": standing, "checks": checks},
         status=200 if ok else 503,
-        headers={} if ok else {"Retry-After": "2"},
+        headers={} if ok else {"Retry-After": str(draining.RETRY_AFTER_SECONDS)},
     )
 
 

@@ -23,9 +23,13 @@ if owner := multiprocessing.parent_process():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-application = get_wsgi_application()
+django_application = get_wsgi_application()
 
-from chat import settlement  # noqa: E402 - models exist once Django is set up
+from chat import keeper, settlement  # noqa: E402 - models exist once Django is set up
+from config import draining  # noqa: E402
+
+draining.finish_before_stopping(end=keeper.interrupt, put_away=settlement.finish)
+application = draining.Counted(django_application)
 
 # From its first second a worker ends what dead ones left, whether or not it gets a turn of its own.
 settlement.start()

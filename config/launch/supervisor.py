@@ -196,7 +196,7 @@ class Supervisor:
             "--backpressure": settings.THREADS,
             # By default idle threads end after 30 s, and the next burst starts cold.
             "--blocking-threads-idle-timeout": 600,
-            "--workers-kill-timeout": min(max(1, math.ceil(settings.DRAIN_SECONDS)), 1800),
+            "--workers-kill-timeout": min(math.ceil(settings.DRAIN_SECONDS + END_SECONDS), 1800),
             "--log-level": "error",
         }
         switches = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]
@@ -232,7 +232,7 @@ class Supervisor:
         """The server first, which finishes its requests; then what these need."""
         steps: list[Callable[[], None]] = []
         if server := self.server:
-            steps.append(lambda: server.stop(settings.DRAIN_SECONDS + END_SECONDS))
+            steps.append(lambda: server.stop(settings.DRAIN_SECONDS + END_SECONDS + 1))
         if model := self.model:
             steps.append(lambda: model.stop(END_SECONDS))
         for step in (*steps, embedded.stop):
