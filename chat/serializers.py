@@ -48,8 +48,10 @@ class RouteField(serializers.ListField):
 class OverridesMixin(serializers.Serializer):
     """What a session may say otherwise than its tenant."""
 
-    system_prompt = serializers.CharField(max_length=20_000, allow_blank=True, required=False)
-    route = RouteField(required=False)
+    system_prompt = serializers.CharField(
+        max_length=20_000, allow_blank=True, allow_null=True, required=False
+    )
+    route = RouteField(allow_null=True, required=False)
     temperature = serializers.FloatField(min_value=0, max_value=2, allow_null=True, required=False)
     max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, required=False)
 
@@ -238,3 +240,13 @@ class SimpleReplySerializer(serializers.Serializer):
 
 class RetrySerializer(StrictSerializer):
     stream = serializers.BooleanField(default=False)
+
+
+class EventSerializer(serializers.Serializer):
+    """An event of a stream; an empty one is a ping."""
+
+    event = serializers.ChoiceField(
+        choices=("start", "delta", "restart", "usage", "done", "error"), required=False
+    )
+    id = serializers.CharField(required=False, help_text="What `Last-Event-ID` takes.")
+    data = serializers.CharField(required=False, help_text="A JSON object; which one `event` tells.")

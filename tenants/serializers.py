@@ -154,8 +154,8 @@ class ApiKeySerializer(DocumentSerializer):
     )
     kind = serializers.ChoiceField(ApiKey.Kind.choices, default=ApiKey.Kind.SECRET)
     environment = serializers.ChoiceField(ApiKey.Environment.choices, default=ApiKey.Environment.LIVE)
-    replaced_by = ObjectIdStringField(source="replaced_by_id", read_only=True)
-    created_by = ObjectIdStringField(source="created_by_id", read_only=True)
+    replaced_by = ObjectIdStringField(source="replaced_by_id", read_only=True, allow_null=True)
+    created_by = ObjectIdStringField(source="created_by_id", read_only=True, allow_null=True)
 
     class Meta:
         model = ApiKey
@@ -240,8 +240,8 @@ class TenantUsageSerializer(serializers.Serializer):
 
 
 class AuditEventSerializer(DocumentSerializer):
-    actor = ObjectIdStringField(source="actor_id")
-    actor_key = ObjectIdStringField()
+    actor = ObjectIdStringField(source="actor_id", allow_null=True)
+    actor_key = ObjectIdStringField(allow_null=True)
 
     class Meta:
         model = AuditEvent

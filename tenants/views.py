@@ -211,6 +211,7 @@ class InvitationDetail(TenantScoped):
 class AcceptInvitation(APIView):
     """Take up an invitation that was mailed to the caller's address. Works once."""
 
+    also_answers = {"404"}
     rate_scope = "tenants.keys"
 
     @extend_schema(request=InvitationTokenSerializer, responses=TenantSerializer)

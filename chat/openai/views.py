@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
-from drf_spectacular.utils import OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -49,6 +50,12 @@ class OpenAIView(APIView):
         return in_their_shape
 
 
+class ChunkEventSerializer(serializers.Serializer):
+    """An event of a stream."""
+
+    data = serializers.CharField(help_text="A chat.completion.chunk, an error, or [DONE].", required=False)
+
+
 class CompletionsView(OpenAIView):
     rights = {"POST": rights.SEND_MESSAGES}
     also_answers = {"404", "502"}
@@ -58,7 +65,7 @@ class CompletionsView(OpenAIView):
         request=CompletionRequestSerializer,
         responses={
             (200, "application/json"): OpenApiTypes.OBJECT,
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            (200, "text/event-stream"): ChunkEventSerializer,
         },
     )
     def post(self, request: Request) -> Response | StreamingHttpResponse:
@@ -98,7 +105,11 @@ class ModelsView(OpenAIView):
 class ModelView(OpenAIView):
     rights = {"GET": rights.SEND_MESSAGES}
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        # A line break is in no path of the URL configuration.
+        parameters=[OpenApiParameter("name", {"type": "string", "pattern": r"^[^\r\n]+$"}, "path")],
+        responses=OpenApiTypes.OBJECT,
+    )
     def get(self, request: Request, name: str) -> Response:
         if name not in offered(self.access):
             raise ModelNotFound(f"There is no model {name[:240]!r}. GET /v1/models lists those there are.")

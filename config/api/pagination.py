@@ -20,6 +20,18 @@ class CursorPages(CursorPagination):
     page_size_query_param = "page_size"
     ordering = ("-created_at", "-id")
 
+    def get_schema_operation_parameters(self, view):
+        """Return what `get_ordering` and `get_page_size` accept, for the API's description."""
+        orderings = list(getattr(view, "orderings", {}))
+        size = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
+        wanted = {"page_size": size, "cursor": {"type": "string"}}
+        if orderings:
+            wanted["ordering"] = {"type": "string", "enum": orderings, "default": orderings[0]}
+        return [
+            {"name": name, "in": "query", "required": False, "schema": schema}
+            for name, schema in wanted.items()
+        ]
+
     def get_ordering(self, request, queryset, view):
         orderings = getattr(view, "orderings", {})
         wanted = request.query_params.get("ordering")

@@ -49,8 +49,8 @@ _PROBLEMS = {
 class Schema(AutoSchema):
     """Adds the errors that any operation may answer.
 
-    A view whose errors are no problems names its `error_shape`, a serializer and a media type; one
-    that holds a turn says so with `answers_turns`.
+    A view whose errors are no problems names its `error_shape`, a serializer and a media type.
+    `also_answers` names the statuses that its methods and paths don't let one expect.
     """
 
     def _get_response_bodies(self, direction="response"):
@@ -70,7 +70,7 @@ class Schema(AutoSchema):
         has_body = self.method in {"POST", "PUT", "PATCH"}
         if code in {"413", "415"}:
             return has_body
-        if getattr(self.view, "answers_turns", False) and code in {"410", "422", "502"}:
+        if code in getattr(self.view, "also_answers", ()):
             return True
         if code in {"409", "422"}:
             return self.method == "POST"
