@@ -10,7 +10,9 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from chat.analytics.models import Rollup, RollupCoverage
+from chat.erasure import erase_session
 from chat.models import ChatSession, Message
+from tenants.models.audit import Actor
 from tenants.models.tenant import object_id
 
 #: Messages of a transcript on one page; the list of messages has the rest.
@@ -84,11 +86,11 @@ class ChatSessionAdmin(ReadOnlyAdmin):
         return [str(session) for session in objs], {"chat sessions": len(objs)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: ChatSession) -> None:
-        obj.erase()
+        erase_session(obj, Actor.of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
         for session in queryset:
-            session.erase()
+            erase_session(session, Actor.of(request))
 
 
 @admin.register(Message)

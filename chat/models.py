@@ -80,14 +80,6 @@ class ChatSession(Document):
     def __str__(self) -> str:
         return self.title or f"Session {self.pk}"
 
-    def erase(self) -> None:
-        """Delete the session and its messages; a turn that runs finds nothing to write to and ends.
-
-        The session goes first, so that a crash in between leaves nothing that can be read.
-        """
-        ChatSession.collection().delete_one({"_id": self.pk})
-        Message.collection().delete_many({"session_id": self.pk})
-
     def delete_if_empty(self) -> None:
         """Take back a session that a request opened and then had no message for."""
         if not Message.collection().find_one({"session_id": self.pk}, {"_id": 1}):

@@ -24,6 +24,7 @@ from django.utils import timezone
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
+from chat.analytics.removal import remove_messages
 from chat.models import ChatSession, Message
 from config.mongo.engine.errors import is_unreachable
 from tenants.models import LedgerEntry, Usage
@@ -304,7 +305,21 @@ def _count_in_sessions(replies: Sequence[dict]) -> None:
         )
         for question in (questions if untitled else [])
     ]
-    ChatSession.collection().bulk_write(writes, ordered=False)
+    written = ChatSession.collection().bulk_write(writes, ordered=False)
+    if written.matched_count < len(writes):
+        _follow_erased(replies)
+
+
+def _follow_erased(replies: Sequence[dict]) -> None:
+    """Remove what was still being sent to a session while that was erased."""
+    ids = {reply["session_id"] for reply in replies}
+    present = {row["_id"] for row in ChatSession.collection().find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+    late = [reply for reply in replies if reply["session_id"] not in present]
+    LedgerEntry.collection().update_many(
+        {"reply": {"$in": [reply["_id"] for reply in late]}}, {"$set": {"session": None}}
+    )
+    for reply in late:
+        remove_messages(reply["tenant_id"], [reply["in_reply_to_id"], reply["_id"]])
 
 
 def title_of(question: str) -> str:

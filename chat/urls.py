@@ -2,6 +2,7 @@ from django.urls import path
 
 from chat import views
 from chat.analytics.views import AnalyticsView
+from chat.erasure_views import ErasureView, VisitorView
 
 session = views.SessionViewSet.as_view(
     {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
@@ -53,5 +54,16 @@ urlpatterns = [
         "chat/tenants/<str:tenant_id>/messages",
         views.TenantMessagesView.as_view({"get": "list"}),
         name="tenant-messages",
+    ),
+    path(
+        # A visitor's name is the site's own and may hold a slash.
+        "chat/tenants/<str:tenant_id>/visitors/<path:visitor>",
+        VisitorView.as_view(),
+        name="tenant-visitor",
+    ),
+    path(
+        "chat/tenants/<str:tenant_id>/erasures/<str:erasure_id>",
+        ErasureView.as_view(),
+        name="tenant-erasure",
     ),
 ]

@@ -21,6 +21,7 @@ from chat import conversation
 from chat.analytics import rollups
 from chat.analytics.stored import utc
 from chat.conversation import Conversation
+from chat.erasure import erase_session
 from chat.export import FORMATS
 from chat.filters import MessageFilter, SessionFilter
 from chat.following import follow, request_cancel, wait_for_end
@@ -51,6 +52,7 @@ from config.api.idempotency import idempotent
 from tenants import rights
 from tenants.access import Access, access_to
 from tenants.authentication import ApiKeyAuthentication
+from tenants.models.audit import Actor
 from tenants.scoping import TenantScoped
 from tenants.throttling import show_minute
 
@@ -124,7 +126,7 @@ class SessionViewSet(SessionScoped, GenericViewSet):
 
     def destroy(self, request: Request, session_id: str) -> Response:
         check_if_match(request, self.conversation.session)
-        self.conversation.session.erase()
+        erase_session(self.conversation.session, Actor.of(request))
         return Response(status=204)
 
     @extend_schema(

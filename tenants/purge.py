@@ -7,28 +7,31 @@ from collections.abc import Iterator
 from django.apps import apps
 
 from config.mongo.models import Document
-from tenants.models import AuditEvent, Tenant, Usage
+from tenants.models import AuditEvent, Tenant
 from tenants.models.audit import Actor
+from tenants.models.erasure import Erasure, ErasureManifest, Scope
 
-Manifest = dict[str, int]
 
+def purge(tenant: Tenant, by: Actor) -> ErasureManifest:
+    """Delete a tenant and all it owns; return the manifest of what there was, which stays.
 
-def purge(tenant: Tenant, by: Actor) -> Manifest:
-    """Delete a tenant and all it owns; return how many documents of each kind there were.
-
-    The manifest is recorded first, and stays. Stopped half-way, the next purge does the rest.
-    Raises ValueError for a tenant that is not deleted.
+    Stopped half-way, `finish_purge` does the rest. Raises ValueError for a tenant that is not deleted.
     """
     if tenant.deleted_at is None:
         raise ValueError(f"{tenant} is not deleted.")
-    owned = [(model.collection(), _owner_column(model)) for model in _owned()]
-    manifest = {documents.name: documents.count_documents({owner: tenant.pk}) for documents, owner in owned}
-    changes = {name: (count, 0) for name, count in manifest.items()}
-    AuditEvent.objects.record(by, "tenant.purged", tenant, changes=changes)
-    for documents, owner in owned:
+    return finish_purge(Erasure.objects.begin(tenant.pk, Scope.TENANT, tenant.slug, by), by)
+
+
+def finish_purge(erasure: Erasure, by: Actor) -> ErasureManifest:
+    """Delete what is left of a tenant whose purge began."""
+    tenant = Tenant(pk=erasure.tenant, name=erasure.subject)
+    for model in _owned():
         # Raw, because ledger and audit trail refuse to be deleted by anything else.
-        documents.delete_many({owner: tenant.pk})
-    Tenant.collection().delete_one({"_id": tenant.pk})
+        erasure.remove(model.collection(), {_owner_column(model): erasure.tenant})
+    erasure.remove(Tenant.collection(), {"_id": erasure.tenant})
+    manifest = erasure.finish()
+    changes = {name: (removed["count"], 0) for name, removed in manifest.removed.items()}
+    AuditEvent.objects.record(by, "tenant.purged", tenant, changes=changes)
     return manifest
 
 
@@ -36,9 +39,11 @@ def _owned() -> Iterator[type[Document]]:
     """Every kind of document that a tenant owns: all of them carry its id."""
     for model in apps.get_models():
         columns = {field.column for field in model._meta.concrete_fields}
-        if model is Usage or "tenant_id" in columns:
+        if _owner_column(model) == "_id" or "tenant_id" in columns:
             yield model
 
 
 def _owner_column(model: type[Document]) -> str:
-    return "_id" if model is Usage else "tenant_id"
+    """`_id` where a tenant has one document at most, that of the tenant itself."""
+    key = model._meta.pk.remote_field
+    return "_id" if key and key.model is Tenant else "tenant_id"

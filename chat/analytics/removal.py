@@ -8,7 +8,7 @@ it are digests, and `forget_person` cuts even that tie.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -28,6 +28,9 @@ from config.mongo.models import Document
 
 BATCH = 1000
 
+#: Is told, within the transaction, from which collection how many documents of which times are removed.
+Note = Callable[[ClientSession, str, int, Sequence[datetime]], None]
+
 
 @dataclass(slots=True)
 class Removed:
@@ -35,24 +38,27 @@ class Removed:
     messages: int = 0
 
 
-def remove_sessions(tenant_id: ObjectId, session_ids: Sequence[ObjectId]) -> Removed:
+def remove_sessions(
+    tenant_id: ObjectId, session_ids: Sequence[ObjectId], note: Note | None = None
+) -> Removed:
     """Remove sessions with all their messages; return how many of both there were.
 
-    Repeatable: stopping in between leaves sessions with fewer messages.
+    Repeatable: stopping in between leaves sessions with fewer messages. `note` is told of each removal
+    within its transaction.
     """
     removed = Removed()
     in_sessions = {"session_id": {"$in": list(session_ids)}, "tenant_id": tenant_id}
     while ids := [row["_id"] for row in Message.collection().find(in_sessions, {"_id": 1}, limit=BATCH)]:
-        removed.messages += remove_messages(tenant_id, ids)
+        removed.messages += remove_messages(tenant_id, ids, note)
     for at in range(0, len(session_ids), BATCH):
-        removed.sessions += _remove(ChatSession, tenant_id, session_ids[at : at + BATCH])
+        removed.sessions += _remove(ChatSession, tenant_id, session_ids[at : at + BATCH], note)
     return removed
 
 
-def remove_messages(tenant_id: ObjectId, message_ids: Sequence[ObjectId]) -> int:
+def remove_messages(tenant_id: ObjectId, message_ids: Sequence[ObjectId], note: Note | None = None) -> int:
     """Remove messages; return how many there were. Their sessions must still be there to be counted."""
     batches = range(0, len(message_ids), BATCH)
-    return sum(_remove(Message, tenant_id, message_ids[at : at + BATCH]) for at in batches)
+    return sum(_remove(Message, tenant_id, message_ids[at : at + BATCH], note) for at in batches)
 
 
 def forget_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> None:
@@ -75,10 +81,10 @@ def forget_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identit
     Rollup.collection().delete_many({**quarters, "kind": {"$in": list(LONGEST)}})
 
 
-def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId]) -> int:
+def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId], note: Note | None) -> int:
     match = {"_id": {"$in": list(ids)}, "tenant_id": tenant_id}
-    rows = model.collection().find(match, {"created_at": 1})
-    rollups.mark(tenant_id, [utc(row["created_at"]) for row in rows])
+    moments = [utc(row["created_at"]) for row in model.collection().find(match, {"created_at": 1})]
+    rollups.mark(tenant_id, moments)
 
     def move_figures(session: ClientSession) -> int:
         counted = Counted()
@@ -87,7 +93,10 @@ def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId])
         else:
             count_sessions(counted, match, session)
         _keep(tenant_id, counted.quarters, session)
-        return model.collection().delete_many(match, session=session).deleted_count
+        count = model.collection().delete_many(match, session=session).deleted_count
+        if note:
+            note(session, model.collection().name, count, moments)
+        return count
 
     with Rollup.collection().database.client.start_session() as session:
         return session.with_transaction(move_figures)

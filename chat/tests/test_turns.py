@@ -445,7 +445,8 @@ def test_deleting_a_session_ends_its_running_turn(slow, site, session):
     response = site.post(messages(session), {"message": "Count.", "stream": True})
     reading = in_background(lambda: events(response))
     assert site.delete(f"/api/chat/sessions/{session.pk}").status_code == 204
-    assert reading()[-1][0] == "error"
+    name, _, reply = reading()[-1]
+    assert (name, reply["status"]) == ("done", "cancelled")
     assert not Message.objects.exists()
 
 

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cryptography.fernet import Fernet
 from django.conf import settings
@@ -81,9 +81,21 @@ def idempotent(action: Callable[..., Response]) -> Callable[..., Response]:
         }
         sealed = _cipher(key).encrypt(json.dumps(kept).encode()).decode()
         cache.set(slot, {"body": body, "sealed": sealed}, KEPT_SECONDS)
+        if made := (response.data or {}).get("id"):
+            cache.set(_answer_about(made), slot, KEPT_SECONDS)
         return response
 
     return answered_once
+
+
+def forget_answers(ids: Iterable[object]) -> None:
+    """Forget the stored answers that made the objects of these ids; their keys are free again."""
+    slots = cache.get_many([_answer_about(made) for made in ids])
+    cache.delete_many([*slots, *slots.values()])
+
+
+def _answer_about(made: object) -> str:
+    return f"idempotency-of:{made}"
 
 
 def _replay(stored: dict | None, body: str, key: str) -> Response:

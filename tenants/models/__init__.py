@@ -2,6 +2,7 @@
 
 from tenants.models.api_key import ApiKey
 from tenants.models.audit import AuditEvent
+from tenants.models.erasure import Erasure, ErasureManifest
 from tenants.models.invitation import Invitation
 from tenants.models.ledger import LedgerEntry
 from tenants.models.membership import Membership
@@ -12,6 +13,8 @@ from tenants.models.usage import Usage
 __all__ = [
     "ApiKey",
     "AuditEvent",
+    "Erasure",
+    "ErasureManifest",
     "Invitation",
     "LedgerEntry",
     "Membership",

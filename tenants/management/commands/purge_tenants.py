@@ -4,9 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from tenants.models import Tenant
+from tenants.models import Erasure, Tenant
 from tenants.models.audit import SYSTEM
-from tenants.purge import purge
+from tenants.models.erasure import Scope
+from tenants.purge import finish_purge, purge
 
 
 class Command(BaseCommand):
@@ -15,10 +16,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only name the tenants")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        if not dry_run:
+            for left_behind in Erasure.objects.filter(scope=Scope.TENANT):
+                finish_purge(left_behind, SYSTEM)
         for tenant in Tenant.objects.purgeable().order_by("deleted_at"):
-            counts = {} if options["dry_run"] else purge(tenant, SYSTEM)
-            shown = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+            removed = {} if dry_run else purge(tenant, SYSTEM).removed
+            shown = ", ".join(f"{name}: {each['count']}" for name, each in sorted(removed.items()))
             self.stdout.write(
                 f"{tenant.pk} {tenant.slug} deleted {tenant.deleted_at:%Y-%m-%d} {shown}".rstrip()
             )

@@ -1,0 +1,81 @@
+"""Erasure as a tenant's admins ask for it."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat.erasure import erase_visitor
+from chat.models import ChatSession
+from tenants.models import AuditEvent, Erasure, ErasureManifest
+from tenants.models.audit import Actor
+from tenants.models.erasure import Scope
+from tenants.models.tenant import object_id
+from tenants.rights import ADMINISTER
+from tenants.scoping import TenantScoped
+
+
+class CountSerializer(serializers.Serializer):
+    """Of one collection: how many documents, and when the first and the last were made."""
+
+    count = serializers.IntegerField()
+    first = serializers.DateTimeField()
+    last = serializers.DateTimeField()
+
+
+class ManifestSerializer(serializers.Serializer):
+    """What an erasure removed, and in which documents it left nothing that names the person."""
+
+    id = serializers.CharField()
+    tenant_id = serializers.CharField()
+    scope = serializers.ChoiceField(choices=Scope.choices)
+    subject_digest = serializers.CharField()
+    asked_by = serializers.CharField()
+    asked_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    removed = serializers.DictField(child=CountSerializer())
+    cleared = serializers.DictField(child=CountSerializer())
+
+
+class VisitorView(TenantScoped):
+    rights = {"DELETE": ADMINISTER}
+
+    @extend_schema(
+        operation_id="chat_visitor_erase",
+        summary="Erase a visitor",
+        description="Every session of the visitor, and all of it. Money and figures stay, unnamed.",
+        tags=["chat"],
+        responses={202: ManifestSerializer},
+    )
+    def delete(self, request: Request, tenant_id: str, visitor: str) -> Response:
+        tenant = self.tenant
+        own = ChatSession.objects.visible_to(self.access).filter(visitor=visitor)
+        begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor)
+        if not own.exists() and not begun.exists():
+            raise NotFound
+        by = Actor.of(request)
+        manifest = erase_visitor(tenant.pk, visitor, by)
+        AuditEvent.objects.record(by, "visitor.erased", manifest, tenant=tenant)
+        location = reverse("tenant-erasure", args=[tenant.pk, manifest.pk])
+        return Response(manifest.data(), status=202, headers={"Location": location})
+
+
+class ErasureView(TenantScoped):
+    rights = {"GET": ADMINISTER}
+
+    @extend_schema(
+        operation_id="chat_erasure",
+        summary="What an erasure removed",
+        description="Counts so far while `finished_at` is null, afterwards the manifest, which stays.",
+        tags=["chat"],
+        responses=ManifestSerializer,
+    )
+    def get(self, request: Request, tenant_id: str, erasure_id: str) -> Response:
+        for kind in (Erasure, ErasureManifest):
+            if found := kind.objects.filter(tenant=self.tenant.pk, pk=object_id(erasure_id)).first():
+                return Response(found.data())
+        raise NotFound

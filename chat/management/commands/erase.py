@@ -1,0 +1,66 @@
+"""Erase one visitor, user or session, or all conversations of a tenant."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.models import User
+from chat import erasure
+from chat.models import ChatSession
+from tenants.models import ErasureManifest, Tenant
+from tenants.models.audit import SYSTEM
+from tenants.models.tenant import object_id
+
+
+class Command(BaseCommand):
+    help = (
+        "Erase data of a tenant for good and print the manifest of what was removed. "
+        "Stopped half-way, the same command goes on, and so does `prune`."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tenant", required=True, help="id of the tenant")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--visitor", help="a visitor of the tenant's site, with all sessions")
+        what.add_argument("--user", help="id or e-mail address: what the user said in this tenant")
+        what.add_argument("--session", help="id of a session")
+        what.add_argument("--all", action="store_true", help="every conversation, with its figures")
+
+    def handle(self, *args: Any, tenant: str, **options: Any) -> None:
+        found = Tenant.objects.filter(pk=object_id(tenant)).first()
+        if found is None:
+            raise CommandError(f"{tenant}: there is no such tenant.")
+        manifest = self._erase(found, options)
+        self.stdout.write(json.dumps(manifest.data(), indent=2))
+
+    def _erase(self, tenant: Tenant, options: dict[str, Any]) -> ErasureManifest:
+        if options["visitor"] is not None:
+            if not options["visitor"]:
+                raise CommandError("--visitor: a name is expected.")
+            return erasure.erase_visitor(tenant.pk, options["visitor"], SYSTEM)
+        if options["user"] is not None:
+            return erasure.erase_user(tenant.pk, _user_id(options["user"]), SYSTEM)
+        if options["session"] is not None:
+            return erasure.erase_session(_session(tenant, options["session"]), SYSTEM)
+        return erasure.erase_chat(tenant.pk, SYSTEM)
+
+
+def _user_id(name: str) -> Any:
+    """Return the id; that of a closed account may still stand in sessions."""
+    if pk := object_id(name):
+        return pk
+    user = User.objects.filter(email=name.lower()).first()
+    if user is None:
+        raise CommandError(f"{name}: there is no such user. Give the id of a closed account.")
+    return user.pk
+
+
+def _session(tenant: Tenant, name: str) -> ChatSession:
+    pk = object_id(name)
+    session = ChatSession.objects.filter(tenant=tenant, pk=pk).first()
+    if session is None:
+        raise CommandError(f"{name}: this tenant has no such session.")
+    return session

@@ -1,0 +1,56 @@
+"""Remove the conversations that were kept long enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from chat import erasure, retention
+from tenants.models import Erasure, Tenant
+from tenants.models.erasure import Scope
+from tenants.models.tenant import object_id
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove conversations without activity for as long as their tenant, else its plan, keeps them. "
+        "Also finishes erasures that were left behind. May be stopped at any time; the next run goes on."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tenant", help="id of a tenant; default: all")
+        parser.add_argument("--dry-run", action="store_true", help="only count what is due")
+        parser.add_argument(
+            "--batch", type=int, default=retention.BATCH_SESSIONS, help="sessions removed at a time"
+        )
+
+    def handle(self, *args: Any, tenant: str | None, dry_run: bool, batch: int, **options: Any) -> None:
+        if batch < 1:
+            raise CommandError("--batch: a number from 1 is expected.")
+        tenants = Tenant.objects.select_related("plan").order_by("pk")
+        if tenant is not None:
+            tenants = tenants.filter(pk=object_id(tenant))
+            if not tenants:
+                raise CommandError(f"{tenant}: there is no such tenant.")
+        if not dry_run:
+            self._finish_erasures(tenants)
+        for each in tenants:
+            days = retention.retention_days(each)
+            kept = "keeps all" if days is None else f"keeps {days} days"
+            self.stdout.write(f"{each.pk} {each.slug} {kept}: {self._prune(each, dry_run, batch)}")
+
+    def _prune(self, tenant: Tenant, dry_run: bool, batch: int) -> str:
+        if dry_run:
+            return f"{retention.count_due(tenant)} sessions are due"
+        manifest = retention.prune(tenant, batch)
+        removed = manifest.removed if manifest else {}
+        sessions, messages = (
+            removed.get(name, {}).get("count", 0) for name in ("chat_chatsession", "chat_message")
+        )
+        return f"{sessions} sessions, {messages} messages removed"
+
+    def _finish_erasures(self, tenants: Any) -> None:
+        left = Erasure.objects.filter(tenant__in=[each.pk for each in tenants])
+        for each in left.exclude(scope__in=[Scope.RETENTION, Scope.TENANT]):
+            self.stdout.write(f"{each.tenant} erasure {erasure.resume(each).pk} finished")

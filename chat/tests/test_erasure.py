@@ -1,0 +1,269 @@
+"""People are erased everywhere, and what stays names nobody."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from bson import ObjectId
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import F
+
+from chat import erasure, settlement
+from chat.models import ChatSession, Message
+from chat.tests.conftest import settled
+from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry
+from tenants.models.append_only import Unchangeable
+from tenants.models.audit import SYSTEM
+from tenants.models.erasure import Scope, digest_of
+from tenants.tests.conftest import by, problem, signed_in
+
+
+@pytest.fixture
+def talk(fake, site, acme):
+    """Open a session of a visitor and hold a conversation of so many turns in it."""
+
+    def held(visitor: str = "v_ada", turns: int = 2, **headers) -> ChatSession:
+        body = {"visitor": visitor, "metadata": {"name": "Ada"}}
+        opened = site.post("/api/chat/sessions", body, **headers).json()
+        for number in range(turns):
+            url = f"/api/chat/sessions/{opened['id']}/messages"
+            sent = site.post(url, {"message": f"Question {number}"}).json()
+            settled(sent["reply"]["id"])
+        return ChatSession.objects.get(pk=opened["id"])
+
+    return held
+
+
+def erase(*options: str) -> dict:
+    out = StringIO()
+    call_command("erase", *options, stdout=out)
+    return json.loads(out.getvalue())
+
+
+def an_hour_ago() -> None:
+    """Make all that was said an hour old: figures of removed messages show once their quarter is over."""
+    for kind in (ChatSession, Message):
+        kind.objects.update(created_at=F("created_at") - timedelta(hours=1))
+
+
+def documents_with(*needles: object) -> set[str]:
+    """Return the collections in which a value of any document holds one of the texts or ids."""
+    found = set()
+    for name in connection.database.list_collection_names():
+        for document in connection.database[name].find():
+            if any(str(needle) in str(document) for needle in needles):
+                found.add(name)
+    return found
+
+
+def test_a_visitor_leaves_from_everywhere(talk, acme):
+    mine = [talk(HTTP_IDEMPOTENCY_KEY="open-1"), talk()]
+    other = talk("v_bob")
+    replies = [str(pk) for pk in Message.objects.filter(session__in=[s.pk for s in mine]).values_list("pk")]
+    assert documents_with("v_ada", *(s.pk for s in mine)) >= {"chat_chatsession", "chat_message"}
+
+    manifest = erase("--tenant", str(acme.pk), "--visitor", "v_ada")
+
+    assert len(replies) == 8
+    assert documents_with("v_ada", *(session.pk for session in mine)) == set()
+    assert Message.objects.filter(session=other).count() == 4
+    assert manifest["removed"]["chat_chatsession"]["count"] == 2
+    assert manifest["removed"]["chat_message"]["count"] == 8
+    assert manifest["cleared"]["tenants_ledgerentry"]["count"] == 4
+
+
+def test_money_and_figures_stay_without_a_name(talk, acme, dave_client):
+    talk()
+    talk("v_bob")
+    an_hour_ago()
+    url = f"/api/chat/tenants/{acme.pk}/analytics"
+    before = dave_client.get(url).json()["totals"]
+    spent = list(LedgerEntry.objects.order_by("pk").values_list("pk", "tokens", "cost", "messages"))
+
+    erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
+
+    assert dave_client.get(url).json()["totals"] == before
+    assert list(LedgerEntry.objects.order_by("pk").values_list("pk", "tokens", "cost", "messages")) == spent
+    assert LedgerEntry.objects.filter(session=None).count() == 2
+    assert list(LedgerEntry.objects.drift()) == []
+
+
+def test_a_stored_answer_of_an_erased_session_is_not_replayed(talk, site, acme):
+    session = talk(turns=1, HTTP_IDEMPOTENCY_KEY="open-1")
+    erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
+
+    body = {"visitor": "v_ada", "metadata": {"name": "Ada"}}
+    again = site.post("/api/chat/sessions", body, HTTP_IDEMPOTENCY_KEY="open-1")
+
+    assert again.status_code == 201
+    assert again.json()["id"] != str(session.pk)
+    assert "Idempotent-Replayed" not in again
+
+
+def test_the_manifest_says_what_when_and_who_asked(talk, acme, alice):
+    session = talk(turns=1)
+    first = Message.objects.filter(session=session).earliest("seq")
+
+    manifest = erasure.erase_visitor(acme.pk, "v_ada", by(alice)).data()
+
+    assert manifest["scope"] == "visitor"
+    assert manifest["asked_by"] == "alice@example.com"
+    assert manifest["asked_at"] <= manifest["finished_at"]
+    messages = manifest["removed"]["chat_message"]
+    assert messages["first"] == f"{first.created_at:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+    assert messages["first"] <= messages["last"]
+    assert manifest["subject_digest"] == digest_of(acme.pk, "v_ada")
+    assert "v_ada" not in json.dumps(manifest)
+
+
+def test_a_manifest_is_written_once(talk, acme):
+    talk(turns=1)
+    manifest = erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
+
+    for change in (manifest.save, manifest.delete, ErasureManifest.objects.all().delete):
+        with pytest.raises(Unchangeable):
+            change()
+
+
+def test_a_user_leaves_the_audit_trail_of_that_tenant(acme, umbrella, dave, dave_client, mallory, session):
+    umbrella.memberships.create(user=dave, role="developer")
+    path = "/api/tenants/{}/api-keys"
+    for tenant in (acme, umbrella):
+        assert dave_client.post(path.format(tenant.pk), {"name": "Site", "kind": "sk"}).status_code == 201
+
+    manifest = erase("--tenant", str(acme.pk), "--user", "dave@example.com")
+
+    assert manifest["removed"]["chat_chatsession"]["count"] == 1
+    issued = AuditEvent.objects.get(action="api_key.issued", tenant=acme)
+    assert (issued.actor_id, issued.actor_name, issued.address) == (None, "", "")
+    assert AuditEvent.objects.get(action="api_key.issued", tenant=umbrella).actor_name == "dave@example.com"
+    assert not ChatSession.objects.filter(user=dave, tenant=acme).exists()
+
+
+def test_all_conversations_of_a_tenant_leave_and_nothing_else(talk, acme, umbrella, mallory, dave_client):
+    talk()
+    theirs = ChatSession.objects.create(tenant=umbrella, user=mallory)
+    Message.objects.create(tenant=acme, session=ChatSession(pk=ObjectId()), seq=1, role="user", content="x")
+    assert dave_client.get(f"/api/chat/tenants/{acme.pk}/analytics").status_code == 200
+
+    manifest = erase("--tenant", str(acme.pk), "--all")
+
+    assert manifest["removed"]["chat_message"]["count"] == 5
+    of_tenant = {"$or": [{"tenant_id": acme.pk}, {"_id": acme.pk}]}
+    left = {
+        name
+        for name in connection.database.list_collection_names()
+        if name.startswith("chat_") and connection.database[name].find_one(of_tenant)
+    }
+    assert left == set()
+    assert LedgerEntry.objects.filter(tenant=acme).count() == 2
+    assert acme.memberships.count() == 3
+    assert ChatSession.objects.get() == theirs
+
+
+@pytest.mark.parametrize("what", [["--visitor", ""], ["--user", "nobody@example.com"], ["--session", "x"]])
+def test_an_erasure_of_nobody_erases_nothing(talk, acme, what):
+    talk(turns=1)
+
+    with pytest.raises(CommandError):
+        erase("--tenant", str(acme.pk), *what)
+    assert Message.objects.count() == 2
+
+
+def test_a_session_of_another_tenant_is_not_erased(talk, umbrella):
+    session = talk(turns=1)
+
+    with pytest.raises(CommandError):
+        erase("--tenant", str(umbrella.pk), "--session", str(session.pk))
+    erase("--tenant", str(umbrella.pk), "--visitor", "v_ada")
+
+    assert Message.objects.filter(session=session).count() == 2
+
+
+def test_an_erasure_left_behind_is_finished_and_its_manifest_has_all(talk, acme):
+    sessions = [talk(turns=1), talk(turns=1)]
+    begun = Erasure.objects.begin(acme.pk, Scope.VISITOR, "v_ada", SYSTEM)
+    erasure.remove_sessions(begun, [sessions[0].pk])  # and here its process dies
+
+    out = StringIO()
+    call_command("prune", stdout=out)
+
+    assert f"erasure {begun.pk} finished" in out.getvalue()
+    manifest = ErasureManifest.objects.get(pk=begun.pk).data()
+    assert manifest["removed"]["chat_chatsession"]["count"] == 2
+    assert manifest["removed"]["chat_message"]["count"] == 4
+    assert not Erasure.objects.exists()
+
+
+def test_asking_again_goes_on_with_the_same_erasure(talk, acme):
+    talk(turns=1)
+    begun = Erasure.objects.begin(acme.pk, Scope.VISITOR, "v_ada", SYSTEM)
+
+    assert erase("--tenant", str(acme.pk), "--visitor", "v_ada")["id"] == str(begun.pk)
+
+
+def test_a_message_sent_while_its_session_is_erased_follows_it(talk, acme):
+    session = talk(turns=1)
+    old = list(Message.collection().find({"session_id": session.pk}, sort=[("seq", 1)]))
+    ChatSession.objects.filter(pk=session.pk).delete()
+    asked, answer = ObjectId(), ObjectId()
+    question = {**old[0], "_id": asked, "seq": 3}
+    reply = {**old[1], "_id": answer, "seq": 4, "in_reply_to_id": asked, "settled": False}
+    Message.collection().insert_many([question, reply])
+
+    settlement.settle([Message.collection().find_one({"_id": answer})])
+
+    assert not Message.objects.filter(pk__in=[asked, answer]).exists()
+    assert LedgerEntry.objects.get(reply=answer).session is None
+
+
+# -- over HTTP ---------------------------------------------------------------------
+
+
+def test_an_admin_erases_a_visitor(talk, acme, alice):
+    talk("v/1", turns=1)
+    client = signed_in(alice)
+
+    answer = client.delete(f"/api/chat/tenants/{acme.pk}/visitors/v/1")
+
+    assert answer.status_code == 202
+    assert not Message.objects.exists()
+    assert client.get(answer["Location"]).json() == answer.json()
+    assert AuditEvent.objects.get(action="visitor.erased").target_id == answer.json()["id"]
+    again = client.delete(f"/api/chat/tenants/{acme.pk}/visitors/v/1")
+    assert problem(again, 404) == "not_found"
+
+
+def test_only_admins_of_the_tenant_erase_visitors(talk, acme, umbrella, dave_client, site, mallory, alice):
+    talk(turns=1)
+    url = f"/api/chat/tenants/{acme.pk}/visitors/v_ada"
+
+    assert problem(dave_client.delete(url), 403) == "permission_denied"
+    assert problem(site.delete(url), 403) == "permission_denied"
+    assert problem(signed_in(mallory).delete(url), 404) == "not_found"
+    theirs = f"/api/chat/tenants/{umbrella.pk}/visitors/v_ada"
+    assert problem(signed_in(mallory).delete(theirs), 404) == "not_found"
+    assert Message.objects.count() == 2
+
+    done = signed_in(alice).delete(url).json()["id"]
+    foreign = f"/api/chat/tenants/{umbrella.pk}/erasures/{done}"
+    assert problem(signed_in(mallory).get(foreign), 404) == "not_found"
+    assert problem(dave_client.get(f"/api/chat/tenants/{acme.pk}/erasures/{done}"), 403)
+    assert problem(signed_in(alice).get(f"/api/chat/tenants/{acme.pk}/erasures/x"), 404) == "not_found"
+
+
+def test_a_deleted_session_leaves_a_manifest_and_its_figures(talk, acme, dave, dave_client):
+    session = talk(turns=1)
+    an_hour_ago()
+    url = f"/api/chat/tenants/{acme.pk}/analytics"
+    before = dave_client.get(url).json()["totals"]
+
+    assert dave_client.delete(f"/api/chat/sessions/{session.pk}").status_code == 204
+
+    assert dave_client.get(url).json()["totals"] == before
+    manifest = ErasureManifest.objects.get()
+    assert (manifest.scope, manifest.asked_by) == ("session", "dave@example.com")
