@@ -16,16 +16,7 @@ from config.api.serializers import DocumentSerializer, StrictSerializer
 MAX_PASSWORD_LENGTH = 256
 
 
-class Text(serializers.CharField):
-    """A JSON string; numbers are not turned into one."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class Email(Text, serializers.EmailField):
+class Email(serializers.EmailField):
     """An e-mail address, in the spelling under which it is stored."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -35,7 +26,7 @@ class Email(Text, serializers.EmailField):
         return normalised_email(super().to_internal_value(data))
 
 
-class Password(Text):
+class Password(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             trim_whitespace=False, max_length=MAX_PASSWORD_LENGTH, style={"input_type": "password"}, **kwargs
@@ -43,7 +34,7 @@ class Password(Text):
 
 
 class UserSerializer(DocumentSerializer):
-    name = Text(max_length=100, allow_blank=True)
+    name = serializers.CharField(max_length=100, allow_blank=True)
 
     class Meta:
         model = User
@@ -60,7 +51,7 @@ class UserSerializer(DocumentSerializer):
 class RegistrationSerializer(StrictSerializer):
     email = Email()
     password = Password()
-    name = Text(max_length=100, allow_blank=True, default="")
+    name = serializers.CharField(max_length=100, allow_blank=True, default="")
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
         _require_strong_password(
@@ -78,11 +69,11 @@ class LoginSerializer(StrictSerializer):
 
 
 class RefreshSerializer(StrictSerializer):
-    refresh = Text(max_length=4096)
+    refresh = serializers.CharField(max_length=4096)
 
 
 class LogoutSerializer(StrictSerializer):
-    refresh = Text(max_length=4096, required=False)
+    refresh = serializers.CharField(max_length=4096, required=False)
 
 
 class NewPasswordSerializer(StrictSerializer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.auth import authenticate
+from django.contrib.auth import authenticate, user_logged_in
 from django.db import IntegrityError
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
@@ -75,9 +75,12 @@ class Login(APIView):
         if user is None:
             raise _wrong_credentials()
         try:
-            return Response(_signed_in(user, request), headers=NOT_STORED)
+            signed_in = _signed_in(user, request)
         except TokenError as error:
             raise _wrong_credentials() from error
+        # As a login to the admin does: it dates the last login and is audited.
+        user_logged_in.send(sender=User, request=request, user=user)
+        return Response(signed_in, headers=NOT_STORED)
 
 
 class Refresh(APIView):

@@ -28,34 +28,25 @@ class ObjectIdStringField(serializers.Field):
 
 
 class StrictMixin:
-    """Refuses fields that the serializer does not know and fields that clients can't set."""
-
-    default_error_messages = {
-        "unknown_field": "There is no such field.",
-        "read_only_field": "This field can't be set.",
-        "not_a_string": "Not a valid string.",
-    }
+    """Refuses fields that the serializer does not know, that clients can't set, and numbers for text."""
 
     def to_internal_value(self, data):
         if isinstance(data, dict):
-            errors = {
-                name: [serializers.ErrorDetail(self.error_messages[code], code=code)]
-                for name in data
-                if (code := self._refusal(name, data[name]))
-            }
+            errors = {name: [why] for name in data if (why := self._refusal(name, data[name]))}
             if errors:
                 raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
 
-    def _refusal(self, name: str, value: object) -> str | None:
+    def _refusal(self, name: str, value: object) -> serializers.ErrorDetail | None:
         field = self.fields.get(name)
         if field is None:
-            return "unknown_field"
+            return serializers.ErrorDetail("There is no such field.", "unknown_field")
         if field.read_only:
-            return "read_only_field"
-        # DRF would turn numbers into text without a word.
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return "not_a_string" if isinstance(field, serializers.CharField) and is_number else None
+            return serializers.ErrorDetail("This field can't be set.", "read_only_field")
+        if isinstance(field, serializers.CharField) and isinstance(value, int | float):
+            # DRF would turn numbers into text without a word.
+            return serializers.ErrorDetail("Not a valid string.", "invalid")
+        return None
 
 
 class StrictSerializer(StrictMixin, serializers.Serializer):
