@@ -1,0 +1,166 @@
+"""Conversations leave once they were idle for as long as they are kept: whole, and never while in use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from bson import ObjectId
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from chat import retention
+from chat.models import ChatSession, Message
+from config.launch.tests.conftest import wait_until
+from tenants.models import Erasure, ErasureManifest, Tenant
+from tenants.tests.conftest import limited
+
+
+def converse(tenant: Tenant, idle_days: float, messages: int = 2, **fields) -> ChatSession:
+    """Store a session whose messages were sent over ten days, the last of them `idle_days` ago."""
+    last = timezone.now() - timedelta(days=idle_days)
+    session = ChatSession.objects.create(tenant=tenant, last_message_at=last, visitor="v_ada")
+    rows = []
+    for seq in range(1, messages + 1):
+        at = last - timedelta(days=10 * (messages - seq) / messages)
+        role = "user" if seq % 2 else "assistant"
+        row = {"session": session, "tenant": tenant, "seq": seq, "role": role, "content": f"text {seq}"}
+        rows.append(Message.objects.create(**row, finished_at=at, **fields))
+        Message.objects.filter(pk=rows[-1].pk).update(created_at=at)
+    return session
+
+
+def prune(*options: str) -> list[str]:
+    out = StringIO()
+    call_command("prune", *options, stdout=out)
+    return out.getvalue().splitlines()
+
+
+def left() -> set[ObjectId]:
+    """The sessions that are left; none of their messages is missing and there are no others."""
+    sessions = set(ChatSession.objects.values_list("pk", flat=True))
+    assert set(Message.objects.values_list("session_id", flat=True)) == sessions
+    return sessions
+
+
+@pytest.fixture
+def month(acme) -> Tenant:
+    """Acme, on a plan that keeps conversations for 30 days."""
+    return limited(acme, retention_days=30)
+
+
+def test_idle_conversations_leave_and_the_others_stay_whole(month):
+    for _ in range(3):
+        converse(month, idle_days=31)
+    kept = converse(month, idle_days=29, messages=20)  # begun 38 days ago
+
+    [line] = prune("--batch", "2")
+
+    assert line == f"{month.pk} {month.slug} keeps 30 days: 3 sessions, 6 messages removed"
+    assert left() == {kept.pk}
+    assert Message.objects.count() == 20
+    assert prune() == [f"{month.pk} {month.slug} keeps 30 days: 0 sessions, 0 messages removed"]
+
+
+def test_a_tenants_own_setting_comes_before_its_plans(month, umbrella):
+    Tenant.objects.filter(pk=month.pk).update(retention_days=7)
+    limited(umbrella, retention_days=None)
+    converse(month, idle_days=8)
+    for_ever = converse(umbrella, idle_days=4000)
+
+    prune()
+
+    assert left() == {for_ever.pk}
+
+
+def test_one_tenant_alone_is_pruned(month, umbrella):
+    limited(umbrella, retention_days=1)
+    converse(month, idle_days=31)
+    other = converse(umbrella, idle_days=31)
+
+    assert len(prune("--tenant", str(month.pk))) == 1
+    assert left() == {other.pk}
+    for wrong in ("x", str(ObjectId())):
+        with pytest.raises(CommandError):
+            prune("--tenant", wrong)
+
+
+def test_a_dry_run_counts_and_removes_nothing(month):
+    converse(month, idle_days=31)
+
+    assert prune("--dry-run") == [f"{month.pk} {month.slug} keeps 30 days: 1 sessions are due"]
+    assert len(left()) == 1
+    assert not Erasure.objects.exists()
+
+
+@pytest.mark.parametrize("sign", ["running", "just asked", "just answered"])
+def test_a_conversation_in_use_stays_as_it_is(month, sign):
+    """Its counters follow within a second: what its messages say comes first."""
+    session = converse(month, idle_days=31)
+    change = {
+        "running": {"status": "streaming", "finished_at": None},
+        "just asked": {"created_at": timezone.now()},
+        "just answered": {"finished_at": timezone.now()},
+    }[sign]
+    Message.objects.filter(session=session, seq=2).update(**change)
+    converse(month, idle_days=32)
+
+    prune("--batch", "1")
+
+    assert left() == {session.pk}
+    assert ChatSession.objects.get().status == "active"
+
+
+def test_figures_stay(month, alice, site):
+    converse(month, idle_days=31, messages=6)
+    span = f"from={timezone.now() - timedelta(days=60):%Y-%m-%d}&to={timezone.now():%Y-%m-%d}&interval=day"
+    url = f"/api/chat/tenants/{month.pk}/analytics?{span}"
+    before = site.get(url)
+    assert before.status_code == 200, before.content
+    assert before.json()["totals"]["messages"] == 3
+
+    prune()
+
+    assert not left()
+    assert site.get(url).json() == before.json()
+
+
+def test_a_prune_killed_half_way_is_finished_by_the_next(month, mongodb_uri, tmp_path):
+    for _ in range(12):
+        converse(month, idle_days=31, messages=4)
+    environment = {**os.environ, "DJANGO_ENV": "test", "MONGODB_URI": mongodb_uri, "VAR_DIR": str(tmp_path)}
+    command = [sys.executable, "manage.py", "prune", "--batch", "4"]
+    process = subprocess.Popen(command, cwd=django_settings.BASE_DIR, env=environment)
+    try:
+        wait_until(lambda: ChatSession.objects.count() < 12, "a batch is removed")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    remaining = ChatSession.objects.count()
+    assert 0 < remaining < 12
+    # What is on record is what is gone, to the document.
+    under_way = Erasure.objects.get().removed
+    assert under_way["chat_chatsession"]["count"] == 12 - remaining
+    assert under_way["chat_message"]["count"] == 48 - Message.objects.count()
+
+    [line] = prune()
+
+    assert not left()
+    assert line.endswith("12 sessions, 48 messages removed")
+    assert ErasureManifest.objects.get().removed["chat_message"]["count"] == 48
+
+
+def test_what_is_due_is_found_by_an_index(month, commands):
+    for _ in range(3):
+        converse(month, idle_days=31)
+    with commands.recording() as recording:
+        assert retention.prune(Tenant.objects.get(pk=month.pk), batch=2).removed
+
+    assert recording.slow_queries(connection.database) == []
