@@ -1,4 +1,4 @@
-"""Mails to a tenant's admins when 80 and 100 % of a month's limit are used: once each."""
+"""What a tenant is told when 80 and 100 % of a month's limit are used: once each, by mail and webhook."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from tenants.models import Membership, Tenant, Usage
-from tenants.models.limits import Standing, month_of, plain
+from tenants.models.limits import Standing, as_json, month_of, plain
 from tenants.models.membership import Role
+from tenants.models.webhook import Event, Webhook
 
 logger = logging.getLogger("tenants")
 
@@ -28,11 +29,13 @@ class Alert:
 
 
 def send_due(now: datetime | None = None) -> list[Alert]:
-    """Mail every alert that is due and return those sent. One that can't be mailed is due again."""
+    """Send every alert that is due and return those sent. One that can't be mailed is due again."""
     now = now or timezone.now()
     sent = []
     for usage in Usage.objects.exclude(months={}).prefetch_related("tenant__plan"):
         for alert in _reached(usage, now):
+            # First, for it may be repeated: webhooks are told of one threshold once in a month.
+            _announce(alert, now)
             path = f"alerts.{month_of(now)}.{alert.standing.name}"
             before = usage.alerts.get(month_of(now), {}).get(alert.standing.name)
             # Claimed before it is mailed: of two senders at once only one finds what it has read.
@@ -61,6 +64,13 @@ def _reached(usage: Usage, now: datetime) -> Iterator[Alert]:
         percent = next((p for p in THRESHOLDS if standing.used * 100 >= standing.limit * p), None)
         if percent is not None and told.get(standing.name, 0) < percent:
             yield Alert(usage.tenant, standing, percent)
+
+
+def _announce(alert: Alert, now: datetime) -> None:
+    standing, month = alert.standing, month_of(now)
+    told = {**as_json(standing), "percent": alert.percent, "month": month}
+    once = f"usage:{month}:{standing.name}:{alert.percent}"
+    Webhook.objects.announce(alert.tenant, Event.USAGE_THRESHOLD, told, once=once)
 
 
 def _mail(alert: Alert) -> None:

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from tenants import views
+from tenants.webhooks import views as webhooks
 
 urlpatterns = [
     path("tenants", views.Tenants.as_view(), name="tenants"),
@@ -22,6 +23,15 @@ urlpatterns = [
         "tenants/<str:tenant_id>/api-keys/<str:key_id>/rotate",
         views.RotateApiKey.as_view(),
         name="rotate-api-key",
+    ),
+    path("tenants/<str:tenant_id>/webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
+    path(
+        "tenants/<str:tenant_id>/webhooks/<str:webhook_id>", webhooks.WebhookDetail.as_view(), name="webhook"
+    ),
+    path(
+        "tenants/<str:tenant_id>/webhooks/<str:webhook_id>/test",
+        webhooks.TestWebhook.as_view(),
+        name="test-webhook",
     ),
     path("tenants/<str:tenant_id>/usage", views.UsageDetail.as_view(), name="usage"),
     path("tenants/<str:tenant_id>/audit", views.AuditTrail.as_view(), name="audit"),

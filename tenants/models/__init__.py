@@ -9,6 +9,7 @@ from tenants.models.membership import Membership
 from tenants.models.plan import Plan
 from tenants.models.tenant import Tenant
 from tenants.models.usage import Usage
+from tenants.models.webhook import Webhook, WebhookDelivery
 
 __all__ = [
     "ApiKey",
@@ -21,4 +22,6 @@ __all__ = [
     "Plan",
     "Tenant",
     "Usage",
+    "Webhook",
+    "WebhookDelivery",
 ]

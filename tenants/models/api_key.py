@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -20,6 +20,7 @@ from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import KeyReplaced, PlanLimit
 from tenants.models.origins import is_localhost, origin_is_allowed
 from tenants.models.tenant import Tenant, lookup_tenant, tenant_of
+from tenants.models.webhook import Event, Webhook
 
 
 class Scope(models.TextChoices):
@@ -41,7 +42,7 @@ class IssuedKey:
     """A new key with its secret, which nothing can show again."""
 
     key: ApiKey
-    secret: str
+    secret: str = field(repr=False)
 
 
 class ApiKeyQuerySet(models.QuerySet):
@@ -60,7 +61,7 @@ class ApiKeyQuerySet(models.QuerySet):
             if limit is not None and tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
                 raise PlanLimit("API keys", limit)
             issued = self.generate(tenant, created_by=by.user, **fields)
-            AuditEvent.objects.record(by, "api_key.issued", issued.key, tenant=tenant)
+            issued.key.record(by, Event.KEY_ISSUED)
             return issued
 
         return tenant.in_turn(issue)
@@ -182,7 +183,7 @@ class ApiKey(Document):
         """Refuse the key from the next request on, for good."""
         if not ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now()):
             return
-        AuditEvent.objects.record(by, "api_key.revoked", self, tenant=self.tenant)
+        self.record(by, Event.KEY_REVOKED)
 
     def rotate(self, *, overlap: timedelta, by: Actor) -> IssuedKey:
         """Return a successor with the same permissions; this key works on for `overlap`.
@@ -201,16 +202,19 @@ class ApiKey(Document):
             self.expires_at = min(filter(None, [self.expires_at, timezone.now() + overlap]))
             self.replaced_by = issued.key
             self.save(update_fields=["expires_at", "replaced_by", "updated_at"])
-            AuditEvent.objects.record(
-                by,
-                "api_key.rotated",
-                self,
-                tenant=self.tenant,
-                changes={"replaced_by": (None, issued.key), "expires_at": (None, self.expires_at)},
-            )
+            changes = {"replaced_by": (None, issued.key), "expires_at": (None, self.expires_at)}
+            self.record(by, Event.KEY_ROTATED, changes)
             return issued
 
         return self.tenant.in_turn(rotate)
+
+    def record(self, by: Actor, event: Event, changes: dict[str, tuple] | None = None) -> None:
+        """Put what happened to the key into the audit trail, and tell the tenant's webhooks."""
+        entry = AuditEvent.objects.record(by, event.value, self, tenant=self.tenant, changes=changes)
+        about = {"id": str(self.pk), "name": self.name, "prefix": self.prefix, "last_four": self.last_four}
+        Webhook.objects.announce(
+            self.tenant, event, {"api_key": about, "actor": by.name}, once=f"audit:{entry.pk}"
+        )
 
     def note_use(self, address: str, origin: str, now: datetime | None = None) -> None:
         """Remember when and from where the key was used, at most once a minute.

@@ -4,6 +4,7 @@ TenantRuleBroken        409
 ├── LastAdmin           the tenant would be left without an admin
 ├── AlreadyMember       the user has a role in the tenant already
 ├── PlanLimit           the plan allows no more keys or members
+├── TooManyWebhooks     a tenant has only so many
 └── InvitationClosed    accepted, revoked or expired
 """
 
@@ -42,3 +43,8 @@ class KeyReplaced(TenantRuleBroken):
 class InvitationClosed(TenantRuleBroken):
     default_detail = "This invitation was accepted, withdrawn or has expired. Ask for a new one."
     default_code = "invitation_closed"
+
+
+class TooManyWebhooks(TenantRuleBroken):
+    default_detail = "A tenant has at most 10 webhooks. Delete one first."
+    default_code = "too_many_webhooks"

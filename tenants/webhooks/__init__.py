@@ -1,0 +1,1 @@
+"""Telling a tenant's own server of events: signed, over https, to public addresses only."""

@@ -1,0 +1,150 @@
+"""One signed POST to one URL: no redirect is followed, no answer outlasts 10 seconds or 1 MiB.
+
+The signature is that of https://www.standardwebhooks.com: headers `webhook-id`, `webhook-timestamp` and
+`webhook-signature`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from standardwebhooks import Webhook as Signer
+
+from tenants.webhooks.addresses import NotPublic, public_addresses
+
+TOTAL_SECONDS = 10.0
+LARGEST_ANSWER = 1024 * 1024
+
+
+class NotDelivered(Exception):
+    """The receiver did not take it; `status` is what it answered, None if nothing."""
+
+    def __init__(self, problem: str, status: int | None = None) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+class Sender:
+    """`resolve(host, port)` returns the addresses to try, `tls` says whose certificates are trusted.
+
+    `total_seconds` is the time for connection, request and answer together.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolve: Callable[[str, int], list[str]] = public_addresses,
+        tls: ssl.SSLContext | None = None,
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> None:
+        self._resolve = resolve
+        self._tls = tls or ssl.create_default_context()
+        self._total_seconds = total_seconds
+
+    def send(self, url: str, secret: str, message_id: str, body: str) -> int:
+        """Return the status, 200 to 299. Raises NotDelivered."""
+        parts = urlsplit(url)
+        target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        try:
+            with self._connection(parts.hostname, parts.port or 443) as connection:
+                connection.request("POST", target, body.encode(), _headers(secret, message_id, body))
+                answer = connection.getresponse()
+                is_too_large = len(answer.read(LARGEST_ANSWER + 1)) > LARGEST_ANSWER
+                if connection.is_late:
+                    raise TimeoutError
+        except NotPublic as error:
+            raise NotDelivered(str(error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise NotDelivered(_problem(error)) from error
+        if is_too_large:
+            raise NotDelivered("The answer is larger than 1 MiB.", answer.status)
+        if not 200 <= answer.status < 300:
+            raise NotDelivered(f"It answered {answer.status}.", answer.status)
+        return answer.status
+
+    def _connection(self, host: str, port: int) -> _Connection:
+        return _Connection(host, port, self._resolve(host, port), self._tls, self._total_seconds)
+
+
+def _headers(secret: str, message_id: str, body: str) -> dict[str, str]:
+    now = datetime.now(UTC)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "chat-agent-platform",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Signer(secret).sign(message_id, now, body),
+    }
+
+
+class _Connection(http.client.HTTPSConnection):
+    """A connection to one of `addresses`, by the certificate of `host`, that ends after `seconds`.
+
+    Timeouts of sockets count from byte to byte: whoever sends one a second would never meet them.
+    """
+
+    def __init__(
+        self, host: str, port: int, addresses: list[str], tls: ssl.SSLContext, seconds: float
+    ) -> None:
+        super().__init__(host, port, timeout=seconds, context=tls)
+        self._addresses = addresses
+        self._raw: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self.is_late = False
+
+    def __enter__(self) -> _Connection:
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        self.close()
+        if kind is not None and issubclass(kind, OSError | http.client.HTTPException) and self.is_late:
+            raise TimeoutError
+
+    def connect(self) -> None:
+        self._raw = self._reach()
+        self.sock = self._context.wrap_socket(self._raw, server_hostname=self.host)
+
+    def _reach(self) -> socket.socket:
+        failure: OSError = OSError("no address")
+        for address in self._addresses:
+            if self.is_late:
+                raise TimeoutError
+            try:
+                return socket.create_connection((address, self.port), self.timeout / len(self._addresses))
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _cut(self) -> None:
+        self.is_late = True
+        sock = self.sock or self._raw
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def _problem(error: Exception) -> str:
+    """Return our sentence for a failed connection; the error's own may cite what the receiver sent."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"Its certificate is not trusted: {error.verify_message}."
+        case ssl.SSLError():
+            return "No TLS connection could be made."
+        case TimeoutError():
+            return "There was no whole answer in time."
+        case socket.gaierror():
+            return "The host is not known."
+        case ConnectionRefusedError():
+            return "The connection was refused."
+        case http.client.HTTPException():
+            return "The answer was no HTTP."
+    return "The connection broke off."
