@@ -18,6 +18,8 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 _SECRETS = re.compile(
     r"""(?x)
     \b cap_(?:pk|sk)_(?:live|test)_ [0-9A-Za-z]{16,}
+  | \b whsec_ [0-9A-Za-z+/=]{16,}
+  | \b inv_ [\w-]{16,}
   | \b eyJ[\w-]{8,}\.[\w-]+\.[\w-]*
   | \b (?:gsk_|sk-or-|sk-|AIza) [\w-]{12,}
   | (?<=[Bb]earer\ ) [^\s"',]+

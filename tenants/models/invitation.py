@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
@@ -28,7 +28,7 @@ class SentInvitation:
     """A new invitation with its token, which only the mail shows."""
 
     invitation: Invitation
-    token: str
+    token: str = field(repr=False)
 
 
 class InvitationQuerySet(models.QuerySet):
