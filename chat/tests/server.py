@@ -15,10 +15,11 @@ class RunningServer(Start):
     """`manage.py serve` on a port of its own: `with RunningServer(uri, folder, GROQ_API_KEY=…) as server`.
 
     Several on one database are several machines of one installation: they share nothing else.
-    `folder` takes its output and locks; `variables` are set in its environment.
+    `folder` takes its output, its locks and, with an empty URI, a database of its own; `options` are those
+    of `serve`, `variables` are set in its environment.
     """
 
-    def __init__(self, mongodb_uri: str, folder: Path, **variables: str) -> None:
+    def __init__(self, mongodb_uri: str, folder: Path, *options: str, **variables: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         environment = {
             "DJANGO_ENV": "test",
@@ -34,7 +35,7 @@ class RunningServer(Start):
             "JWT_REFRESH_SECRET": settings.JWT_REFRESH_SECRET,
             "API_KEY_PEPPER": settings.API_KEY_PEPPER,
         }
-        super().__init__(folder / "output.txt", environment | variables)
+        super().__init__(folder / "output.txt", environment | variables, *options)
 
     def __enter__(self) -> RunningServer:
         return self.ready()

@@ -1,0 +1,139 @@
+"""The database is killed, or stands still, amid answers: what was accepted is kept, turns end clearly."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from bson import ObjectId
+from django.conf import settings
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from chat.tests.clients import Client, Exchange
+from chat.tests.server import RunningServer
+from config.launch.tests.conftest import wait_until
+from llm.fake.server import FakeProvider
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+WHOLE = " ".join(f"word{number}" for number in range(1, 81))
+
+
+@dataclass
+class Stage:
+    """Two servers on a database that may die: `here` owns it and starts it again, `there` joins it."""
+
+    here: Client
+    there: Client
+    mongod: psutil.Process
+    database: Database
+    uri: str
+
+    def open_session(self) -> ObjectId:
+        answer = self.here.post(f"{self.here.url}/api/chat/sessions", {})
+        assert answer.status_code == 201, answer.text
+        return ObjectId(answer.json()["id"])
+
+    def reply_in(self, session_id: ObjectId) -> dict[str, Any] | None:
+        return self.database.chat_message.find_one({"session_id": session_id, "role": "assistant"})
+
+    def verify_ledger(self) -> None:
+        command = [sys.executable, "manage.py", "verify_ledger"]
+        environment = os.environ | {"DJANGO_ENV": "test", "MONGODB_URI": self.uri}
+        subprocess.run(command, cwd=settings.BASE_DIR, env=environment, check=True)
+
+
+@pytest.fixture
+def stage(fake_server: FakeProvider, tmp_path: Path) -> Iterator[Stage]:
+    """The provider answers 80 tokens in 4 seconds."""
+    fake_server.reset()
+    variables = {
+        "LLM_ROUTE": "groq/tokens-80-every-50ms",
+        "GROQ_API_KEY": "test-key-of-nobody",
+        "GROQ_BASE_URL": fake_server.base_url("groq"),
+        "TURN_LEASE_SECONDS": "4",  # shorter than the database stands still
+    }
+    with RunningServer("", tmp_path / "here", "--seed", **variables) as here:
+        key = re.search(r"API key +(\S+)", here.output)[1]
+        port = (tmp_path / "here" / "test-mongodb" / "port").read_text()
+        uri = f"mongodb://127.0.0.1:{port}/chat-agent?directConnection=true"
+        with (
+            RunningServer(uri, tmp_path / "there", **variables) as there,
+            MongoClient(uri, tz_aware=True) as client,
+        ):
+            clients = [Client(server.url, key) for server in (here, there)]
+            yield Stage(*clients, here.part("mongod"), client["chat-agent"], uri)
+
+
+@dataclass
+class Turn:
+    """A turn at one server that is read along at the other."""
+
+    session_id: ObjectId
+    sent: Exchange
+    reader: Exchange
+
+
+def begin(stage: Stage, *, stream: bool) -> Turn:
+    session_id = stage.open_session()
+    sent = stage.here.send(session_id, key=str(session_id), stream=stream)
+    wait_until(lambda: (stage.reply_in(session_id) or {}).get("content"), "it is being answered")
+    return Turn(session_id, sent, stage.there.follow(session_id, stage.reply_in(session_id)["_id"]))
+
+
+def verify(stage: Stage, turns: list[Turn]) -> None:
+    """Every turn is whole for its sender, for who read along, and in the database; nothing is held."""
+    for turn in turns:
+        turn.sent.wait()
+        assert turn.sent.broke is None
+        assert (turn.sent.text if turn.sent.happened else turn.sent.body["reply"]["content"]) == WHOLE
+        assert turn.reader.wait().names[-1] == "done", turn.reader.happened[-1]
+        assert turn.reader.text == WHOLE
+        found = list(stage.database.chat_message.find({"session_id": turn.session_id}, sort=[("seq", 1)]))
+        assert [(m["role"], m["status"]) for m in found] == [("user", "complete"), ("assistant", "complete")]
+        assert found[1]["content"] == WHOLE
+    wait_until(lambda: stage.database.tenants_usage.find_one({"live": {"$gt": 0}}) is None, "all is settled")
+    stage.verify_ledger()
+
+
+def test_answers_go_on_while_the_database_is_killed_and_comes_back(stage):
+    """Sends that came in between were accepted or refused; with the same key they are answered, once."""
+    turns = [begin(stage, stream=stream) for stream in (True, True, False)]
+    sessions = [stage.open_session() for _ in range(4)]
+
+    stage.mongod.kill()
+    stage.mongod.wait()
+    between = [stage.here.send(session, key=str(session), stream=True) for session in sessions]
+
+    for one in between:
+        one.wait()
+        assert one.status in (200, 503) or one.broke, one.body
+    wait_until(lambda: stage.here.get(f"{stage.here.url}/ready").ok, "the database is back")
+    for session in sessions:
+        again = stage.here.send(session, key=str(session), stream=True).wait()
+        assert (again.status, again.text) == (200, WHOLE), again.body
+        assert stage.database.chat_message.count_documents({"session_id": session, "role": "user"}) == 1
+    verify(stage, turns)
+
+
+def test_answers_go_on_while_the_database_stands_still(stage):
+    """Longer than a lease: nobody takes workers for dead that could not say that they live."""
+    turns = [begin(stage, stream=stream) for stream in (True, True, False)]
+
+    stage.mongod.suspend()
+    before = turns[0].sent.text
+    wait_until(lambda: len(turns[0].sent.text) > len(before) + 30, "tokens flow on")
+    time.sleep(5)  # the fault itself
+    stage.mongod.resume()
+
+    verify(stage, turns)
