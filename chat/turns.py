@@ -35,7 +35,7 @@ from chat.analytics.stored import utc
 from chat.models import ChatSession, Message
 from chat.options import Options, reserve
 from chat.outcome import error_data, final_events
-from chat.sse import Position, TurnEvent
+from chat.sse import PING_SECONDS, Position, TurnEvent
 from config import draining, metrics
 from config.mongo.engine.errors import is_unreachable
 from llm import canonical, errors
@@ -49,6 +49,9 @@ Status = Message.Status
 
 #: States from which a reply may be given another run.
 RETRYABLE = [Status.FAILED.value, Status.CANCELLED.value, Status.INTERRUPTED.value]
+
+#: A silence of so long is broken by a ping: the next chance may come only another ten seconds later.
+PING_AFTER_SECONDS = PING_SECONDS / 3
 
 #: How long a reply's final state is tried to be written while the database is away.
 FINAL_WRITE_SECONDS = 60.0
@@ -105,7 +108,7 @@ def open_turn(
         else:
             Usage.objects.release(tenant.pk, reply["reservation"])
             raise (AlreadyAccepted if "idempotency" in failure["keyPattern"] else SessionMoved) from error
-    return Turn(session, asked, reply, Run(request, options.route), admission)
+    return Turn(session, asked, reply, Run(request, options.route, tell_waits=True), admission)
 
 
 def reopen_turn(
@@ -150,7 +153,7 @@ def reopen_turn(
     if reopened is None:
         Usage.objects.release(tenant.pk, fresh["reservation"])
         return None
-    return Turn(session, asked, reopened, Run(request, options.route), admission)
+    return Turn(session, asked, reopened, Run(request, options.route, tell_waits=True), admission)
 
 
 def _admit(tenant: Tenant, reservation: ObjectId, tokens: int, cost: Decimal) -> Admission:
@@ -317,7 +320,7 @@ class Turn:
             pass
         return self.reply
 
-    def _drive(self) -> Iterator[TurnEvent]:
+    def _drive(self) -> Iterator[TurnEvent | None]:
         try:
             yield from self._answer()
         except Exception:  # a bug of ours: the reply must not stay "streaming" until its lease ends
@@ -328,7 +331,8 @@ class Turn:
             keeper.forget(self)
             metrics.running_turns.dec()
 
-    def _answer(self) -> Iterator[TurnEvent]:
+    def _answer(self) -> Iterator[TurnEvent | None]:
+        """Yield the turn's events; None where a silent client may be told that it is still served."""
         started = False
         for event in self._run:
             match event:
@@ -352,6 +356,8 @@ class Turn:
                     self._end(Status.INTERRUPTED, partial, settlement.INTERRUPTED)
                 case canonical.Failed(error, partial):
                     self._end(_failed_status(error, self._length), partial, error_data(error))
+                case canonical.Waiting() | canonical.Reasoning():
+                    yield None
         yield from final_events(self.reply)
 
     def _append(self, text: str) -> None:
@@ -482,7 +488,7 @@ class TurnEvents:
     reply, like any other.
     """
 
-    def __init__(self, turn: Turn, events: Iterator[TurnEvent]) -> None:
+    def __init__(self, turn: Turn, events: Iterator[TurnEvent | None]) -> None:
         self._turn = turn
         self._driving = events
         self._following: Iterator[TurnEvent | None] | None = None
@@ -499,13 +505,21 @@ class TurnEvents:
             if self._following is not None:
                 return next(self._following)
             try:
-                event = next(self._driving)
+                event = self._next_told()
             except StopIteration:
                 self._over = True
                 raise
-            self._position = Position(event.epoch, event.offset)
+            if event is not None:
+                self._position = Position(event.epoch, event.offset)
             self._taken_at = time.monotonic()
             return event
+
+    def _next_told(self) -> TurnEvent | None:
+        """Return the next event; None if the reader has heard nothing for a while."""
+        while (event := next(self._driving)) is None:
+            if time.monotonic() - self._taken_at > PING_AFTER_SECONDS:
+                break
+        return event
 
     def close(self) -> None:
         with self._lock:

@@ -168,6 +168,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A call has failed and another one follows: a chance to tell the client that it is still served."""
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     text: str
 
@@ -210,4 +215,4 @@ class Failed:
     partial: Completion | None = None
 
 
-Event = Started | Text | Reasoning | ToolCallDelta | Restarted | Finished | Failed
+Event = Started | Waiting | Text | Reasoning | ToolCallDelta | Restarted | Finished | Failed

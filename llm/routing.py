@@ -28,6 +28,7 @@ from llm.canonical import (
     Target,
     Text,
     ToolCallDelta,
+    Waiting,
 )
 from llm.catalogue import catalogue
 from llm.policy import Policy
@@ -69,6 +70,7 @@ class Run:
 
     `stream` is how the provider is asked. Only streams have a first token to wait
     for and can be rescued: of a whole answer nothing shows before its end.
+    With `tell_waits` there is also a Waiting before every wait for a further call, and before that call.
     `breakers` and `provider_of` stand in for those of this process.
     """
 
@@ -80,12 +82,14 @@ class Run:
         route: Sequence[Target],
         *,
         stream: bool = True,
+        tell_waits: bool = False,
         policy: Policy | None = None,
         breakers: Breakers = BREAKERS,
         provider_of: Callable[[str], Provider] = providers.get,
     ) -> None:
         self.request = request
         self.stream = stream
+        self.tell_waits = tell_waits
         self.policy = policy or Policy.from_settings()
         self.attempts: list[Attempt] = []
         self._breakers = breakers
@@ -133,6 +137,8 @@ class Run:
             try:
                 completion = yield from self._attempt(step)
             except errors.ProviderError as error:
+                if self.tell_waits:
+                    yield Waiting()
                 step = self._after(error, step.permit.target)
             else:
                 yield Finished(completion)
@@ -194,6 +200,8 @@ class Run:
         line = Line(target, request, self._catalogue, step.wait_seconds)
         exchange: Exchange | None = None
         try:
+            if self.tell_waits and self.attempts:
+                yield Waiting()
             exchange = self._open(request, target)
             completion = yield from self._pass_on(exchange, target, self._seam(sent, continuing))
         except errors.ProviderError as error:
