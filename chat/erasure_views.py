@@ -51,14 +51,14 @@ class VisitorView(TenantScoped):
         tags=["chat"],
         responses={202: ManifestSerializer},
     )
-    def delete(self, request: Request, tenant_id: str, visitor: str) -> Response:
+    def delete(self, request: Request, tenant_id: str, visitor_id: str) -> Response:
         tenant = self.tenant
-        own = ChatSession.objects.visible_to(self.access).filter(visitor=visitor)
-        begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor)
+        own = ChatSession.objects.visible_to(self.access).filter(visitor=visitor_id)
+        begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor_id)
         if not own.exists() and not begun.exists():
             raise NotFound
         by = Actor.of(request)
-        manifest = erase_visitor(tenant.pk, visitor, by)
+        manifest = erase_visitor(tenant.pk, visitor_id, by)
         AuditEvent.objects.record(by, "visitor.erased", manifest, tenant=tenant)
         location = reverse("tenant-erasure", args=[tenant.pk, manifest.pk])
         return Response(manifest.data(), status=202, headers={"Location": location})

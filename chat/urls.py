@@ -57,7 +57,7 @@ urlpatterns = [
     ),
     path(
         # A visitor's name is the site's own and may hold a slash.
-        "chat/tenants/<str:tenant_id>/visitors/<path:visitor>",
+        "chat/tenants/<str:tenant_id>/visitors/<path:visitor_id>",
         VisitorView.as_view(),
         name="tenant-visitor",
     ),

@@ -15,7 +15,7 @@ from django.db.models import F
 from chat import erasure, settlement
 from chat.models import ChatSession, Message
 from chat.tests.conftest import settled
-from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry
+from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Usage
 from tenants.models.append_only import Unchangeable
 from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope, digest_of
@@ -197,6 +197,34 @@ def test_an_erasure_left_behind_is_finished_and_its_manifest_has_all(talk, acme)
     assert manifest["removed"]["chat_chatsession"]["count"] == 2
     assert manifest["removed"]["chat_message"]["count"] == 4
     assert not Erasure.objects.exists()
+
+
+def test_a_running_turn_is_stopped_and_paid_for_before_its_session_leaves(fake, site, acme, session):
+    fake.script(answer={"text": "One two three four five six.", "seconds_between": 2.0})
+    response = site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello", "stream": True})
+    reading = iter(response.streaming_content)
+    next(reading)
+    response.close()  # the turn goes on without a reader
+    [reply] = Message.objects.filter(status="streaming")
+
+    erasure.erase_session(session, SYSTEM)
+
+    assert not Message.objects.exists()
+    [entry] = LedgerEntry.objects.filter(reply=reply.pk)
+    assert (entry.outcome, entry.session) == ("cancelled", None)
+    assert Usage.objects.of(acme).live == 0
+
+
+def test_what_is_erased_is_found_by_an_index(talk, acme, dave, commands):
+    talk()
+    ChatSession.objects.create(tenant=acme, user=dave)
+    with commands.recording() as recording:
+        erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
+        erasure.erase_user(acme.pk, dave.pk, SYSTEM)
+        talk(turns=1)
+        erasure.erase_chat(acme.pk, SYSTEM)
+
+    assert recording.slow_queries(connection.database) == []
 
 
 def test_asking_again_goes_on_with_the_same_erasure(talk, acme):
