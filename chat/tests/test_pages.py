@@ -1,0 +1,90 @@
+"""The console and the documentation in a real browser, under the policy for content they ship with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from accounts.models import User
+from chat.models import ChatSession, Message
+from chat.tests.server import RunningServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PASSWORD = "a long passphrase"
+CHROMIUM = shutil.which("chromium")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture
+def conversation(acme, dave) -> ChatSession:
+    User.objects.create_superuser("staff@example.com", PASSWORD)
+    session = ChatSession.objects.create(tenant=acme, user=dave, title="Order 17")
+    for seq, (role, text) in enumerate([("user", "<i>Where</i> is it?"), ("assistant", "On its way.")], 1):
+        Message.objects.create(session=session, tenant=acme, seq=seq, role=role, content=text)
+    return session
+
+
+@pytest.fixture
+def server(conversation, mongodb_uri: str, tmp_path) -> Iterator[RunningServer]:
+    with RunningServer(mongodb_uri, tmp_path) as running:
+        yield running
+
+
+def browse(server: RunningServer, visit) -> list[str]:
+    """Let `visit(page)` use a browser; return what went wrong on its pages: errors and refused resources."""
+    assert CHROMIUM, "chromium is not installed"
+    wrong: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        page = browser.new_page(base_url=server.url)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        visit(page)
+        browser.close()
+    return wrong
+
+
+def test_staff_sign_in_and_read_a_conversation(server, conversation):
+    seen = {}
+
+    def visit(page: Page) -> None:
+        page.goto("/admin/")
+        page.fill("input[name=username]", "staff@example.com")
+        page.fill("input[name=password]", PASSWORD)
+        page.click("input[type=submit]")
+        seen["title"] = page.title()
+        page.click("text=Chat sessions")
+        page.click("text=Order 17")
+        seen["transcript"] = page.locator(".transcript").inner_text()
+        seen["styled"] = page.locator(".transcript-assistant").evaluate(
+            "element => getComputedStyle(element).borderRadius"
+        )
+
+    assert browse(server, visit) == []
+    assert "Chat Agent Platform" in seen["title"]
+    assert "<i>Where</i> is it?" in seen["transcript"]
+    assert "On its way." in seen["transcript"]
+    assert seen["styled"] == "6px"
+
+
+def test_the_documentation_lists_the_endpoints(server):
+    seen = {}
+
+    def visit(page: Page) -> None:
+        page.goto("/api/docs")
+        page.wait_for_selector(".opblock-summary-path")
+        seen["paths"] = page.locator(".opblock-summary-path").all_inner_texts()
+
+    assert browse(server, visit) == []
+    assert len(seen["paths"]) > 40
