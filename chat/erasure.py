@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from bson import ObjectId
@@ -112,9 +113,8 @@ def _stop_turns(of_sessions: dict[str, Any]) -> None:
 def _replies(of_sessions: dict[str, Any]) -> Iterator[list[ObjectId]]:
     """Yield the ids of all replies, some at a time."""
     found = Message.collection().find({**of_sessions, "role": Message.Role.ASSISTANT.value}, {"_id": 1})
-    ids = [row["_id"] for row in found]
-    for at in range(0, len(ids), BATCH_REPLIES):
-        yield ids[at : at + BATCH_REPLIES]
+    while ids := [row["_id"] for row in islice(found, BATCH_REPLIES)]:
+        yield ids
 
 
 def _clear_audit_trail(erasure: Erasure) -> None:

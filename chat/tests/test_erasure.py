@@ -11,15 +11,16 @@ from bson import ObjectId
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
 from chat import erasure, settlement
 from chat.models import ChatSession, Message
 from chat.tests.conftest import settled
-from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Usage
+from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
 from tenants.models.append_only import Unchangeable
 from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope, digest_of
-from tenants.tests.conftest import by, problem, signed_in
+from tenants.tests.conftest import at_once, by, problem, signed_in
 
 
 @pytest.fixture
@@ -225,6 +226,33 @@ def test_what_is_erased_is_found_by_an_index(talk, acme, dave, commands):
         erasure.erase_chat(acme.pk, SYSTEM)
 
     assert recording.slow_queries(connection.database) == []
+
+
+def test_several_at_once_count_every_document_once(talk, acme):
+    for _ in range(3):
+        talk()
+
+    outcomes = at_once(*[lambda: erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)] * 3)
+
+    assert [type(outcome) for outcome in outcomes] == [ErasureManifest] * 3
+    removed = [manifest.removed for manifest in ErasureManifest.objects.all()]
+    assert sum(each.get("chat_message", {"count": 0})["count"] for each in removed) == 12
+    assert sum(each.get("chat_chatsession", {"count": 0})["count"] for each in removed) == 3
+    assert not Erasure.objects.exists()
+
+
+def test_a_purged_tenant_takes_its_conversations_and_figures_along(talk, acme, dave_client):
+    talk(turns=1)
+    an_hour_ago()
+    assert dave_client.get(f"/api/chat/tenants/{acme.pk}/analytics").status_code == 200
+    Tenant.objects.filter(pk=acme.pk).update(deleted_at=timezone.now() - timedelta(days=31))
+
+    call_command("purge_tenants", stdout=StringIO())
+
+    assert documents_with(acme.pk) == {"tenants_auditevent", "tenants_erasuremanifest"}
+    manifest = ErasureManifest.objects.get()
+    assert (manifest.scope, manifest.removed["tenants_tenant"]["count"]) == ("tenant", 1)
+    assert manifest.removed["chat_message"]["count"] == 2
 
 
 def test_asking_again_goes_on_with_the_same_erasure(talk, acme):

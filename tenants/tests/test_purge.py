@@ -10,8 +10,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from tenants.models import AuditEvent, LedgerEntry, Tenant, Usage
+from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Membership, Tenant, Usage
 from tenants.models.audit import SYSTEM
+from tenants.models.erasure import Scope
 from tenants.purge import purge
 from tenants.tests.conftest import by, issue
 
@@ -91,3 +92,20 @@ def test_a_dry_run_only_names_them(acme):
 
     assert str(acme.pk) in run("--dry-run")
     assert Tenant.objects.filter(pk=acme.pk).exists()
+
+
+def test_a_purge_left_behind_is_finished_by_the_next_and_its_manifest_has_all(acme, alice):
+    fill(acme, alice)
+    deleted_for(acme, days=31)
+    begun = Erasure.objects.begin(acme.pk, Scope.TENANT, acme.slug, SYSTEM)
+    for kind in (Membership, Tenant):  # and here its process dies, the tenant itself being gone
+        begun.remove(kind.collection(), {"tenant_id" if kind is Membership else "_id": acme.pk})
+
+    run()
+
+    assert documents_naming(acme) == {}
+    manifest = ErasureManifest.objects.get(pk=begun.pk)
+    assert manifest.removed["tenants_membership"]["count"] == 3
+    assert manifest.removed["tenants_tenant"]["count"] == 1
+    assert manifest.removed["tenants_ledgerentry"]["count"] == 1
+    assert not Erasure.objects.exists()
