@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "config.mongo.contrib.AuthConfig",
     "config.mongo.contrib.ContentTypesConfig",
     "config.launch",
+    "config.isolation",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",

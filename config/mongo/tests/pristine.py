@@ -23,14 +23,14 @@ class Pristine:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._hashes = self._current_hashes()
-        self._documents = {name: list(database[name].find()) for name in self._hashes}
+        self.documents = {name: list(database[name].find()) for name in self._hashes}
 
     def restore(self) -> None:
         caches["default"].clear()  # Also what the process remembers of it.
         for name, digest in self._current_hashes().items():
             if digest != self._hashes.get(name):
                 self._database[name].delete_many({})
-                if documents := self._documents.get(name):
+                if documents := self.documents.get(name):
                     self._database[name].insert_many(documents)
 
     def _current_hashes(self) -> dict[str, str]:
