@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
 
 from config import draining, metrics
 from config.api.addresses import client_address
@@ -74,7 +75,7 @@ def _read_only(request: HttpRequest) -> HttpResponse | None:
 def _answers(ping) -> bool:
     try:
         ping()
-    except (DatabaseError, PyMongoError, OSError):
+    except (DatabaseError, PyMongoError, RedisError, OSError):
         return False
     return True
 

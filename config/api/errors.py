@@ -16,6 +16,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, JsonResponse
 from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -112,6 +113,9 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
     if isinstance(exc, DatabaseError | PyMongoError) and is_unreachable(exc):
         logger.error("database unreachable", extra={"reason": type(exc.__cause__ or exc).__name__})
         return Unavailable("The database can't be reached right now.", "database_unavailable")
+    if isinstance(exc, RedisError):
+        logger.error("cache unreachable", extra={"reason": type(exc).__name__})
+        return Unavailable("Requests can't be counted right now.", "counter_unavailable")
     return None
 
 
