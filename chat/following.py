@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bson import ObjectId
 from django.db import DatabaseError
@@ -20,23 +20,25 @@ Status = Message.Status
 #: How often a running reply is looked at. Its text grows by a checkpoint a second.
 POLL_SECONDS = 0.2
 
-_BEGINNING = Position()
+BEGINNING = Position()
 
 
-def follow(reply: dict, position: Position = _BEGINNING) -> Iterator[TurnEvent | None]:
+def follow(
+    reply: dict, position: Position = BEGINNING, over: Callable[[], bool] = lambda: False
+) -> Iterator[TurnEvent | None]:
     """Yield the events of `reply` after `position` until its final state; None is worth a ping.
 
     The texts of the deltas, joined to what the client had, are the reply's
     content. A client that holds a text which has been restarted since gets
     `restart` and the present text from its beginning. A reply whose worker died
-    ends in `error`.
+    ends in `error`. Once `over()` is true, nothing follows.
     """
     epoch, offset = position
     if epoch == 0:
         yield TurnEvent("start", start_data(reply, reply["provider"], reply["model"]), reply["epoch"], 0)
         epoch = reply["epoch"]
     spoke_at = time.monotonic()
-    while True:
+    while not over():
         # While it runs, the stored text may be a checkpoint behind what its first reader has got.
         ahead = reply["epoch"] < epoch or offset > len(reply["content"])
         if reply["epoch"] > epoch or (ahead and reply["status"] != Status.STREAMING):
@@ -47,13 +49,13 @@ def follow(reply: dict, position: Position = _BEGINNING) -> Iterator[TurnEvent |
             spoke_at = time.monotonic()
             yield TurnEvent("delta", {"text": text}, epoch, offset)
         if reply["status"] != Status.STREAMING:
-            break
+            yield from final_events(reply)
+            return
         if time.monotonic() - spoke_at > PING_SECONDS:
             spoke_at = time.monotonic()
             yield None
         time.sleep(POLL_SECONDS)
         reply = _present(reply)
-    yield from final_events(reply)
 
 
 def wait_for_end(reply: dict, seconds: float) -> dict:

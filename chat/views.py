@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from typing import Any
 
 from django.conf import settings
@@ -21,10 +22,11 @@ from chat import conversation
 from chat.analytics import rollups
 from chat.analytics.stored import utc
 from chat.conversation import Conversation
+from chat.entitlement import EntitledEvents
 from chat.erasure import erase_session
 from chat.export import FORMATS
 from chat.filters import MessageFilter, SessionFilter
-from chat.following import follow, request_cancel, wait_for_end
+from chat.following import BEGINNING, follow, request_cancel, wait_for_end
 from chat.keeper import local_turn
 from chat.models import ChatSession, Message
 from chat.outcome import ReplyFailed, answered
@@ -43,7 +45,7 @@ from chat.serializers import (
     gather_overrides,
     message_data,
 )
-from chat.sse import EventStream, last_position
+from chat.sse import EventStream, Position, last_position
 from chat.turns import Turn
 from chat.visitors import VisitorAuthentication, VisitorPass
 from config.api.errors import Conflict
@@ -222,7 +224,7 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     def create(self, request: Request, session_id: str) -> Response | EventStream:
         """Send a message. With `stream` the answer is an event stream, else both messages."""
         body = NEW_MESSAGE.run_validation(request.data)
-        return answer(request, send(request, self.conversation, body), body["stream"], exchange)
+        return answer(request, self.access, send(request, self.conversation, body), body["stream"], exchange)
 
     def retrieve(self, request: Request, session_id: str, message_id: str) -> Response:
         return Response(message_data(self.message()))
@@ -230,8 +232,8 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     @extend_schema(responses=EVENT_STREAM)
     def stream(self, request: Request, session_id: str, message_id: str) -> EventStream:
         """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after."""
-        events = follow(self.reply(), last_position(request.headers.get("Last-Event-ID")))
-        return EventStream(None, events)
+        position = last_position(request.headers.get("Last-Event-ID"))
+        return EventStream(None, followed(self.reply(), self.access, position))
 
     @extend_schema(request=None, responses={200: MessageSerializer, 202: MessageSerializer})
     def cancel(self, request: Request, session_id: str, message_id: str) -> Response:
@@ -248,7 +250,9 @@ class MessageViewSet(SessionScoped, GenericViewSet):
         """Have a reply that failed, was cancelled or interrupted answered again, in its place."""
         body = RETRY.run_validation(request.data)
         turn = retry(self.conversation, self.reply(), stream=body["stream"])
-        return answer(request, turn, body["stream"], lambda asked, reply: Response(message_data(reply)))
+        return answer(
+            request, self.access, turn, body["stream"], lambda asked, reply: Response(message_data(reply))
+        )
 
     @extend_schema(request=FeedbackSerializer, responses=MessageSerializer)
     def feedback(self, request: Request, session_id: str, message_id: str) -> Response:
@@ -321,7 +325,7 @@ class SimpleChatView(SessionScoped, GenericViewSet):
         def simple(asked: dict, reply: dict) -> Response:
             return Response(simple_reply(reply) | ({"visitor_token": token} if token else {}))
 
-        return answer(request, outcome, self.body["stream"], simple)
+        return answer(request, self.access, outcome, self.body["stream"], simple)
 
 
 def tenant_access(request: Request, tenant_id: Any) -> Access:
@@ -358,7 +362,9 @@ def is_public(request: Request) -> bool:
     return isinstance(auth, VisitorPass) or (isinstance(auth, Access) and auth.key.is_public)
 
 
-def answer(request: Request, outcome: Turn | Attached, stream: bool, show) -> Response | EventStream:
+def answer(
+    request: Request, access: Access, outcome: Turn | Attached, stream: bool, show
+) -> Response | EventStream:
     """Answer with the turn's events, or with `show(question, reply)` once the reply is final.
 
     A turn that fails before its first event is a problem like any other.
@@ -367,9 +373,13 @@ def answer(request: Request, outcome: Turn | Attached, stream: bool, show) -> Re
     if not replayed:
         show_minute(request, outcome.admission.minute)
     if stream:
-        events = follow(outcome.reply) if replayed else outcome.events()
+        if replayed:
+            events = followed(outcome.reply, access)
+        else:
+            events = EntitledEvents(outcome.events(), access, rights.SEND_MESSAGES, outcome.cancel)
         first = next(events)
         if first is not None and first.name == "error":
+            events.close()
             raise ReplyFailed(outcome.reply)
         response: Response | EventStream = EventStream(first, events)
     else:
@@ -380,6 +390,12 @@ def answer(request: Request, outcome: Turn | Attached, stream: bool, show) -> Re
     if replayed:
         response["Idempotent-Replayed"] = "true"
     return response
+
+
+def followed(reply: dict, access: Access, position: Position = BEGINNING) -> EntitledEvents:
+    """Return the events of a reply that somebody else drives, for as long as `access` lets it be read."""
+    over = threading.Event()
+    return EntitledEvents(follow(reply, position, over.is_set), access, rights.READ_SESSION, over.set)
 
 
 def exchange(asked: dict, reply: dict) -> Response:

@@ -8,6 +8,7 @@ from bson import ObjectId
 from django.conf import settings
 
 from chat import settlement
+from chat.entitlement import hold
 from chat.models import Message
 from chat.options import reserve
 from chat.turns import attempt_data
@@ -15,6 +16,7 @@ from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access
 from tenants.models import Usage
+from tenants.rights import SEND_MESSAGES
 
 Status = Message.Status
 
@@ -41,6 +43,7 @@ class MeteredRun:
             cost=cost,
             lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
         )
+        self._hold = hold(access, SEND_MESSAGES, self.cancel)
 
     def __iter__(self) -> Iterator[canonical.Event]:
         try:
@@ -66,6 +69,7 @@ class MeteredRun:
         if self._settled:
             return
         self._settled = True
+        self._hold.release()
         settlement.settle_soon(
             {
                 "_id": self.id,
