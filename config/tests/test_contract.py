@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from accounts.tokens import AccessToken
 from llm.fake.server import FakeProvider
-from tenants.models import Invitation
+from tenants.models import Invitation, Webhook
 from tenants.models.api_key import Scope
 from tenants.tests.conftest import by, issue, limited
 
@@ -71,11 +71,14 @@ def known_ids(acme, alice, dave, session, site) -> dict[str, str]:
     """A real value for each parameter of a path."""
     sent = site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello"})
     sent_invitation = Invitation.objects.send(acme, email="eve@example.com", role="viewer", by=by(alice))
+    url = "https://hooks.example.com/"
+    hook = Webhook.objects.register(acme, by=by(alice), url=url, events=["api_key.revoked"])
     return {
         "tenant_id": str(acme.pk),
         "user_id": str(dave.pk),
         "invitation_id": str(sent_invitation.invitation.pk),
         "key_id": str(issue(acme, alice).key.pk),
+        "webhook_id": str(hook.webhook.pk),
         "session_id": str(session.pk),
         "message_id": sent.json()["reply"]["id"],
         "name": "groq/groq-model",

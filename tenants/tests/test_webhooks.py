@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
@@ -14,7 +18,7 @@ from standardwebhooks import Webhook as Verifier
 from tenants import alerts
 from tenants.models import AuditEvent, Webhook, WebhookDelivery
 from tenants.models.webhook import LEASE, MOST_WEBHOOKS, RETRIES, Event
-from tenants.tests.conftest import at_once, by, issue, limited, problem, signed_in
+from tenants.tests.conftest import at_once, by, eventually, issue, limited, problem, signed_in
 from tenants.tests.https_server import Receiver, answering
 from tenants.tests.test_alerts import NOW, use
 from tenants.webhooks.delivery import deliver_due
@@ -331,3 +335,20 @@ def test_the_command_sends_as_in_production(acme, alice, receiver, capsys):
 
     assert capsys.readouterr().out == "attempts: 1\n"
     assert "not on the public internet" in WebhookDelivery.objects.get().problem
+
+
+@pytest.mark.slow
+def test_the_loop_delivers_until_it_is_told_to_end(acme, alice, mongodb_uri):
+    Webhook.objects.register(acme, by=by(alice), url="https://10.0.0.1/", events=["api_key.issued"])
+    environment = os.environ | {"DJANGO_ENV": "test", "MONGODB_URI": mongodb_uri}
+    command = [sys.executable, "manage.py", "deliver_webhooks", "--loop"]
+    loop = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment)
+    try:
+        issue(acme, alice)
+        eventually(
+            lambda: WebhookDelivery.objects.filter(attempts__gte=1, claim=None).exists(), within_seconds=60
+        )
+        loop.terminate()
+        assert loop.wait(30) == 0
+    finally:
+        loop.kill()
