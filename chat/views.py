@@ -33,6 +33,7 @@ from chat.outcome import ReplyFailed, answered
 from chat.sending import Attached, asked_before, once_key, retry, send, send_first
 from chat.serializers import (
     ChatSessionSerializer,
+    EventSerializer,
     ExchangeSerializer,
     FeedbackSerializer,
     MessageSerializer,
@@ -72,7 +73,7 @@ SESSION = ChatSessionSerializer()
 #: How a turn can fail, beyond what any request can.
 TURN_STATUSES = {"410", "422", "502"}
 
-EVENT_STREAM = {(200, "text/event-stream"): OpenApiTypes.STR}
+EVENT_STREAM = {(200, "text/event-stream"): EventSerializer}
 
 
 class SessionScoped(TenantScoped):
