@@ -40,7 +40,7 @@ CHECKS = [
 ]
 
 #: Requests to each operation from each caller.
-EXAMPLES = 12
+EXAMPLES = 10
 
 Headers = Callable[[], dict[str, str]]
 
