@@ -12,8 +12,9 @@ NOT_ON_REQUEST_PATHS = {
     "console",
     "tenants.alerts",  # Background: mails a tenant's admins.
     "tenants.purge",  # Staff: removes what a tenant owned.
+    "tenants.webhooks.delivery",  # Background: sends what is queued.
+    "chat.retention",  # Background: finds what is too old.
     "tenants.models.ledger",  # Commands: counts again what every tenant used.
-    "chat.analytics.removal",  # Background: takes away what is too old.
     # Keep figures ready, which decides how fast an answer is; what it says is read by `reading`.
     "chat.analytics.rollups",
     "chat.analytics.calendars",
@@ -22,7 +23,14 @@ NOT_ON_REQUEST_PATHS = {
 _DOCUMENT = "Writes a new document, or shows one."
 _UNIQUE = "Names one document by what no other has."
 
+#: Functions, or one scope in one: "module.function: text".
 NOT_SCOPES = {
+    "chat.erasure.sessions_of: 'user_id': ObjectId(erasure.subject)": "For commands.",
+    # What it removes is found by `removal.remove_sessions`; here replies are settled and turns stopped.
+    "chat.erasure.remove_sessions": _UNIQUE,
+    "chat.erasure._clear_audit_trail": "For commands.",
+    "chat.erasure._remove_what_no_session_has": "For commands.",
+    "chat.turns._insert_at_end": "Only chooses a number; reached when turns of one session overlap.",
     "accounts.models.RefreshTokenQuerySet.issue": _UNIQUE,  # The hash of the password.
     "accounts.models.User.end_session": _UNIQUE,  # The session's number.
     "tenants.models.usage._settling": _UNIQUE,  # The reservation's id.

@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import bson
@@ -28,7 +27,6 @@ from django.http import HttpResponseBase
 from django.test import Client, RequestFactory
 from django.urls import get_resolver
 from django.urls.resolvers import URLResolver
-from django.utils import timezone
 
 from accounts.models import RefreshToken
 from accounts.tokens import TokenPair
@@ -41,6 +39,7 @@ from config.isolation.world import (
     World,
     owned_models,
     owners_in,
+    since,
 )
 from config.mongo.tests.pristine import Pristine
 from llm.fake.server import FakeProvider
@@ -262,9 +261,9 @@ class Matrix:
     def _keep_figures_of(self, name: str) -> None:
         """Have the figures of a tenant rolled up, as they are once somebody has looked at them."""
         tenant = self.world.own(self.world[name]).tenant
-        since = (timezone.now() - timedelta(days=7)).date()
-        path = f"/api/chat/tenants/{tenant.pk}/analytics?interval=day&from={since}"
-        self.request("GET", path, self.world[name])
+        for interval in ("day", "week", "month"):
+            path = f"/api/chat/tenants/{tenant.pk}/analytics?interval={interval}&from={since()}"
+            self.request("GET", path, self.world[name])
 
     # -- judging
 
@@ -342,9 +341,8 @@ class Matrix:
         """Wait for what an allowed request set off, see whom it touched, and undo it."""
         if self._fake.log():
             self._wait_until_settled()
-        changed = self.changed_collections()
-        touched = [name for name in changed if self._is_touched(name, self.world.own(cell.caller).tenant.pk)]
-        if changed:
+        touched = self.touched_beside(self.world.own(cell.caller).tenant.pk)
+        if touched or self.changed_collections():
             self.restore()
         return [f"{cell} changed {', '.join(touched)} of other tenants"] if touched else []
 
@@ -354,6 +352,10 @@ class Matrix:
     def changed_collections(self) -> list[str]:
         now = self._database_hashes()
         return sorted(name for name in now.keys() | self._hashes if now.get(name) != self._hashes.get(name))
+
+    def touched_beside(self, tenant_id: ObjectId) -> list[str]:
+        """Return the collections in which something of other tenants is not as it was."""
+        return [name for name in self.changed_collections() if self._is_touched(name, tenant_id)]
 
     def _is_touched(self, name: str, tenant_id: ObjectId) -> bool:
         """Whether documents in there that belong to other tenants, or to none, are not as they were."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from config.isolation import probes, scopes
@@ -25,7 +29,14 @@ _CALLERS = {
     "deleted tenant's admin",
 }
 
+#: What anybody misses is missed in a fraction of this.
+PATIENCE_SECONDS = 15.0
+
 Place = tuple[str, str]
+
+
+class NoEnd(BaseException):
+    """No Exception: drivers and views would take it for a failure of their own and go on."""
 
 
 @dataclass
@@ -70,15 +81,31 @@ def caught(matrix: Matrix, scope: Scope, reach: Reach) -> str | None:
     """Return what is wrong without `scope`, None if nobody notices."""
     place = (scope.module, scope.function)
     try:
-        with scopes.without(scope):
+        with _patience(), scopes.without(scope):
             for name in reach.probes[place]:
                 if found := _probed(matrix, name):
                     return found
             return matrix.first_failure(reach.cells[place])
-    except TimeoutError as error:
-        return str(error)
+    except (NoEnd, TimeoutError):
+        return "it does not come to an end"
     finally:
         matrix.restore()
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Raise NoEnd in this thread after `PATIENCE_SECONDS`: without its scope a loop may go round for ever."""
+    thread = ctypes.c_ulong(threading.get_ident())
+
+    def interrupt() -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(NoEnd))
+
+    timer = threading.Timer(PATIENCE_SECONDS, interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _probed(matrix: Matrix, name: str) -> str | None:

@@ -6,17 +6,22 @@ Each probe yields sentences about what is wrong, and is called by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bson import ObjectId
-from django.utils import timezone
 
-from chat.models import ChatSession
+from chat.models import ChatSession, Message
 from config.isolation.callers import BEARER, Caller, Kind
 from config.isolation.matrix import Answer, Matrix
-from config.isolation.world import MAX_INPUT_CHARS, owners_in, visiting
+from config.isolation.world import (
+    LEAVING,
+    LEAVING_UMBRELLA,
+    MAX_INPUT_CHARS,
+    owners_in,
+    since,
+    visiting,
+)
 from tenants.access import Access
 
 Probe = Callable[[Matrix], Iterator[str]]
@@ -283,20 +288,36 @@ def visitors_find_their_own_sessions_only(matrix: Matrix) -> Iterator[str]:
         yield "the queryset finds others"
 
 
+@probe
+def an_erased_visitor_takes_nobody_along(matrix: Matrix) -> Iterator[str]:
+    acme, umbrella = matrix.world.acme.tenant, matrix.world.umbrella.tenant
+    place = f"/api/chat/tenants/{acme.pk}/visitors"
+    elsewhere = matrix.request("DELETE", f"{place}/{LEAVING_UMBRELLA}", matrix.world["admin"])
+    yield from _status(elsewhere, 404, "one whom only Umbrella erases")
+    sessions = ChatSession.objects.exclude(tenant=acme, visitor=LEAVING)
+    kept = {*sessions.values_list("pk", flat=True), *Message.objects.values_list("pk", flat=True)}
+    answer = matrix.request("DELETE", f"{place}/{LEAVING}", matrix.world["admin"])
+    yield from _status(answer, 202, "one whom Acme erases")
+    left = {*ChatSession.objects.values_list("pk", flat=True), *Message.objects.values_list("pk", flat=True)}
+    if left != kept:
+        yield f"{len(kept - left)} others went, {len(left - kept)} stayed"
+    if touched := matrix.touched_beside(acme.pk):
+        yield f"it changed {touched} of others than Acme, {umbrella.name} for one"
+
+
 # -- figures -------------------------------------------------------------------
 
-#: What stands in Acme's sessions: one is empty, one holds a message that is not Acme's. Its questions
+#: What stands in Acme's sessions: one is empty, two hold a message that is not Acme's. Its questions
 #: are two in each of three sessions, and one in a session that is not Acme's.
-_TOTALS = {"sessions": 5, "messages": 7, "active": {"users": 1, "visitors": 2}}
+_TOTALS = {"sessions": 6, "messages": 7, "active": {"users": 1, "visitors": 2}}
 _ATTEMPTS = {"count": 6, "input_tokens": 60, "output_tokens": 60}
 
 
 @probe
 def analytics_count_ones_own(matrix: Matrix) -> Iterator[str]:
-    since = (timezone.now() - timedelta(days=7)).date()
     place = f"/api/chat/tenants/{matrix.world.acme.tenant.pk}/analytics"
-    for interval in ("hour", "day", "hour", "day"):  # Counted at first, then read from what is kept.
-        path = f"{place}?interval={interval}&from={since}"
+    for interval in ("day", "week", "month", "day", "week", "month"):  # Counted first, then read.
+        path = f"{place}?interval={interval}&from={since()}"
         answer = matrix.request("GET", path, matrix.world["admin"])
         yield from _status(answer, 200, path)
         yield from _shows_nothing_of(answer, "umbrella", path)

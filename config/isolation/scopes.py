@@ -128,6 +128,8 @@ def _scopes_of(module: str) -> Iterator[Scope]:
             continue
         for node in (node for statement in body.body for node in ast.walk(statement)):
             for text, change, part in _found_in(node, function.partition(".")[0]):
+                if f"{module}.{function}: {text}" in NOT_SCOPES:
+                    continue
                 yield Scope(module, function, node.lineno, text, change, numbers[id(node)], part)
 
 

@@ -24,11 +24,12 @@ from chat.models import ChatSession, Message
 from chat.visitors import VisitorPass
 from config.isolation.callers import Caller, Kind, State
 from config.mongo.models import Document
-from tenants.models import ApiKey, ErasureManifest, Invitation, Plan, Tenant, Usage, Webhook
+from tenants.models import ApiKey, Erasure, ErasureManifest, Invitation, Plan, Tenant, Usage, Webhook
 from tenants.models.api_key import Scope
 from tenants.models.audit import Actor
+from tenants.models.erasure import Scope as ErasureScope
 from tenants.models.limits import month_of
-from tenants.models.webhook import Event
+from tenants.models.webhook import MOST_WEBHOOKS, Event
 
 SHOP = "https://shop.example"
 
@@ -39,6 +40,12 @@ INVITED_EVERYWHERE = "invited@example.com"
 MAX_API_KEYS, MAX_MEMBERS = 7, 9
 MAX_INPUT_CHARS = 2000
 
+#: When people talked: there are whole days, weeks and months of figures since.
+LONG_AGO = timedelta(days=70)
+
+#: A visitor of that name is being erased by every tenant; the other one by Umbrella alone.
+LEAVING, LEAVING_UMBRELLA = "v_leaving", "v_leaving_umbrella"
+
 #: Umbrella's figures, and sums with little else in them, begin so.
 _FIGURE = 77_700_000
 _FIGURES = re.compile(r"(?<![\w.-])777\d{5}(?![\w-])")
@@ -48,6 +55,11 @@ _MARKS = re.compile(r"7f3a-([a-z.]+)-e9c5")
 
 def mark(owner: str) -> str:
     return f"7f3a-{owner}-e9c5"
+
+
+def since() -> str:
+    """Return the day from which on analytics show everything."""
+    return str((timezone.now() - LONG_AGO - timedelta(days=35)).date())
 
 
 def owners_in(text: str) -> set[str]:
@@ -138,6 +150,8 @@ def build() -> World:
     _people(world)
     _keys(world)
     _visitors(world)
+    _fill_webhooks(world.umbrella)
+    _leave(world)
     world.estates["hooli"].tenant.suspend(_by(world.estates["hooli"].admin))
     world.estates["initech"].tenant.delete_softly(_by(world.estates["initech"].admin))
     _muddle(world)
@@ -170,7 +184,7 @@ def _furnish(name: str, plan: Plan) -> Estate:
     ]
     key = _key(tenant, name=mark(name))
     hook = Webhook.objects.register(
-        tenant, by=by, url=f"https://{mark(name)}.example/", events=[Event.values[0]]
+        tenant, by=by, url=f"https://{mark(name)}.example/", events=Event.values
     ).webhook
     hook.tell(Event.values[0], {"note": mark(name)}, once=name)
     erasure = ErasureManifest.objects.create(
@@ -236,8 +250,7 @@ def _talk(session: ChatSession, owner: str) -> Message:
             month=month_of(timezone.now()),
             finished_at=timezone.now(),
         )
-    # Long enough ago to be rolled up.
-    then = timezone.now() - timedelta(hours=3)
+    then = timezone.now() - LONG_AGO
     Message.objects.filter(session=session).update(created_at=then, finished_at=then)
     ChatSession.objects.filter(pk=session.pk).update(created_at=then)
     return reply
@@ -249,6 +262,27 @@ def _use(tenant: Tenant) -> None:
     figures = {"messages": _FIGURE, "tokens": _FIGURE, "cost": 0}
     months = {month_of(timezone.now()): figures | {f"reserved_{name}": 0 for name in figures}}
     Usage.objects.filter(pk=usage.pk).update(months=months)
+
+
+def _fill_webhooks(estate: Estate) -> None:
+    """Give a tenant nearly as many webhooks as one may have; all tenants together have more."""
+    for number in range(MOST_WEBHOOKS - 3):
+        Webhook.objects.register(
+            estate.tenant,
+            by=_by(estate.admin),
+            url=f"https://{mark('umbrella')}.example/{number}",
+            events=Event.values,
+        )
+
+
+def _leave(world: World) -> None:
+    """Have visitors of one name be erased in two tenants; of another in Umbrella alone."""
+    umbrella, acme = world.umbrella, world.acme
+    for estate, name in ((umbrella, LEAVING), (acme, LEAVING), (umbrella, LEAVING_UMBRELLA)):
+        Erasure.objects.begin(estate.tenant.pk, ErasureScope.VISITOR, name, _by(estate.admin))
+        session = ChatSession.objects.create(tenant=estate.tenant, visitor=name, title="leaving")
+        # Says that it is Umbrella's, whoever's the session is.
+        Message.objects.create(session=session, tenant=umbrella.tenant, seq=1, role="user", content="leaving")
 
 
 def _muddle(world: World) -> None:
