@@ -17,19 +17,19 @@ from rest_framework.request import Request
 
 from chat import conversation as conversations
 from chat import settlement
-from chat.conversation import Conversation
-from chat.models import ChatSession, Message
-from chat.options import Options, choose_options, refuse_models
-from chat.turns import (
+from chat.acceptance import (
     RETRYABLE,
     AlreadyAccepted,
     Question,
     SessionMoved,
-    Turn,
     insert_lost_reply,
     open_turn,
     reopen_turn,
 )
+from chat.conversation import Conversation
+from chat.models import ChatSession, Message
+from chat.options import Options, choose_options, refuse_models
+from chat.turns import Turn
 from config.api.errors import Conflict
 from config.api.idempotency import fingerprint, idempotency_key, key_reused
 from config.api.throttling import caller_key

@@ -1,0 +1,245 @@
+"""Accepting a message: reserve its share of the limits, store the question and its reply-to-be.
+
+Two round trips. From the insert on the message is accepted: whatever happens to
+the worker, question and reply stand in the database, the reply with a lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+from django.conf import settings
+from django.utils import timezone
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from chat import settlement
+from chat.analytics import rollups
+from chat.analytics.stored import utc
+from chat.models import ChatSession, Message
+from chat.options import Options, reserve
+from chat.turns import Turn
+from llm.routing import Run
+from tenants.models import Tenant, Usage
+from tenants.models.usage import Admission
+
+Status = Message.Status
+
+#: States from which a reply may be given another run.
+RETRYABLE = [Status.FAILED.value, Status.CANCELLED.value, Status.INTERRUPTED.value]
+
+
+class SessionMoved(Exception):
+    """Another turn of the session was stored since its messages were read."""
+
+
+class AlreadyAccepted(Exception):
+    """A question with this Idempotency-Key is stored already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, once it is valid. `idempotency` identifies caller, route and key."""
+
+    text: str
+    metadata: dict[str, Any]
+    idempotency: str | None = None
+    fingerprint: str = ""
+
+
+def open_turn(
+    *,
+    tenant: Tenant,
+    session: ChatSession,
+    last_seq: int,
+    messages: list[dict],
+    question: Question,
+    options: Options,
+    api_key: ObjectId | None,
+) -> Turn:
+    """Accept `question`: reserve its share of the limits and store it with its reply-to-be.
+
+    Two round trips. `messages` and `last_seq` are the session's as just read.
+    Raises LimitExceeded; SessionMoved and AlreadyAccepted after giving the
+    reservation back.
+    """
+    request = options.request(question.text, messages)
+    tokens, cost = reserve(tenant.plan, request, options.route)
+    asked, reply = _documents(tenant, session, last_seq, question, options, api_key)
+    admission = _admit(tenant, reply["reservation"], tokens, cost)
+    reply["month"] = admission.month
+    try:
+        Message.collection().insert_many([asked, reply])
+    except BulkWriteError as error:
+        failure = error.details["writeErrors"][0]
+        if failure["code"] != 11000:
+            raise
+        if failure["index"] == 1:
+            # The question is stored; only the reply's place was taken by an overlapping turn.
+            _insert_at_end(reply)
+        else:
+            Usage.objects.release(tenant.pk, reply["reservation"])
+            raise (AlreadyAccepted if "idempotency" in failure["keyPattern"] else SessionMoved) from error
+    return Turn(session, asked, reply, Run(request, options.route, tell_waits=True), admission)
+
+
+def reopen_turn(
+    *,
+    tenant: Tenant,
+    session: ChatSession,
+    asked: dict,
+    reply: dict,
+    messages: list[dict],
+    options: Options,
+) -> Turn | None:
+    """Begin another run of a reply that failed, was cancelled or interrupted; in its place.
+
+    `messages` are those before the question. None when the reply is no longer in
+    a state that can be retried. Raises LimitExceeded.
+    """
+    settlement.settle([reply])  # frees what a dead worker may still hold
+    rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])
+    request = options.request(asked["content"], messages)
+    tokens, cost = reserve(tenant.plan, request, options.route)
+    now = timezone.now()
+    fresh = _unanswered(options, now)
+    admission = _admit(tenant, fresh["reservation"], tokens, cost)
+    reopened = Message.collection().find_one_and_update(
+        {
+            "_id": reply["_id"],
+            "run": reply["run"],
+            "settled": True,
+            "status": {"$in": RETRYABLE},
+        },
+        {
+            "$set": {
+                **fresh,
+                "run": reply["run"] + 1,
+                "epoch": reply["epoch"] + 1,
+                "month": admission.month,
+                "updated_at": now,
+            }
+        },
+        return_document=True,
+    )
+    if reopened is None:
+        Usage.objects.release(tenant.pk, fresh["reservation"])
+        return None
+    return Turn(session, asked, reopened, Run(request, options.route, tell_waits=True), admission)
+
+
+def _admit(tenant: Tenant, reservation: ObjectId, tokens: int, cost: Decimal) -> Admission:
+    seconds = settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS
+    return Usage.objects.admit(tenant, reply_id=reservation, tokens=tokens, cost=cost, lease_seconds=seconds)
+
+
+def _documents(
+    tenant: Tenant,
+    session: ChatSession,
+    last_seq: int,
+    question: Question,
+    options: Options,
+    api_key: ObjectId | None,
+) -> tuple[dict, dict]:
+    now = now_in_milliseconds()
+    asked = {
+        **_EMPTY,
+        "_id": ObjectId(),
+        "session_id": session.pk,
+        "tenant_id": tenant.pk,
+        "api_key": api_key,
+        "seq": last_seq + 1,
+        "role": Message.Role.USER.value,
+        "content": question.text,
+        "status": Status.COMPLETE.value,
+        "metadata": question.metadata,
+        "fingerprint": question.fingerprint,
+        "idempotency": question.idempotency,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return asked, _reply(asked, options, now)
+
+
+def now_in_milliseconds() -> datetime:
+    """The time as the database keeps it, so that a document reads the same before and after it is stored."""
+    now = timezone.now()
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _reply(asked: dict, options: Options, now: datetime) -> dict:
+    return {
+        **_EMPTY,
+        **{name: asked[name] for name in ("session_id", "tenant_id", "api_key")},
+        **_unanswered(options, now),
+        "_id": ObjectId(),
+        "seq": asked["seq"] + 1,
+        "role": Message.Role.ASSISTANT.value,
+        "in_reply_to_id": asked["_id"],
+        "attempts": [],
+        "metadata": {},
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _unanswered(options: Options, now: datetime) -> dict[str, Any]:
+    """The fields of a reply that has just begun, whatever it held before."""
+    target = options.route[0]
+    return {
+        "content": "",
+        "status": Status.STREAMING.value,
+        "provider": target.provider,
+        "model": target.model,
+        "finish": "",
+        "error": None,
+        "finished_at": None,
+        "lease_until": now + timedelta(seconds=settings.TURN_LEASE_SECONDS),
+        "cancel_requested": False,
+        "settled": None,
+        "reservation": ObjectId(),
+    }
+
+
+#: Every column of a message with its default, so that raw documents equal those the ORM writes.
+_EMPTY: dict[str, Any] = {
+    field.column: None if not field.has_default() else field.get_default()
+    for field in Message._meta.concrete_fields
+    if not field.primary_key
+}
+
+
+def insert_lost_reply(asked: dict, options: Options) -> dict:
+    """Return the reply of a question that was stored without one, ready for another run.
+
+    That happens only when the database fails between two documents of one insert.
+    """
+    now = timezone.now()
+    reply = {
+        **_reply(asked, options, now),
+        "status": Status.INTERRUPTED.value,
+        "error": settlement.INTERRUPTED,
+        "lease_until": None,
+        "finished_at": now,
+        "settled": True,
+    }
+    return _insert_at_end(reply)
+
+
+def _insert_at_end(reply: dict) -> dict:
+    """Store a reply behind the session's last message; return it, or the one its question got meanwhile."""
+    while True:
+        last = Message.collection().find_one(
+            {"session_id": reply["session_id"]}, {"seq": 1}, sort=[("seq", -1)]
+        )
+        reply["seq"] = last["seq"] + 1
+        try:
+            Message.collection().insert_one(reply)
+        except DuplicateKeyError as error:
+            if "in_reply_to_id" in error.details["keyPattern"]:
+                return Message.collection().find_one({"in_reply_to_id": reply["in_reply_to_id"]})
+            continue
+        return reply
