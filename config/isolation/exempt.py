@@ -26,11 +26,13 @@ _UNIQUE = "Names one document by what no other has."
 #: Functions, or one scope in one: "module.function: text".
 NOT_SCOPES = {
     "chat.erasure.sessions_of: 'user_id': ObjectId(erasure.subject)": "For commands.",
-    # What it removes is found by `removal.remove_sessions`; here replies are settled and turns stopped.
-    "chat.erasure.remove_sessions": _UNIQUE,
+    # Second locks: the ids beside them were found within the tenant.
+    "chat.erasure.remove_sessions: 'tenant_id': erasure.tenant": _UNIQUE,
+    "chat.analytics.removal._remove": _UNIQUE,
+    "chat.entitlement.lost_among": "Reads more or less; what counts is the exact pair of user and tenant.",
     "chat.erasure._clear_audit_trail": "For commands.",
     "chat.erasure._remove_what_no_session_has": "For commands.",
-    "chat.turns._insert_at_end": "Only chooses a number; reached when turns of one session overlap.",
+    "chat.acceptance._insert_at_end": "Only chooses a number; reached when turns of one session overlap.",
     "accounts.models.RefreshTokenQuerySet.issue": _UNIQUE,  # The hash of the password.
     "accounts.models.User.end_session": _UNIQUE,  # The session's number.
     "tenants.models.usage._settling": _UNIQUE,  # The reservation's id.
@@ -38,7 +40,7 @@ NOT_SCOPES = {
     "tenants.models.tenant.TenantQuerySet.purgeable": "For commands: what is too old to be restored.",
     "chat.openai.metering.MeteredRun._settle": _DOCUMENT,
     "chat.settlement.ledger_entries": _DOCUMENT,
-    "chat.turns._documents": _DOCUMENT,
+    "chat.acceptance._documents": _DOCUMENT,
     "chat.views.open_session": _DOCUMENT,
     "chat.views.simple_reply": _DOCUMENT,
     "chat.visitors.VisitorPass.token": _DOCUMENT,

@@ -6,10 +6,12 @@ Each probe yields sentences about what is wrong, and is called by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bson import ObjectId
+from django.utils import timezone
 
 from chat.models import ChatSession, Message
 from config.isolation.callers import BEARER, Caller, Kind
@@ -294,6 +296,8 @@ def an_erased_visitor_takes_nobody_along(matrix: Matrix) -> Iterator[str]:
     place = f"/api/chat/tenants/{acme.pk}/visitors"
     elsewhere = matrix.request("DELETE", f"{place}/{LEAVING_UMBRELLA}", matrix.world["admin"])
     yield from _status(elsewhere, 404, "one whom only Umbrella erases")
+    running = Message.objects.filter(pk=matrix.world.acme.reply.pk)
+    running.update(status="streaming", lease_until=timezone.now() + timedelta(minutes=1))
     sessions = ChatSession.objects.exclude(tenant=acme, visitor=LEAVING)
     kept = {*sessions.values_list("pk", flat=True), *Message.objects.values_list("pk", flat=True)}
     answer = matrix.request("DELETE", f"{place}/{LEAVING}", matrix.world["admin"])
@@ -301,6 +305,8 @@ def an_erased_visitor_takes_nobody_along(matrix: Matrix) -> Iterator[str]:
     left = {*ChatSession.objects.values_list("pk", flat=True), *Message.objects.values_list("pk", flat=True)}
     if left != kept:
         yield f"{len(kept - left)} others went, {len(left - kept)} stayed"
+    if running.filter(cancel_requested=True).exists():
+        yield "a turn of another session was stopped"
     if touched := matrix.touched_beside(acme.pk):
         yield f"it changed {touched} of others than Acme, {umbrella.name} for one"
 
