@@ -51,7 +51,7 @@ shell: $(STAMP) ## Open a Python shell with the models loaded
 	@$(BIN)/python manage.py shell
 
 test: $(STAMP) ## Run the tests (ARGS="-k name" for some; browser tests only where chromium is)
-	@$(BIN)/python -m pytest -n 2 $(if $(shell command -v chromium),,-m "not browser") $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(shell command -v chromium),,-m "not browser") $(ARGS)
 
 lint: $(STAMP) ## Check style and the direction of imports
 	@$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What all tests share: one database server, and a pristine database for every test."""
 
+import logging
 import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -50,6 +51,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: pristine.restore())
         yield
+    # The threads that keep and settle turns outlive the database; what they say of that helps nobody.
+    logging.disable(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")

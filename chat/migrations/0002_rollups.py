@@ -47,7 +47,18 @@ class Migration(migrations.Migration):
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
-                ("kind", models.CharField(choices=[("quarter", "Quarter"), ("day", "Day"), ("week", "Week"), ("month", "Month")], max_length=7)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("quarter", "Quarter"),
+                            ("day", "Day"),
+                            ("week", "Week"),
+                            ("month", "Month"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
                 ("start", models.DateTimeField()),
                 ("end", models.DateTimeField()),
                 ("fresh", models.BooleanField(default=False)),
