@@ -3,7 +3,7 @@
 from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from config import views
 
@@ -18,7 +18,7 @@ urlpatterns = [
     path("api/", include("chat.urls")),
     path("api/", include("llm.urls")),
     path("v1/", include("chat.openai.urls")),
-    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/schema", views.SchemaView.as_view(), name="schema"),
     path("api/docs", documentation, name="docs"),
     path("admin/", admin.site.urls),
     path("health", views.health),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularJSONAPIView
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from config import draining, metrics
 from config.api.addresses import client_address
@@ -66,6 +71,18 @@ def metrics_page(request: HttpRequest) -> HttpResponse:
     if not (address.is_private or address.is_loopback):
         return problem_response(request, 404, "not_found", "There is nothing at this path.")
     return HttpResponse(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class SchemaView(SpectacularJSONAPIView):
+    """The API's description. Made once a process: it is the same for everyone and takes most of a second."""
+
+    _description: dict[str, Any] | None = None
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if SchemaView._description is None:
+            SchemaView._description = super().get(request, *args, **kwargs).data
+        return Response(SchemaView._description)
 
 
 def _read_only(request: HttpRequest) -> HttpResponse | None:
