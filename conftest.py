@@ -13,8 +13,8 @@ from pymongo import monitoring
 from pytest_django import DjangoDbBlocker
 
 from config.mongo import embedded
+from config.mongo.pristine import Pristine, drop_abandoned
 from config.mongo.tests.commands import CommandLog
-from config.mongo.tests.pristine import Pristine, drop_abandoned
 
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()

@@ -41,7 +41,7 @@ from config.isolation.world import (
     owners_in,
     since,
 )
-from config.mongo.tests.pristine import Pristine
+from config.mongo.pristine import Pristine
 from llm.fake.server import FakeProvider
 from tenants.models import Usage
 from tenants.models.webhook import Event

@@ -9,7 +9,7 @@ from pytest_django import DjangoDbBlocker
 
 from config.isolation.matrix import Matrix
 from config.isolation.scratch import furnished
-from config.mongo.tests.pristine import Pristine
+from config.mongo.pristine import Pristine
 
 
 @pytest.fixture(scope="module")

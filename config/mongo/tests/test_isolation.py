@@ -6,7 +6,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
 from django.db import connection
 
-from config.mongo.tests.pristine import drop_abandoned
+from config.mongo.pristine import drop_abandoned
 
 NO_PROCESS = 2**22 + 1  # Linux gives out ids up to 2**22.
 

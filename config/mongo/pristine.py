@@ -1,4 +1,4 @@
-"""The database as the migrations left it, restored after every test."""
+"""A database as it was at one moment, and back to it: for tests and for checks on scratch databases."""
 
 from __future__ import annotations
 
