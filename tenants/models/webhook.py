@@ -47,6 +47,7 @@ _KEPT_SECONDS = 30 * 24 * 3600
 
 class Event(models.TextChoices):
     USAGE_THRESHOLD = "usage.threshold_reached"
+    USAGE_UNPRICED = "usage.unpriced"
     KEY_ISSUED = "api_key.issued"
     KEY_ROTATED = "api_key.rotated"
     KEY_REVOKED = "api_key.revoked"

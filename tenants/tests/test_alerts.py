@@ -7,7 +7,7 @@ from bson import ObjectId
 from django.core import mail
 
 from tenants import alerts
-from tenants.models import Usage
+from tenants.models import LedgerEntry, Usage
 from tenants.tests.conftest import at_once, by, limited
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ def use(tenant, messages, now=NOW, cost="0") -> None:
 
 
 def percents(now=NOW) -> list[int]:
-    return [alert.percent for alert in alerts.send_due(now)]
+    return [alert.level for alert in alerts.send_due(now)]
 
 
 def test_alerts_come_at_80_and_100_percent_and_once_each(acme):
@@ -108,3 +108,32 @@ def test_deleted_tenants_and_unlimited_plans_are_left_alone(acme, umbrella, alic
     acme.delete_softly(by(alice))
 
     assert percents() == []
+
+
+def answered_unpriced(tenant, model: str) -> None:
+    LedgerEntry.objects.create(
+        tenant=tenant,
+        month="2026-11",
+        reply=ObjectId(),
+        provider="groq",
+        model=model,
+        outcome="ok",
+        cost=None,
+    )
+
+
+def test_models_without_a_price_are_told_once_and_again_when_one_joins(acme):
+    limited(acme)
+    use(acme, 1)
+    answered_unpriced(acme, "new-model")
+    answered_unpriced(acme, "new-model")
+
+    (alert,) = alerts.send_due(NOW)
+    assert alert.data["models"] == ["groq/new-model"]
+    assert "groq/new-model" in mail.outbox[-1].body
+    assert alerts.send_due(NOW) == []
+
+    answered_unpriced(acme, "another")
+    (alert,) = alerts.send_due(NOW)
+    assert alert.data["models"] == ["groq/another", "groq/new-model"]
+    assert alerts.send_due(DECEMBER) == []

@@ -8,8 +8,8 @@ from tenants import alerts
 
 
 class Command(BaseCommand):
-    help = "Mail the admins of tenants that have used 80 or 100 % of a month's limit, once each."
+    help = "Tell admins of tenants, once each, that 80 or 100 % of a limit are used or a price is unknown."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for alert in alerts.send_due():
-            self.stdout.write(f"{alert.tenant.pk} {alert.standing.name} {alert.percent} %")
+            self.stdout.write(f"{alert.tenant.pk} {alert.subject}")
