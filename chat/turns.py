@@ -94,8 +94,7 @@ class Turn:
 
     def finish(self) -> dict:
         """Drive the turn to its end and return the reply's document."""
-        for _ in self.events():
-            pass
+        self.events().exhaust()
         return self.reply
 
     def _drive(self) -> Iterator[TurnEvent | None]:
@@ -104,7 +103,6 @@ class Turn:
         except Exception:  # a bug of ours: the reply must not stay "streaming" until its lease ends
             logger.exception("turn broke", extra={"reply": str(self.reply_id)})
             self._end(Status.INTERRUPTED, None, error_data(errors.ProviderError("The answer broke off.")))
-            yield from final_events(self.reply)
         finally:
             keeper.forget(self)
             metrics.running_turns.dec()
@@ -261,6 +259,8 @@ class Turn:
 class TurnEvents:
     """The events of a running turn, pulled by its reader, whose thread thereby drives the turn.
 
+    After the final state come the events that tell it.
+
     A reader that leaves (`close`) or takes nothing for a while (`relieve`) loses
     the turn to a thread of its own; one that comes back reads on from the stored
     reply, like any other.
@@ -286,7 +286,8 @@ class TurnEvents:
                 event = self._next_told()
             except StopIteration:
                 self._over = True
-                raise
+                self._following = iter(final_events(self._turn.reply))
+                return next(self._following)
             if event is not None:
                 self._position = Position(event.epoch, event.offset)
             self._taken_at = time.monotonic()
@@ -298,6 +299,13 @@ class TurnEvents:
             if time.monotonic() - self._taken_at > PING_AFTER_SECONDS:
                 break
         return event
+
+    def exhaust(self) -> None:
+        """Drive the turn to its end without telling anybody."""
+        with self._lock:
+            for _ in self._driving:
+                pass
+            self._over = True
 
     def close(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -49,8 +50,15 @@ class Document(models.Model):
 
         Fields that `raw` lacks read as None, as they do in the ORM.
         """
-        values = [_python_value(raw.get(field.column)) for field in cls._meta.concrete_fields]
-        return cls.from_db(connection.alias, [f.attname for f in cls._meta.concrete_fields], values)
+        names, columns = _names(cls)
+        return cls.from_db(connection.alias, names, [_python_value(raw.get(column)) for column in columns])
+
+
+@functools.cache
+def _names(model: type[Document]) -> tuple[list[str], list[str]]:
+    """The attributes and the columns of a model; looking them up each time costs as much as reading."""
+    fields = model._meta.concrete_fields
+    return [field.attname for field in fields], [field.column for field in fields]
 
 
 def _python_value(value: Any) -> Any:
