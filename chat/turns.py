@@ -134,7 +134,6 @@ class Turn:
                     self._end(_failed_status(error, self._length), partial, error_data(error))
                 case canonical.Waiting() | canonical.Reasoning():
                     yield None
-        yield from final_events(self.reply)
 
     def _append(self, text: str) -> None:
         with self._lock:

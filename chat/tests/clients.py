@@ -12,6 +12,9 @@ import requests
 #: Longer than anything takes on a busy machine; what waits so long is stuck.
 STUCK_SECONDS = 60
 
+#: The events that end a stream: nothing may follow.
+FINAL = {"done", "error"}
+
 
 class Event(NamedTuple):
     """One server-sent event."""
@@ -23,11 +26,14 @@ class Event(NamedTuple):
 
 def events(response: requests.Response) -> Iterator[Event]:
     """Yield the events as they arrive; pings are events of that name."""
-    buffer = b""
+    buffer, last = b"", ""
     for data in response.iter_content(None):
         *blocks, buffer = (buffer + data).split(b"\n\n")
         for block in blocks:
-            yield _event(block.decode())
+            assert last not in FINAL, f"{block!r} came after the end"
+            event = _event(block.decode())
+            last = event.name
+            yield event
 
 
 def _event(block: str) -> Event:

@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from chat import keeper, settlement
 from chat.models import ChatSession, Message
+from chat.tests.clients import FINAL
 from chat.tests.server import RunningServer
 from config.launch.tests.conftest import wait_until
 from llm.fake.server import BASE_PATHS, FakeProvider
@@ -80,6 +81,7 @@ def events(response) -> list[tuple[str, str, dict]]:
         fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line and line[0] != ":")
         if fields:
             found.append((fields["event"], fields["id"], json.loads(fields["data"])))
+    assert not FINAL & {name for name, _, _ in found[:-1]}, "an event came after the end"
     return found
 
 
