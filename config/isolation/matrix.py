@@ -10,47 +10,34 @@ A cell is judged by
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
 import re
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import bson
 from bson import ObjectId
 from django.db import connection
 from django.http import HttpResponseBase
 from django.test import Client, RequestFactory
-from django.urls import get_resolver
-from django.urls.resolvers import URLResolver
 
 from accounts.models import RefreshToken
 from accounts.tokens import TokenPair
-from chat.models import Message
 from config.isolation.callers import Caller, Kind
-from config.isolation.table import CONSOLE, METHODS, ROUTES, Door, Id, Row, expected
-from config.isolation.world import (
-    FIGURES,
-    INVITED_EVERYWHERE,
-    World,
-    owned_models,
-    owners_in,
-    since,
-)
-from config.mongo.pristine import Pristine
+from config.isolation.cells import Cell, cells, parameters_of
+from config.isolation.estate import INVITED_EVERYWHERE, since
+from config.isolation.marks import FIGURES, owners_in
+from config.isolation.table import METHODS, Door, Id
+from config.isolation.traces import Traces, wait_until_settled
+from config.isolation.world import World
 from llm.fake.server import FakeProvider
-from tenants.models import Usage
 from tenants.models.webhook import Event
 
-#: Not documents of the product: counters and answers kept for a day.
-_UNOWNED = {"cache"}
-_SETTLED_WITHIN_SECONDS = 5.0
-
 MALFORMED = "not-an-id"
+
+#: Refusals that the tenant's own audit trail may tell of.
+_ON_RECORD = (401, 403)
 
 #: What the unsafe methods of a route accept, by its whole path or its last part.
 _BODIES = {
@@ -69,39 +56,6 @@ _BODIES = {
     "test": {"provider": 5},
     "completions": {"model": "default", "messages": [{"role": "user", "content": "Hi"}]},
 }
-
-#: Two ids of a path, outermost first.
-_PAIRS = [
-    (Id.OWN, Id.OWN),
-    (Id.FOREIGN, Id.FOREIGN),
-    (Id.OWN, Id.FOREIGN),
-    (Id.FOREIGN, Id.OWN),
-    (Id.OWN, Id.MISSING),
-    (Id.OWN, Id.MALFORMED),
-    (Id.MISSING, Id.OWN),
-    (Id.MALFORMED, Id.OWN),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    route: str
-    method: str
-    caller: Caller
-    header: str
-    ids: tuple[Id, ...] = ()
-
-    def __str__(self) -> str:
-        ids = f" ({', '.join(self.ids)})" if self.ids else ""
-        return f"{self.method} {self.route}{ids} by {self.caller.name} with {self.header}"
-
-    @property
-    def row(self) -> Row:
-        return ROUTES[self.route]
-
-    @property
-    def expected(self) -> int:
-        return expected(self.row, self.method, self.caller, self.header, self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,57 +95,6 @@ class Report:
         return Report(self.cells + other.cells, self.failures + other.failures)
 
 
-# -- cells ---------------------------------------------------------------------
-
-
-def routes() -> list[str]:
-    """Return every route of the resolver below no console, as the table spells them."""
-    return [route for route in all_routes() if not route.startswith(CONSOLE)]
-
-
-def all_routes() -> list[str]:
-    def below(resolver: URLResolver, prefix: str) -> Iterator[str]:
-        for each in resolver.url_patterns:
-            path = prefix + str(each.pattern)
-            if isinstance(each, URLResolver):
-                yield from below(each, path)
-            else:
-                yield path
-
-    return list(below(get_resolver(), ""))
-
-
-def cells(world: World, route: str, method: str) -> Iterator[Cell]:
-    """Yield the cells of a route and method: all ids where an answer may depend on them, else some."""
-    row = ROUTES[route]
-    number = len(parameters_of(route))
-    for caller in world.callers.values():
-        for header in caller.headers:
-            in_its_header = header == caller.header or row.door is Door.OPENAI
-            if row.door is Door.PUBLIC and not in_its_header:
-                continue
-            for ids in _ids(number, offered=method in row.may, in_its_header=in_its_header):
-                yield Cell(route, method, caller, header, ids)
-
-
-def parameters_of(route: str) -> list[str]:
-    """Return the names of the ids that a request to `route` holds: in the path, then in the body."""
-    named = [name for name in re.findall(r"<\w+:(\w+)>", route) if name.endswith("_id")]
-    return named + ([ROUTES[route].body_id] if ROUTES[route].body_id else [])
-
-
-def _ids(number: int, *, offered: bool, in_its_header: bool) -> list[tuple[Id, ...]]:
-    if number == 0:
-        return [()]
-    own, foreign = (Id.OWN,) * number, (Id.FOREIGN,) * number
-    if offered and in_its_header:
-        return [(each,) for each in Id] if number == 1 else _PAIRS
-    return [own, foreign] if offered or in_its_header else [own]
-
-
-# -- asking --------------------------------------------------------------------
-
-
 class Matrix:
     """Asks and judges, and puts the world back in order. `fake` plays the provider."""
 
@@ -200,8 +103,8 @@ class Matrix:
         self._fake = fake
         self._client = Client(raise_request_exception=False, REMOTE_ADDR="127.0.0.1")
         self._keep_figures_of("other admin")
-        self._pristine = Pristine(connection.database)
-        self._hashes = self._database_hashes()
+        tenants = {estate.tenant.pk for estate in world.estates.values()}
+        self._traces = Traces(connection.database, tenants)
         self._missing = str(ObjectId())
 
     # -- requests
@@ -268,17 +171,19 @@ class Matrix:
     # -- judging
 
     def judge(self, cells: Iterable[Cell]) -> Report:
-        """Judge cells of one route and method: those that are refused first, at one look at the database."""
+        """Judge cells of one route and method: those that are refused first, at two looks at the database."""
         report = Report()
-        refused, allowed = _split(cells)
         not_found: dict[tuple[str, str], list[tuple[Cell, Answer]]] = {}
-        for cell in refused:
-            answer = self._judged(cell, report)
-            if answer.status == 404:
-                not_found.setdefault((cell.caller.name, cell.header), []).append((cell, answer))
-        if changed := self.changed_collections():
-            report.failures.append(f"{refused[0]} or another refused caller changed {', '.join(changed)}")
-            self.restore()
+        turned_away, sent_off, allowed = _split(cells)
+        for refused in (turned_away, sent_off):
+            for cell in refused:
+                answer = self._judged(cell, report)
+                if answer.status == 404:
+                    not_found.setdefault((cell.caller.name, cell.header), []).append((cell, answer))
+            if changed := refused and self.changed_by_refusal(refused[0]):
+                report.failures.append(f"{refused[0]} or another refused caller changed {', '.join(changed)}")
+            if self.changed_collections():
+                self.restore()
         for group in not_found.values():
             report.failures += _telling_apart(group)
         for cell in allowed:
@@ -293,7 +198,7 @@ class Matrix:
             self._judged(cell, report)
             if cell.expected < 400:
                 report.failures += self.settle_and_restore(cell)
-            elif cell.method != "GET" and (changed := self.changed_collections()):
+            elif cell.method != "GET" and (changed := self.changed_by_refusal(cell)):
                 report.failures.append(f"{cell} changed {', '.join(changed)}")
             if report.failures:
                 return report.failures[0]
@@ -333,60 +238,43 @@ class Matrix:
     def fresh(self) -> None:
         """Put everything back in order, whatever was done."""
         if self._fake.log():
-            self._wait_until_settled()
+            wait_until_settled()
         self._fake.reset()
         self.restore()
 
     def settle_and_restore(self, cell: Cell) -> list[str]:
         """Wait for what an allowed request set off, see whom it touched, and undo it."""
         if self._fake.log():
-            self._wait_until_settled()
+            wait_until_settled()
         touched = self.touched_beside(self.world.own(cell.caller).tenant.pk)
         if touched or self.changed_collections():
             self.restore()
         return [f"{cell} changed {', '.join(touched)} of other tenants"] if touched else []
 
     def restore(self) -> None:
-        self._pristine.restore()
+        self._traces.remove()
 
     def changed_collections(self) -> list[str]:
-        now = self._database_hashes()
-        return sorted(name for name in now.keys() | self._hashes if now.get(name) != self._hashes.get(name))
+        return self._traces.changed()
+
+    def changed_by_refusal(self, cell: Cell) -> list[str]:
+        """Return what a refused request should not have changed: all, but a 401 and a 403 go on record."""
+        if cell.expected in _ON_RECORD:
+            return self._traces.changed_but_for_refusals()
+        return self._traces.changed()
 
     def touched_beside(self, tenant_id: ObjectId) -> list[str]:
         """Return the collections in which something of other tenants is not as it was."""
-        return [name for name in self.changed_collections() if self._is_touched(name, tenant_id)]
-
-    def _is_touched(self, name: str, tenant_id: ObjectId) -> bool:
-        """Whether documents in there that belong to other tenants, or to none, are not as they were."""
-        column = self._owned().get(name)
-        if column is None:
-            return False
-        others = {estate.tenant.pk for estate in self.world.estates.values()} - {tenant_id} | {None}
-        before = (row for row in self._pristine.documents.get(name, []) if row.get(column) in others)
-        return _digest(connection.database[name].find({column: {"$in": list(others)}})) != _digest(before)
-
-    def _owned(self) -> dict[str, str]:
-        return {model._meta.db_table: column for model, column in owned_models().items()}
-
-    def _database_hashes(self) -> dict[str, str]:
-        hashes = connection.database.command("dbHash")["collections"]
-        return {name: digest for name, digest in hashes.items() if name not in _UNOWNED}
-
-    def _wait_until_settled(self) -> None:
-        deadline = time.monotonic() + _SETTLED_WITHIN_SECONDS
-        while Usage.collection().find_one({"live": {"$gt": 0}}) or Message.collection().find_one(
-            {"$or": [{"settled": False}, {"status": "streaming"}]}
-        ):
-            if time.monotonic() > deadline:
-                raise TimeoutError("A turn was not settled.")
-            time.sleep(0.005)
+        return self._traces.touched_beside(tenant_id)
 
 
-def _split(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
-    ordered = sorted(cells, key=lambda cell: cell.expected < 400)
-    refused = list(itertools.takewhile(lambda cell: cell.expected >= 400, ordered))
-    return refused, ordered[len(refused) :]
+def _split(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell], list[Cell]]:
+    """Return the cells that are refused for what the caller is, for what it asks for, and not at all."""
+    turned_away, sent_off, allowed = [], [], []
+    for cell in cells:
+        lot = allowed if cell.expected < 400 else turned_away if cell.expected in _ON_RECORD else sent_off
+        lot.append(cell)
+    return turned_away, sent_off, allowed
 
 
 def _telling_apart(answers: list[tuple[Cell, Answer]]) -> list[str]:
@@ -397,13 +285,6 @@ def _telling_apart(answers: list[tuple[Cell, Answer]]) -> list[str]:
         for cell, answer in answers[1:]
         if answer.told != first.told
     ]
-
-
-def _digest(documents: Iterable[dict[str, Any]]) -> str:
-    digest = hashlib.sha256()
-    for encoded in sorted(bson.encode(document) for document in documents):
-        digest.update(encoded)
-    return digest.hexdigest()
 
 
 def judge_route(matrix: Matrix, route: str) -> Report:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from config.isolation import probes, scopes
-from config.isolation.matrix import Cell, Matrix, cells
+from config.isolation.cells import Cell, cells
+from config.isolation.matrix import Matrix
 from config.isolation.scopes import Scope
 from config.isolation.table import METHODS, ROUTES
 

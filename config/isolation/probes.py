@@ -15,15 +15,11 @@ from django.utils import timezone
 
 from chat.models import ChatSession, Message
 from config.isolation.callers import BEARER, Caller, Kind
+from config.isolation.cast import visiting
+from config.isolation.estate import since
+from config.isolation.marks import owners_in
 from config.isolation.matrix import Answer, Matrix
-from config.isolation.world import (
-    LEAVING,
-    LEAVING_UMBRELLA,
-    MAX_INPUT_CHARS,
-    owners_in,
-    since,
-    visiting,
-)
+from config.isolation.world import LEAVING, LEAVING_UMBRELLA, MAX_INPUT_CHARS
 from tenants.access import Access
 
 Probe = Callable[[Matrix], Iterator[str]]

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from config.isolation.matrix import Cell, Matrix, parameters_of
+from config.isolation.cells import Cell, parameters_of
+from config.isolation.matrix import Matrix
 from config.isolation.table import ROUTES, Id
 
 #: Calls of each kind; they alternate, so that a slow moment of the machine meets both.

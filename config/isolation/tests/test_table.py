@@ -9,7 +9,7 @@ from bson import ObjectId
 from django.test import Client
 
 from accounts.models import User
-from config.isolation.matrix import all_routes, routes
+from config.isolation.cells import all_routes, routes
 from config.isolation.scopes import find_scopes
 from config.isolation.table import CONSOLE, CONSOLE_DOOR, METHODS, ROUTES
 

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from config.isolation import mutation, probes, timing
-from config.isolation.matrix import Matrix, Report, judge_route, routes
+from config.isolation.cells import routes
+from config.isolation.matrix import Matrix, Report, judge_route
 from config.isolation.scopes import find_scopes
 from config.isolation.scratch import database, furnished
 from config.isolation.table import ROUTES
