@@ -13,6 +13,7 @@ import secrets
 from django.core.cache import cache
 from django.http import HttpRequest
 
+from accounts.events import tell_refusal
 from config.api.addresses import client_network
 from config.api.limits import LimitReached, LimitState
 from config.api.throttling import counted
@@ -23,6 +24,7 @@ class LoginAttempts:
 
     def __init__(self, request: HttpRequest, email: str) -> None:
         self._request = request
+        self._email = email
         self._pair = hashlib.sha256(f"{client_network(request)} {email}".encode()).hexdigest()
         self._state: LimitState | None = None
 
@@ -35,6 +37,7 @@ class LoginAttempts:
         round_ = cache.get(self._round_key, "")
         self._state = counted(self._request, "auth.failures", lambda group, request: f"{self._pair} {round_}")
         if self._state and self._state.used > self._state.limit:
+            tell_refusal("user.locked_out", "too_many_failed_logins", self._request, email=self._email)
             minutes = math.ceil(self._state.retry_after / 60)
             raise LimitReached(
                 self._state,

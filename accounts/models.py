@@ -21,6 +21,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts import tokens
+from accounts.events import tell, tell_refusal
 from config.api.addresses import client_address
 from config.mongo.indexes import TTLIndex
 from config.mongo.models import Document
@@ -48,7 +49,9 @@ class UserManager(BaseUserManager):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
-        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})
+        user = self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})
+        tell("user.created", user, changes={"is_superuser": (None, user.is_superuser)})
+        return user
 
     def get_by_natural_key(self, username: str | None) -> User:
         return self.get(email=normalised_email(username or ""))
@@ -65,6 +68,9 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
     ended_sessions = models.JSONField(default=list, editable=False)
 
     objects = UserManager()
+
+    #: On whose behalf this copy is saved; None for a command.
+    changed_by: HttpRequest | None = None
 
     _password_is_new = False
 
@@ -97,6 +103,8 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         self._password_is_new = False
         if "password" in written or ("is_active" in written and not self.is_active):
             self.end_sessions()
+        if "password" in written:
+            tell("user.password_changed", self, self.changed_by)
 
     def _saved_fields(self) -> set[str]:
         names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
@@ -139,9 +147,11 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         """Tell whether a session that still has unexpired access tokens was ended."""
         return any(ended["family"] == family for ended in self.ended_sessions or [])
 
-    def end_session(self, family: str) -> None:
-        self.refresh_tokens.filter(family=family).revoke()
+    def end_session(self, family: str) -> bool:
+        """False if its refresh tokens had ended before."""
+        ended = self.refresh_tokens.filter(family=family).revoke()
         self._refuse_access([family])
+        return ended
 
     def end_sessions(self, *, except_family: str | None = None) -> None:
         """Refuse from now on every refresh and access token of this user."""
@@ -176,11 +186,14 @@ class RefreshTokenQuerySet(models.QuerySet):
         """The tokens that would be accepted now: one for each session that has not ended."""
         return self.filter(used_at=None, revoked_at=None, expires_at__gt=timezone.now())
 
-    def revoke(self) -> None:
+    def revoke(self) -> bool:
+        """False if there was nothing left to revoke."""
         # A successor can be stored behind the update's back while its predecessor is still unrevoked.
         # It is there before the predecessor is spent, so the next pass finds it; none can follow.
+        revoked = False
         while self.filter(revoked_at=None).update(revoked_at=timezone.now()):
-            pass
+            revoked = True
+        return revoked
 
     def families_with_access(self) -> set[str]:
         """Return the sessions that may hold an unexpired access token: each comes with a refresh token."""
@@ -212,7 +225,7 @@ class RefreshTokenQuerySet(models.QuerySet):
         if spent is None or spent.revoked_at or not spent.user.is_active:
             raise TokenError("The session has ended")
         if spent.used_at:
-            spent.presented_again()
+            spent.presented_again(request)
             raise TokenError("The token was used before")
         # The successor is stored first: a worker that dies between the two writes ends no session.
         pair = self._store_next(spent.user, spent.family, spent.started_at, request)
@@ -262,9 +275,10 @@ class RefreshToken(Document):
     def __str__(self) -> str:
         return f"Session of {self.user_id}, started {self.started_at:%Y-%m-%d %H:%M}"
 
-    def presented_again(self) -> None:
+    def presented_again(self, request: HttpRequest) -> None:
         """End the session of a spent token that is shown once more, unless it was spent just now."""
         if timezone.now() - self.used_at < REUSE_GRACE:
             return
         logger.warning("refresh token reused", extra={"user": str(self.user_id), "session": self.family})
         self.user.end_session(self.family)
+        tell_refusal("user.refresh_refused", "token_reused", request, email=self.user.email, user=self.user)

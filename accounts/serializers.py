@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError as InvalidValue
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
 
+from accounts.events import tell_refusal
 from accounts.models import RefreshToken, User, normalised_email
 from config.api.serializers import DocumentSerializer, StrictSerializer
 
@@ -77,7 +78,7 @@ class LogoutSerializer(StrictSerializer):
 
 
 class NewPasswordSerializer(StrictSerializer):
-    """Changes the password of `instance`, the user; `context["session"]` is the one that stays."""
+    """Changes the password of `instance`, the user of `context["request"]`, whose session stays."""
 
     default_error_messages = {"wrong_password": "This is not the current password."}
 
@@ -92,12 +93,20 @@ class NewPasswordSerializer(StrictSerializer):
 
     def update(self, user: User, validated_data: dict[str, str]) -> User:
         if not user.change_password(
-            validated_data["new_password"], except_family=self.context["session"]
+            validated_data["new_password"], except_family=self.context["request"].auth["sid"]
         ):  # Changed by another request since the current one was checked.
             self._refuse_current_password()
         return user
 
     def _refuse_current_password(self) -> None:
+        user = self.instance
+        tell_refusal(
+            "user.password_change_refused",
+            "wrong_password",
+            self.context["request"],
+            email=user.email,
+            user=user,
+        )
         detail = self.error_messages["wrong_password"]
         raise serializers.ValidationError({"current_password": [detail]}, code="wrong_password")
 

@@ -18,6 +18,7 @@ from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
 from accounts import tokens
 from accounts.authentication import BearerChallenge, OptionalJWTAuthentication
+from accounts.events import tell
 from accounts.models import RefreshToken, User
 from accounts.serializers import (
     LoginSerializer,
@@ -56,6 +57,7 @@ class Register(APIView):
             user = registration.save()
         except IntegrityError as error:
             raise Conflict("No account can be made with this e-mail address.", "email_unavailable") from error
+        tell("user.registered", user, request)
         return Response(
             _signed_in(user, request),
             status.HTTP_201_CREATED,
@@ -117,9 +119,10 @@ class Logout(APIView):
     def post(self, request: Request) -> Response:
         encoded = _valid(LogoutSerializer(data=request.data)).validated_data.get("refresh")
         if encoded is not None:
-            _end_session_of(encoded)
+            _end_session_of(encoded, request)
         elif request.user.is_authenticated:
             request.user.end_session(request.auth["sid"])
+            tell("user.logged_out", request.user, request)
         else:
             raise NotAuthenticated("Send a refresh token in the body or a valid access token in the header.")
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -131,6 +134,7 @@ class LogoutAll(APIView):
     @extend_schema(request=None, responses={204: None})
     def post(self, request: Request) -> Response:
         request.user.end_sessions()
+        tell("user.sessions_ended", request.user, request)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -160,7 +164,11 @@ class Profile(APIView):
 
     def _update(self, request: Request, *, partial: bool) -> Response:
         check_if_match(request, request.user)
-        return self._shown(_valid(UserSerializer(request.user, data=request.data, partial=partial)).save())
+        before = request.user.name
+        user = _valid(UserSerializer(request.user, data=request.data, partial=partial)).save()
+        if user.name != before:
+            tell("user.updated", user, request, {"name": (before, user.name)})
+        return self._shown(user)
 
     def _shown(self, user: User) -> Response:
         return Response(UserSerializer(user).data, headers={"ETag": etag(user)})
@@ -173,8 +181,8 @@ class ChangePassword(APIView):
 
     @extend_schema(request=NewPasswordSerializer, responses={204: None})
     def put(self, request: Request) -> Response:
-        context = {"session": request.auth["sid"]}
-        _valid(NewPasswordSerializer(request.user, data=request.data, context=context)).save()
+        _valid(NewPasswordSerializer(request.user, data=request.data, context={"request": request})).save()
+        tell("user.password_changed", request.user, request)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -193,7 +201,7 @@ def _wrong_credentials() -> AuthenticationFailed:
     return AuthenticationFailed("The e-mail address or the password is wrong.", "wrong_credentials")
 
 
-def _end_session_of(encoded: str) -> None:
+def _end_session_of(encoded: str, request: Request) -> None:
     """End the session of a refresh token, even one that was spent; an expired one has none left."""
     try:
         claims = tokens.RefreshToken(encoded)
@@ -201,5 +209,6 @@ def _end_session_of(encoded: str) -> None:
         return
     except TokenError as error:
         raise AuthenticationFailed("The refresh token is not valid.", "token_invalid") from error
-    if user := User.objects.filter(pk=claims["sub"]).first():
-        user.end_session(claims["sid"])
+    user = User.objects.filter(pk=claims["sub"]).first()
+    if user and user.end_session(claims["sid"]):
+        tell("user.logged_out", user, request)

@@ -25,7 +25,7 @@ from chat.analytics import removal
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.models import ChatSession, Message
 from config.api.idempotency import forget_answers
-from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry
+from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant
 from tenants.models.audit import Actor
 from tenants.models.erasure import Scope
 
@@ -39,23 +39,29 @@ POLL_SECONDS = 0.05
 
 
 def erase_session(session: ChatSession, by: Actor) -> ErasureManifest:
-    return resume(Erasure.objects.begin(session.tenant_id, Scope.SESSION, session.pk, by))
+    return _erase(session.tenant_id, Scope.SESSION, session.pk, by)
 
 
 def erase_visitor(tenant_id: ObjectId, visitor: str, by: Actor) -> ErasureManifest:
     if not visitor:
         raise ValueError("Sessions without a visitor are nobody's.")
-    return resume(Erasure.objects.begin(tenant_id, Scope.VISITOR, visitor, by))
+    return _erase(tenant_id, Scope.VISITOR, visitor, by)
 
 
 def erase_user(tenant_id: ObjectId, user_id: ObjectId, by: Actor) -> ErasureManifest:
     """Erase what a user said in a tenant and what its audit trail tells of them; the account stays."""
-    return resume(Erasure.objects.begin(tenant_id, Scope.USER, user_id, by))
+    return _erase(tenant_id, Scope.USER, user_id, by)
 
 
 def erase_chat(tenant_id: ObjectId, by: Actor) -> ErasureManifest:
     """Erase all conversations of a tenant with their figures. Tenant, team, keys and money stay."""
-    return resume(Erasure.objects.begin(tenant_id, Scope.CHAT, "", by))
+    return _erase(tenant_id, Scope.CHAT, "", by)
+
+
+def _erase(tenant_id: ObjectId, scope: Scope, subject: object, by: Actor) -> ErasureManifest:
+    manifest = resume(Erasure.objects.begin(tenant_id, scope, subject, by))
+    AuditEvent.objects.record(by, f"{scope}.erased", manifest, tenant=Tenant(pk=tenant_id))
+    return manifest
 
 
 def resume(erasure: Erasure) -> ErasureManifest:

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from chat.erasure import erase_visitor
 from chat.models import ChatSession
-from tenants.models import AuditEvent, Erasure, ErasureManifest
+from tenants.models import Erasure, ErasureManifest
 from tenants.models.audit import Actor
 from tenants.models.erasure import Scope
 from tenants.models.tenant import object_id
@@ -57,9 +57,7 @@ class VisitorView(TenantScoped):
         begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor_id)
         if not own.exists() and not begun.exists():
             raise NotFound
-        by = Actor.of(request)
-        manifest = erase_visitor(tenant.pk, visitor_id, by)
-        AuditEvent.objects.record(by, "visitor.erased", manifest, tenant=tenant)
+        manifest = erase_visitor(tenant.pk, visitor_id, Actor.of(request))
         location = reverse("tenant-erasure", args=[tenant.pk, manifest.pk])
         return Response(manifest.data(), status=202, headers={"Location": location})
 

@@ -15,7 +15,7 @@ from tenants.models.membership import Role
 from tenants.models.tenant import lookup_tenant, object_id, tenant_of
 from tenants.rights import Right
 
-__all__ = ["Access", "access_to", "lookup_tenant", "refuse_suspended", "tenant_of"]
+__all__ = ["Access", "TenantSuspended", "access_to", "lookup_tenant", "refuse_suspended", "tenant_of"]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def access_to(request: Request, tenant_id: object) -> Access:
     """Return the caller's access to a tenant, in one round trip for users and none for keys.
 
     Raises NotFound for a tenant that is missing, deleted, malformed or foreign, all alike, and
-    PermissionDenied with code "tenant_suspended".
+    TenantSuspended.
     """
     wanted = object_id(tenant_id)
     if wanted is None:
@@ -60,9 +60,21 @@ def access_to(request: Request, tenant_id: object) -> Access:
     return access
 
 
+class TenantSuspended(PermissionDenied):
+    """The `tenant` that the caller belongs to."""
+
+    default_detail = "This tenant is suspended. Ask the platform's staff."
+    default_code = "tenant_suspended"
+
+    def __init__(self, tenant: Tenant) -> None:
+        super().__init__()
+        self.tenant = tenant
+
+
 def refuse_suspended(tenant: Tenant) -> None:
+    """Raise TenantSuspended. Only for callers who are known to belong to the tenant."""
     if tenant.is_suspended:
-        raise PermissionDenied("This tenant is suspended. Ask the platform's staff.", "tenant_suspended")
+        raise TenantSuspended(tenant)
 
 
 def _membership_access(user: Any, tenant_id: ObjectId) -> Access | None:

@@ -12,6 +12,17 @@ from tenants.access import Access, refuse_suspended
 from tenants.models import ApiKey
 
 
+class KeyRefused(AuthenticationFailed):
+    """One answer for all: `refused_key`, None for an unknown one, is for tenants.on_record alone."""
+
+    default_detail = "The API key is not valid."
+    default_code = "api_key_invalid"
+
+    def __init__(self, key: ApiKey | None) -> None:
+        super().__init__()
+        self.refused_key = key
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Reads `X-API-Key`; costs one query, none for what can't be a key.
 
@@ -24,13 +35,17 @@ class ApiKeyAuthentication(BaseAuthentication):
         if secret is None:
             return None
         key = ApiKey.objects.with_secret(secret)
-        if key is None:
-            raise AuthenticationFailed("The API key is not valid.", "api_key_invalid")
+        if key is None or not key.is_usable:
+            raise KeyRefused(key)
         address = client_address(request)
         origin = request.headers.get("Origin", "")
         getattr(request, "log_fields", {}).update(key=key.prefix, tenant=str(key.tenant_id))
-        _refuse_misuse(key, address, origin)
-        refuse_suspended(key.tenant)
+        try:
+            _refuse_misuse(key, address, origin)
+            refuse_suspended(key.tenant)
+        except PermissionDenied as error:
+            error.refused_key = key  # for tenants.on_record
+            raise
         # Tells tenants.cors that the page may read this answer.
         request._request.origin_of_key = origin
         key.note_use(address, origin)

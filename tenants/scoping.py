@@ -9,11 +9,12 @@ from accounts.authentication import JWTAuthentication
 from tenants.access import Access, access_to
 from tenants.authentication import ApiKeyAuthentication
 from tenants.models import Tenant
+from tenants.on_record import RefusalsOnRecord
 from tenants.permissions import HasRight
 from tenants.rights import Right
 
 
-class TenantScoped(APIView):
+class TenantScoped(RefusalsOnRecord, APIView):
     """A view below one tenant. `rights` says per method who gets in; what is not listed nobody may do.
 
     A view whose path names another object than the tenant overrides `find_access`.

@@ -240,6 +240,8 @@ class TenantUsageSerializer(serializers.Serializer):
 
 
 class AuditEventSerializer(DocumentSerializer):
+    """`changes` is {field: [before, after]}; a refusal has its `reason` and, `asked`, the request's route."""
+
     actor = ObjectIdStringField(source="actor_id", allow_null=True)
     actor_key = ObjectIdStringField(allow_null=True)
 
@@ -248,6 +250,7 @@ class AuditEventSerializer(DocumentSerializer):
         fields = (
             "id",
             "action",
+            "reason",
             "actor",
             "actor_key",
             "actor_name",
@@ -255,6 +258,7 @@ class AuditEventSerializer(DocumentSerializer):
             "target_id",
             "target_name",
             "changes",
+            "asked",
             "address",
             "user_agent",
             "request_id",

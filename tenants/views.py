@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.exceptions import NotFound, PermissionDenied
@@ -21,6 +22,7 @@ from accounts.models import User
 from config.api.errors import Unavailable
 from config.api.etags import check_if_match, etag
 from config.api.idempotency import idempotent
+from tenants.filters import AuditFilter
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, Usage
 from tenants.models.api_key import IssuedKey
 from tenants.models.audit import Actor
@@ -290,10 +292,12 @@ class UsageDetail(TenantScoped):
 
 
 class AuditTrail(TenantScoped, ListAPIView):
-    """Who changed what, when and from where; newest first."""
+    """Who changed what, or was refused, when and from where; newest first."""
 
     rights = {"GET": ADMINISTER}
     serializer_class = AuditEventSerializer
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = AuditFilter
     queryset = AuditEvent.objects.none()
 
     def get_queryset(self) -> QuerySet[AuditEvent]:

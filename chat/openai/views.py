@@ -23,13 +23,14 @@ from llm import canonical, errors
 from tenants import rights
 from tenants.access import Access
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
+from tenants.on_record import RefusalsOnRecord
 from tenants.permissions import HasRight
 from tenants.throttling import show_minute
 
 COMPLETION_REQUEST = CompletionRequestSerializer()
 
 
-class OpenAIView(APIView):
+class OpenAIView(RefusalsOnRecord, APIView):
     """A view for OpenAI's clients: a key as Bearer or X-API-Key, errors in their shape.
 
     X-API-Key counts first: their packages always send a Bearer, be it a placeholder.

@@ -83,7 +83,8 @@ class ApiKeyQuerySet(models.QuerySet):
     def with_secret(self, secret: str) -> ApiKey | None:
         """Return the key of `secret` with its tenant and plan loaded, in one round trip at most.
 
-        None for an unknown, revoked or expired key and for one of a deleted tenant.
+        None for an unknown key and for one of a deleted tenant. Whether it `is_usable` is the caller's
+        to ask.
         """
         if not key_secret.is_well_formed(secret):
             return None
@@ -94,7 +95,7 @@ class ApiKeyQuerySet(models.QuerySet):
             return None
         key = self.model.from_document(found[0])
         key.tenant = tenant_of(found[0])
-        return key if key.is_usable else None
+        return key
 
 
 class ApiKey(Document):

@@ -28,7 +28,8 @@ class AppendOnly(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
             raise Unchangeable(f"A {self._meta.verbose_name} is written once.")
-        super().save(*args, **kwargs)
+        # Forced: a new instance with the id of a stored one would otherwise take its place.
+        super().save(*args, **{**kwargs, "force_insert": True})
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise Unchangeable(f"A {self._meta.verbose_name} is written once.")

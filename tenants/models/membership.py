@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bson import ObjectId
 from django.db import models
 
@@ -9,6 +11,7 @@ from accounts.models import User
 from config.mongo.models import Document
 from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import AlreadyMember, LastAdmin, PlanLimit
+from tenants.models.refusals import record_refusal
 from tenants.models.tenant import Tenant
 
 
@@ -76,7 +79,7 @@ class Membership(Document):
                 by, "member.role_changed", self.user, tenant=self.tenant, changes={"role": (before, role)}
             )
 
-        self.tenant.in_turn(change)
+        self._in_turn(change, by, "member.role_change_refused", role)
 
     def end(self, by: Actor) -> None:
         """Remove the member. Raises LastAdmin rather than leave the tenant without an admin."""
@@ -89,7 +92,15 @@ class Membership(Document):
                 by, "member.removed", self.user, tenant=self.tenant, changes={"role": (self.role, None)}
             )
 
-        self.tenant.in_turn(change)
+        self._in_turn(change, by, "member.removal_refused", None)
+
+    def _in_turn(self, change: Callable[[], None], by: Actor, refused: str, role: str | None) -> None:
+        try:
+            self.tenant.in_turn(change)
+        except LastAdmin as error:
+            changes = {"role": (self.role, role)}
+            record_refusal(by, refused, error.default_code, self.user, tenant=self.tenant, changes=changes)
+            raise
 
     def _keep_an_admin(self) -> None:
         others = Membership.objects.filter(tenant_id=self.tenant_id, role=Role.ADMIN).exclude(pk=self.pk)

@@ -151,7 +151,7 @@ def test_bad_fields_of_a_key_are_shown_in_the_form(staff, acme):
 def test_keys_are_revoked(staff, secret_key):
     do(staff, "revoke", secret_key.key)
 
-    assert ApiKey.objects.with_secret(secret_key.secret) is None
+    assert not ApiKey.objects.with_secret(secret_key.secret).is_usable
     assert AuditEvent.objects.get(action="api_key.revoked").actor_name == "staff@example.com"
 
 
@@ -159,8 +159,8 @@ def test_keys_are_rotated(staff, secret_key):
     response = do(staff, "rotate", secret_key.key)
 
     (successor,) = SECRET.findall(response.content.decode())
-    assert ApiKey.objects.with_secret(successor) is not None
-    assert ApiKey.objects.with_secret(secret_key.secret) is not None
+    assert ApiKey.objects.with_secret(successor).is_usable
+    assert ApiKey.objects.with_secret(secret_key.secret).is_usable
     again = do(staff, "rotate", secret_key.key)
     assert again.status_code == 302
     assert acme_keys(secret_key) == 2

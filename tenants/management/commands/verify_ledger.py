@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tenants.models import LedgerEntry
+from tenants.models import AuditEvent, LedgerEntry, Tenant
+from tenants.models.audit import SYSTEM
 
 
 class Command(BaseCommand):
@@ -29,5 +31,16 @@ class Command(BaseCommand):
     def _repaired(self, drifts: list) -> list:
         for tenant_id in {drift.tenant_id for drift in drifts}:
             done = LedgerEntry.objects.rebuild(tenant_id)
+            if done:
+                self._record(tenant_id, drifts)
             self.stdout.write(f"tenant {tenant_id}: {'rebuilt' if done else 'has running turns, left alone'}")
         return list(LedgerEntry.objects.drift())
+
+    def _record(self, tenant_id: ObjectId, drifts: list) -> None:
+        changes = {
+            f"{drift.month} {drift.figure}": (drift.counted, drift.expected)
+            for drift in drifts
+            if drift.tenant_id == tenant_id
+        }
+        tenant = Tenant.objects.get(pk=tenant_id)
+        AuditEvent.objects.record(SYSTEM, "usage.rebuilt", tenant, tenant=tenant, changes=changes)

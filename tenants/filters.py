@@ -1,0 +1,17 @@
+"""What lists of tenants' records can be narrowed by."""
+
+from __future__ import annotations
+
+import django_filters as filters
+
+from tenants.models import AuditEvent
+
+
+class AuditFilter(filters.FilterSet):
+    action = filters.CharFilter(max_length=60, label="What was done, such as member.role_changed.")
+    created_after = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = AuditEvent
+        fields = ()

@@ -1,0 +1,65 @@
+"""People in the audit trail: what they did with their accounts, and what they were not let do.
+
+At the API, at the admin and by commands alike. It comes from accounts.events, and for logins from Django.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db.models import Model
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from accounts.events import account_changed, account_refused
+from accounts.models import User, normalised_email
+from tenants.models.audit import SYSTEM, Actor, AuditEvent
+from tenants.models.refusals import record_refusal
+
+_LONGEST_EMAIL = 254
+
+
+@receiver(account_changed, dispatch_uid="tenants.people.changed")
+def record_change(
+    action: str, target: Model, request: HttpRequest | None, changes: dict | None, **kwargs: Any
+) -> None:
+    AuditEvent.objects.record(_doer(request, target), action, target, changes=changes)
+
+
+@receiver(user_logged_in, dispatch_uid="tenants.people.logged_in")
+def record_login(request: HttpRequest | None, user: User, **kwargs: Any) -> None:
+    if request is not None:
+        AuditEvent.objects.record(Actor.at(request, user.email, user=user), "user.logged_in", user)
+
+
+@receiver(user_logged_out, dispatch_uid="tenants.people.logged_out")
+def record_logout(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+    """Of the console; that of the API is one of accounts.events."""
+    if user is not None:
+        AuditEvent.objects.record(Actor.at(request, user.email, user=user), "user.logged_out", user)
+
+
+@receiver(user_login_failed, dispatch_uid="tenants.people.login_failed")
+def record_failure(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
+    """Each by itself: the lockout bounds their number. Whose account it is nobody looks up."""
+    if request is not None:
+        email = normalised_email(str(credentials.get("username") or ""))[:_LONGEST_EMAIL]
+        by = Actor.at(request, email)
+        record_refusal(by, "user.login_failed", "wrong_credentials", User(email=email), each=True)
+
+
+@receiver(account_refused, dispatch_uid="tenants.people.refused")
+def record_account_refusal(
+    action: str, reason: str, request: HttpRequest, email: str, user: User | None, **kwargs: Any
+) -> None:
+    email = email[:_LONGEST_EMAIL]
+    record_refusal(Actor.at(request, email, user=user), action, reason, user or User(email=email))
+
+
+def _doer(request: HttpRequest | None, target: Model) -> Actor:
+    """Return who sent `request`; whoever is signed in by it or not yet, that is `target`."""
+    if request is None:
+        return SYSTEM
+    user = request.user if request.user.is_authenticated else target
+    return Actor.at(request, user.email, user=user)
