@@ -58,7 +58,8 @@ class Answer:
     def add_text(self, piece: Any) -> None:
         if piece and isinstance(piece, str):
             thought, text = self._think_filter.feed(self._text_pieces.feed(piece))
-            self._add_thought(thought)
+            if thought:
+                self._add_thought(thought)
             self._add_text(text)
 
     def add_reasoning(self, piece: Any) -> None:

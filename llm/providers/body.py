@@ -9,6 +9,7 @@ socket holds.
 from __future__ import annotations
 
 import http.client
+import re
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -171,12 +172,12 @@ class Body:
             raise Truncated
 
 
+#: int() alone would take a sign, underscores and spaces for digits.
+_SIZE = re.compile(rb"\s*([0-9a-fA-F]{1,16})\s*(?:;.*)?", re.DOTALL)
+
+
 def _chunk_size(line: bytes) -> int:
-    digits = line.split(b";", 1)[0].strip()
-    try:
-        # int() alone would take a sign, underscores and spaces for digits.
-        if digits and not digits.strip(b"0123456789abcdefABCDEF") and len(digits) <= 16:
-            return int(digits, 16)
-    except ValueError:
-        pass
-    raise Garbled("a chunk's size is not a number")
+    match = _SIZE.fullmatch(line)
+    if match is None:
+        raise Garbled("a chunk's size is not a number")
+    return int(match[1], 16)

@@ -69,16 +69,16 @@ class Documents:
             self._json = bytearray()
 
     def _documents(self, events: Iterable[ServerEvent]) -> Iterator[Document]:
-        for event in events:
-            text = event.data.strip()
+        for name, data in events:
+            text = data.strip()
             if self.done or not text:
                 continue
             if text == _DONE:
                 self.done = True
-            elif event.name == "error":
+            elif name == "error":
                 yield Document("error", _lenient(text))
             else:
-                yield Document(event.name, parse(text))
+                yield Document(name, parse(text))
 
 
 def parse(text: str) -> Any:

@@ -15,7 +15,7 @@ class GroqReader(OpenAIReader):
 
     def read_head(self, value: Mapping[str, Any]) -> None:
         super().read_head(value)
-        if groq := mapping(value.get("x_groq")):
+        if "x_groq" in value and (groq := mapping(value["x_groq"])):
             self.read_usage(mapping(groq.get("usage")))
             if groq.get("error"):
                 raise Refused(groq)

@@ -45,8 +45,8 @@ class OpenAIReader(Reader):
         self.read_head(value)
         if value.get("error"):
             raise Refused(value)
-        for choice in items(value.get("choices"))[:1]:
-            self._read_choice(mapping(choice))
+        if choices := items(value.get("choices")):
+            self._read_choice(mapping(choices[0]))
 
     def read_head(self, value: Mapping[str, Any]) -> None:
         """Read what stands beside the choices: id, model, usage."""

@@ -77,6 +77,8 @@ def _events(block: bytes) -> list[ServerEvent]:
 
 def _event(part: bytes) -> ServerEvent | None:
     """Return the event that the lines of `part` make; None if they hold no data."""
+    if part.startswith(b"data:") and b"\n" not in part:  # as nearly all are
+        return ServerEvent("", part[5:].removeprefix(b" ").decode(errors="replace"))
     name, data = b"", []
     for line in part.split(b"\n"):
         field, _, value = line.partition(b":")

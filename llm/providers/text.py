@@ -38,6 +38,8 @@ class Pieces:
     def feed(self, piece: str) -> str:
         if self._held:
             piece, self._held = self._held + piece, ""
+        elif piece.isascii():
+            return piece.replace("\0", "\ufffd")
         if piece and "\ud800" <= piece[-1] <= "\udbff":
             piece, self._held = piece[:-1], piece[-1]
         return harmless(piece)
