@@ -13,10 +13,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts.events import tell
-from accounts.forms import NewUserForm, StaffLoginForm, UserForm
+from accounts.forms import NewUserForm, UserForm
 from accounts.models import RefreshToken, User, normalised_email
-
-admin.site.login_form = StaffLoginForm
 
 #: People whose sessions one search may show; a longer list says that the search was too broad.
 FOUND_PEOPLE = 100
