@@ -66,3 +66,14 @@ def test_the_documentation_opens_without_inline_scripts(db, client):
     page = client.get("/api/docs")
     assert page.status_code == 200
     assert "script-src 'self'" in page["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/tenants", "/api/nothing", "/api/schema"])
+def test_what_is_no_page_loads_nothing(db, client, path):
+    assert client.get(path)["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+def test_pages_load_from_here_only(db, client):
+    policy = client.get("/admin/login/")["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "default-src 'none'" in policy
