@@ -147,8 +147,9 @@ def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Ta
         today_unpriced = [t for t in route if catalogue().cost(t, canonical.Usage(1, 1))[0] is None]
         if today_unpriced:
             raise UnpricedRefused(f"The price of {today_unpriced[0]} is not known; the plan needs one.")
-    sent = sum(token_bound(text) + _TOKENS_A_MESSAGE for text in _texts(request))
-    sent += sum(len(message.images) for message in request.messages) * _TOKENS_AN_IMAGE
+    texts = list(_texts(request))
+    images = sum(len(message.images) for message in request.messages if message.images)
+    sent = token_bound("".join(texts)) + len(texts) * _TOKENS_A_MESSAGE + images * _TOKENS_AN_IMAGE
     answer = request.max_tokens or max(
         (catalogue().get(target).max_output or ANSWER_TOKENS for target in route), default=ANSWER_TOKENS
     )

@@ -42,7 +42,6 @@ class Document(models.Model):
 
         Raw documents carry column names (`tenant_id`), naive UTC datetimes and Decimal128.
         """
-        connection.ensure_connection()
         return connection.get_collection(cls._meta.db_table)
 
     @classmethod
