@@ -10,7 +10,7 @@ DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """Composing the pages' policy takes as long as all other middleware, and answers of the API are no pages."""
+    """Composing a page's policy takes as long as all other middleware; the API would do it for every answer."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if response.get("Content-Type", "").startswith("text/html"):
