@@ -131,15 +131,21 @@ def found_by_id(queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool] |
     return None if pk is None else (queryset.filter(pk=pk), False)
 
 
-@admin.register(Rollup)
-class RollupAdmin(ReadOnlyAdmin):
-    """Figures of analytics, derived from the messages; here to be looked into, not to be used."""
+class FiguresAdmin(ReadOnlyAdmin):
+    """Figures of analytics; here to be looked into, not to be used."""
 
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Those of conversations that were removed could not be counted again."""
+        return False
+
+
+@admin.register(Rollup)
+class RollupAdmin(FiguresAdmin):
     list_display = ["tenant", "kind", "start", "end", "fresh"]
     list_filter = ["kind", "fresh"]
     ordering = ["-start", "-id"]
 
 
 @admin.register(RollupCoverage)
-class RollupCoverageAdmin(ReadOnlyAdmin):
+class RollupCoverageAdmin(FiguresAdmin):
     list_display = ["tenant", "since", "until"]

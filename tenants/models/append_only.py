@@ -12,13 +12,10 @@ class Unchangeable(TypeError):
 
 
 class AppendOnlyQuerySet(models.QuerySet):
-    def update(self, **values: Any) -> NoReturn:
+    def _refuse(self, *args: Any, **values: Any) -> NoReturn:
         raise Unchangeable(f"{self.model._meta.verbose_name_plural} are written once.")
 
-    def delete(self) -> NoReturn:
-        raise Unchangeable(f"{self.model._meta.verbose_name_plural} are written once.")
-
-    bulk_update = update
+    update = bulk_update = delete = _refuse
 
 
 class AppendOnly(models.Model):

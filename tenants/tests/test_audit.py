@@ -1,8 +1,14 @@
 """The audit trail: who reads it, and that nobody rewrites it."""
 
-import pytest
+from pathlib import Path
 
-from tenants.models import AuditEvent
+import pytest
+from django.conf import settings
+from django.db import IntegrityError
+from django.test import Client
+
+from accounts.models import User
+from tenants.models import AuditEvent, Tenant
 from tenants.models.append_only import Unchangeable
 from tenants.tests.conftest import by, problem, signed_in, with_key
 
@@ -41,17 +47,128 @@ def test_the_trail_of_another_tenant_is_not_mixed_in(alice, acme, umbrella):
     assert str(umbrella.pk) not in actions
 
 
-def test_a_recorded_event_can_not_be_changed_or_deleted(acme):
-    event = AuditEvent.objects.first()
+def test_the_trail_is_narrowed_by_action(alice, bob, acme):
+    client = signed_in(alice)
+    client.patch(f"/api/tenants/{acme.pk}", {"name": "New"})
+    client.patch(f"/api/tenants/{acme.pk}/members/{bob.pk}", {"role": "developer"})
+    problem(signed_in(bob).delete(f"/api/tenants/{acme.pk}"), 403)
 
-    with pytest.raises(Unchangeable):
-        event.save()
-    with pytest.raises(Unchangeable):
-        event.delete()
-    with pytest.raises(Unchangeable):
-        AuditEvent.objects.all().delete()
-    with pytest.raises(Unchangeable):
-        AuditEvent.objects.update(action="nothing")
+    def actions(query: str) -> list[str]:
+        return [event["action"] for event in client.get(f"{url(acme)}?{query}").data["results"]]
+
+    assert actions("") == ["member.refused", "member.role_changed", "tenant.updated", "tenant.created"]
+    assert actions("action=member.role_changed") == ["member.role_changed"]
+    assert actions("action=nothing.of_the_kind") == []
+    assert actions("created_after=2999-01-01T00:00:00Z") == []
+    assert problem(client.get(f"{url(acme)}?created_after=yesterday"), 400) == "invalid"
+
+
+def test_a_refusal_is_read_with_its_reason(alice, bob, acme):
+    problem(signed_in(bob).delete(f"/api/tenants/{acme.pk}"), 403)
+
+    (event,) = signed_in(alice).get(f"{url(acme)}?action=member.refused").data["results"]
+
+    assert (event["reason"], event["asked"]) == ("role_too_low", "DELETE /api/tenants/<str:tenant_id>")
+    assert "once" not in event
+
+
+# -- append-only ---------------------------------------------------------------
+
+
+def stored() -> list[dict]:
+    return list(AuditEvent.collection().find().sort("_id"))
+
+
+def save_again() -> None:
+    AuditEvent.objects.first().save()
+
+
+def take_its_place() -> None:
+    AuditEvent(pk=AuditEvent.objects.first().pk, action="nothing").save()
+
+
+def update_by_bulk() -> None:
+    event = AuditEvent.objects.first()
+    event.action = "nothing"
+    AuditEvent.objects.bulk_update([event], ["action"])
+
+
+ATTEMPTS = {
+    "save": save_again,
+    "save in its place": take_its_place,
+    "delete": lambda: AuditEvent.objects.first().delete(),
+    "delete all": lambda: AuditEvent.objects.all().delete(),
+    "update": lambda: AuditEvent.objects.update(action="nothing"),
+    "update some": lambda: AuditEvent.objects.filter(action="tenant.created").update(action="nothing"),
+    "bulk update": update_by_bulk,
+    "update or create": lambda: AuditEvent.objects.update_or_create(
+        action="tenant.created", defaults={"action": "nothing"}
+    ),
+    "by way of the tenant": lambda: Tenant.objects.get().audit_events.all().delete(),
+    "with the tenant": lambda: Tenant.objects.get().delete(),
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_no_event_is_changed_or_deleted(acme, attempt):
+    before = stored()
+
+    with pytest.raises((Unchangeable, IntegrityError)):
+        ATTEMPTS[attempt]()
+
+    assert stored() == before
+
+
+def test_events_outlive_whom_they_name(alice, acme):
+    before = stored()
+
+    User.objects.filter(pk=alice.pk).delete()
+
+    assert stored() == before
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_the_api_has_no_way_to_write_events(alice, acme, method):
+    before = stored()
+
+    assert problem(getattr(signed_in(alice), method)(url(acme), {}), 405) == "method_not_allowed"
+
+    assert stored() == before
+
+
+def test_staff_read_events_and_write_none(acme):
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("staff@example.com"))
+    event, page = AuditEvent.objects.get(action="tenant.created"), "/admin/tenants/auditevent"
+    before = stored()
+
+    assert staff.get(f"{page}/?tenant__id__exact={acme.pk}&action=tenant.created").status_code == 200
+    assert "Acme" in staff.get(f"{page}/{event.pk}/change/").content.decode()
+    for path in (f"{page}/add/", f"{page}/{event.pk}/change/", f"{page}/{event.pk}/delete/"):
+        assert staff.post(path, {"action": "nothing"}).status_code == 403
+    staff.post(f"{page}/", {"action": "delete_selected", "_selected_action": str(event.pk), "post": "yes"})
+
+    assert stored() == before
+
+
+def test_only_erasure_and_purge_reach_past_the_model():
+    """The collection itself can be written: who does so is named here and has a manifest to show for it."""
+    uses = {
+        f"{path.relative_to(settings.BASE_DIR)}: {line.strip()}"
+        for app in ("accounts", "tenants", "chat", "config", "llm")
+        for path in (Path(settings.BASE_DIR) / app).rglob("*.py")
+        if "tests" not in path.parts and "isolation" not in path.parts
+        for line in path.read_text().splitlines()
+        if "AuditEvent.collection()" in line or "tenants_auditevent" in line
+    }
+
+    assert uses == {
+        'chat/erasure.py: erasure.clear(AuditEvent.collection(), {**own, "actor_id": user_id}, nobody)',
+        "chat/erasure.py: erasure.clear(AuditEvent.collection(), about, "
+        '{"target_id": "", "target_name": ""})',
+        "tenants/models/refusals.py: return AuditEvent.collection().count_documents(lines, "
+        "limit=MOST_AN_HOUR) >= MOST_AN_HOUR",
+    }
 
 
 def test_a_change_that_changes_nothing_is_not_recorded(alice, acme):

@@ -44,6 +44,7 @@ def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, crowd, alic
         client.delete(f"{tenant}/api-keys/{key['id']}")
         client.get(f"{tenant}/usage")
         client.get(f"{tenant}/audit?page_size=2")
+        client.get(f"{tenant}/audit?page_size=2&action=member.added")
 
     assert len(recording.commands) > 60
     assert recording.slow_queries(connection.database) == []
