@@ -150,7 +150,9 @@ def _settled() -> datetime:
 def _cover(tenant_id: ObjectId, wanted: Span, settled: datetime) -> Span:
     """Roll up all quarter hours that lie between what is covered and the far end of `wanted`."""
     while True:
-        covered = coverage(tenant_id) or _begin_coverage(tenant_id, wanted.start)
+        covered = coverage(tenant_id)
+        if covered is None:
+            covered = _begin_coverage(tenant_id, wanted.start)
         if covered is None:  # Another worker began at the same moment.
             continue
         if covered.contains(wanted):

@@ -57,6 +57,16 @@ def days(tenant) -> int:
     return Rollup.collection().count_documents({"tenant_id": tenant.pk, "kind": "day", "fresh": True})
 
 
+@pytest.mark.timeout(20)
+def test_a_worker_that_died_before_its_first_step_holds_nobody_up(site, acme, traffic):
+    """It had put on record where figures begin to be kept, and nothing more."""
+    RollupCoverage.objects.create(tenant=acme, since=START, until=START)
+
+    check(ask(site, acme, **WEEK), acme)
+
+    assert rollups.coverage(acme.pk) == Span(START, END)
+
+
 def test_a_long_period_is_answered_without_reading_messages(site, acme, traffic):
     before = ask(site, acme, **WEEK)
     Message.collection().delete_many({})
