@@ -17,7 +17,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from bson import Decimal128
+from bson import Decimal128, ObjectId
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
@@ -59,7 +59,8 @@ def settle_soon(reply: dict) -> None:
     """Settle a finished reply within a fraction of a second, with others that finish meanwhile.
 
     A run of the OpenAI-compatible endpoint comes as a reply without a session: it is billed and not kept.
-    Should this process die first, the lease of its reservation runs out and it is given back.
+    Should this process die first, the lease of its reservation runs out, and a sweep settles it with what
+    the ledger has of it by then.
     """
     with _lock:
         _queue.append(reply)
@@ -97,19 +98,36 @@ def _work() -> None:
             _settling = len(replies)
         try:
             with noticing_outages():
-                settle(replies)
+                settle([reply for reply in replies if _may_be_settled(reply)])
                 if time.monotonic() - swept_at >= sweep_seconds:
                     swept_at = time.monotonic()
                     sweep()
         except (PyMongoError, DatabaseError):
             # Nothing is lost: the replies say `settled: false` and the next sweep finds them.
             logger.warning("settlement failed", exc_info=True)
+            _try_again([reply for reply in replies if reply["session_id"] is None])
         except Exception:
             logger.exception("settlement broke")
         finally:
             with _settled:
                 _settling = 0
                 _settled.notify_all()
+
+
+def _try_again(runs: Sequence[dict]) -> None:
+    """Settle runs later that are stored nowhere."""
+    with _lock:
+        _queue.extend({**run, "tried": True} for run in runs if not run["settled"])
+
+
+def _may_be_settled(reply: dict) -> bool:
+    """False for a run that was tried before and whose reservation a sweep has settled since.
+
+    Otherwise it is renewed, so that no sweep does that between the ledger's entry and the settlement.
+    """
+    return not reply.get("tried") or Usage.objects.renew(
+        reply["tenant_id"], reply["reservation"], lease_seconds=settings.TURN_LEASE_SECONDS
+    )
 
 
 @contextlib.contextmanager
@@ -166,9 +184,10 @@ def sweep() -> None:
             {"reservation": reservation, "status": Message.Status.STREAMING.value}, {"_id": 1}
         )
         unsettled = Message.collection().find_one({"settled": False, "reservation": reservation}, {"_id": 1})
-        # Neither: its worker died between reserving and storing.
+        # Neither: its worker died between reserving and storing, or it is a run that is stored nowhere else.
         if running is None and unsettled is None:
-            Usage.objects.release(tenant_id, reservation)
+            entered = list(LedgerEntry.collection().find({"reply": reservation}))
+            Usage.objects.settle_many([_sum(tenant_id, reservation, entered)])
 
 
 def end_if_dead(reply: dict) -> dict | None:
@@ -259,11 +278,14 @@ def _billed_tokens(attempt: dict) -> int:
 
 
 def _settlement(reply: dict) -> Settlement:
-    entries = ledger_entries(reply)
+    return _sum(reply["tenant_id"], reply["reservation"], ledger_entries(reply))
+
+
+def _sum(tenant_id: ObjectId, reservation: ObjectId, entries: Sequence[dict[str, Any]]) -> Settlement:
     costs = [entry["cost"].to_decimal() for entry in entries if entry["cost"] is not None]
     return Settlement(
-        tenant_id=reply["tenant_id"],
-        reply_id=reply["reservation"],
+        tenant_id=tenant_id,
+        reply_id=reservation,
         tokens=sum(entry["tokens"] for entry in entries),
         cost=sum(costs, Decimal(0)) if costs else None,
         messages=sum(entry["messages"] for entry in entries),
@@ -276,8 +298,9 @@ def _write_ledger(entries: list[dict[str, Any]]) -> None:
     try:
         LedgerEntry.collection().insert_many(entries, ordered=False)
     except BulkWriteError as error:
-        # Lines written by an earlier try are there to stay.
-        if any(failure["code"] != 11000 for failure in error.details["writeErrors"]):
+        # Lines written by an earlier try are there to stay, once a majority has them.
+        unwritten = [failure for failure in error.details["writeErrors"] if failure["code"] != 11000]
+        if unwritten or error.details["writeConcernErrors"]:
             raise
 
 
