@@ -74,16 +74,21 @@ def open_turn(
     try:
         Message.collection().insert_many([asked, reply])
     except BulkWriteError as error:
-        failure = error.details["writeErrors"][0]
-        if failure["code"] != 11000:
+        failure = next(iter(error.details["writeErrors"]), None)  # none: no majority has confirmed it in time
+        if failure is None or failure["code"] != 11000:
             raise
-        if failure["index"] == 1:
-            # The question is stored; only the reply's place was taken by an overlapping turn.
-            _insert_at_end(reply)
-        else:
+        if overtaken := _overtaken(failure, reply):
             Usage.objects.release(tenant.pk, reply["reservation"])
-            raise (AlreadyAccepted if "idempotency" in failure["keyPattern"] else SessionMoved) from error
+            raise overtaken from error
     return Turn(session, asked, reply, Run(request, options.route, tell_waits=True), admission)
+
+
+def _overtaken(failure: dict[str, Any], reply: dict) -> type[Exception] | None:
+    """Return what came between; None if that was another turn's message in the reply's place only."""
+    if failure["index"] == 0:
+        return AlreadyAccepted if "idempotency" in failure["keyPattern"] else SessionMoved
+    # The question is stored. The same one, sent again meanwhile, may have got its reply from there.
+    return None if _insert_at_end(reply)["_id"] == reply["_id"] else AlreadyAccepted
 
 
 def reopen_turn(
