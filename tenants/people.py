@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db.models import Model
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -16,8 +18,6 @@ from accounts.events import account_changed, account_refused
 from accounts.models import User, normalised_email
 from tenants.models.audit import SYSTEM, Actor, AuditEvent
 from tenants.models.refusals import record_refusal
-
-_LONGEST_EMAIL = 254
 
 
 @receiver(account_changed, dispatch_uid="tenants.people.changed")
@@ -44,7 +44,7 @@ def record_logout(request: HttpRequest, user: User | None, **kwargs: Any) -> Non
 def record_failure(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
     """Each by itself: the lockout bounds their number. Whose account it is nobody looks up."""
     if request is not None:
-        email = normalised_email(str(credentials.get("username") or ""))[:_LONGEST_EMAIL]
+        email = _shown(normalised_email(str(credentials.get("username") or "")))
         by = Actor.at(request, email)
         record_refusal(by, "user.login_failed", "wrong_credentials", User(email=email), each=True)
 
@@ -53,8 +53,17 @@ def record_failure(credentials: dict[str, Any], request: HttpRequest | None = No
 def record_account_refusal(
     action: str, reason: str, request: HttpRequest, email: str, user: User | None, **kwargs: Any
 ) -> None:
-    email = email[:_LONGEST_EMAIL]
+    email = _shown(email)
     record_refusal(Actor.at(request, email, user=user), action, reason, user or User(email=email))
+
+
+def _shown(email: str) -> str:
+    """Return what was given as an e-mail address; what can't be one may be a password in the wrong field."""
+    try:
+        validate_email(email)
+    except ValidationError:
+        return "(no e-mail address)"
+    return email[:254]
 
 
 def _doer(request: HttpRequest | None, target: Model) -> Actor:

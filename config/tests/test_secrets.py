@@ -249,6 +249,7 @@ def _a_day(talk: Talk, fake: FakeProvider) -> None:
 
     # -- what others look at
     assert ann.ask("DELETE", f"{here}/api-keys/{rotated['id']}").status_code == 204
+    assert site.ask("GET", here).status_code == 401
     for path in ("/audit", "/api-keys", "/webhooks", "/invitations", "/members", "/usage", ""):
         assert ann.ask("GET", here + path).status_code == 200
     for path in ("/health", "/ready", "/status", "/metrics", "/api/schema", "/api/llm/providers"):
@@ -263,8 +264,10 @@ def _staff_looks_at_everything(talk: Talk) -> None:
     browser = requests.Session()
     login = f"{talk.url}{reverse('admin:login')}"
     browser.get(login, timeout=30)
-    form = {"username": "staff@example.com", "password": password}
+    form = {"username": password, "password": password}  # typed into the wrong field
     form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+    assert browser.post(login, data=form, headers={"Referer": login}, timeout=30).status_code == 200
+    form |= {"username": "staff@example.com", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
     answer = browser.post(login, data=form, headers={"Referer": login}, timeout=30, allow_redirects=False)
     assert answer.status_code == 302, answer.text
     paths = [reverse("admin:index")]
@@ -307,6 +310,9 @@ def _require_that_it_all_happened(searched: Searched) -> None:
     assert "unhandled exception" in log
     assert "database unreachable" in log
     assert log.count("/v1/chat/completions") >= 2 * len(FAULTS)
+    trail = searched.places["collection tenants_auditevent"]
+    for refused in ("api_key.refused", "user.login_failed", "user.password_change_refused"):
+        assert refused in trail, refused
     for part in ("console /admin/tenants/apikey/", "collection tenants_webhook", "GET /metrics 200"):
         assert any(part in place for place in searched.places), part
     assert len(searched.secrets) >= 20

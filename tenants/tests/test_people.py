@@ -138,6 +138,14 @@ def test_a_lockout_is_recorded_once_after_the_failures_that_led_to_it(alice, ema
     assert events("user.locked_out")[0].actor is None
 
 
+def test_a_password_in_the_wrong_field_is_not_recorded(db):
+    for _ in range(7):
+        Client().post("/admin/login/", {"username": NEW_PASSWORD, "password": PASSWORD})
+
+    assert {event.target_name for event in events("user.login_failed")} == {"(no e-mail address)"}
+    assert NEW_PASSWORD not in str(list(AuditEvent.collection().find()))
+
+
 def test_a_network_can_not_fill_the_trail_with_failed_logins(db, settings):
     settings.RATES = {**settings.RATES, "auth.login": "1000/m"}
     with time_machine.travel(timezone.now().replace(minute=0, second=1), tick=False):
