@@ -57,8 +57,9 @@ class Answer:
 
     def add_text(self, piece: Any) -> None:
         if piece and isinstance(piece, str):
-            thought, text = self._think_filter.feed(self._text_pieces.feed(piece))
-            if thought:
+            text = self._text_pieces.feed(piece)
+            if not self._think_filter.over:
+                thought, text = self._think_filter.feed(text)
                 self._add_thought(thought)
             self._add_text(text)
 

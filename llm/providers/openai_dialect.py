@@ -28,6 +28,10 @@ _FINISH: dict[str, canonical.Finish] = {
 }
 
 
+#: The keys of nearly all deltas.
+_TEXT_ALONE = {"role", "content"}
+
+
 class OpenAIReader(Reader):
     """Reads completions and chunks; a chunk differs only in `delta` for `message`.
 
@@ -77,10 +81,13 @@ class OpenAIReader(Reader):
     def read_piece(self, piece: Mapping[str, Any], *, whole: bool) -> None:
         """Read a delta or a whole message."""
         answer = self.answer
-        if thought := piece.get("reasoning") or piece.get("reasoning_content"):
+        more = not piece.keys() <= _TEXT_ALONE
+        if more and (thought := piece.get("reasoning") or piece.get("reasoning_content")):
             answer.add_reasoning(thought)
         if content := piece.get("content"):
             self._read_content(content)
+        if not more:
+            return
         if isinstance(piece.get("refusal"), str):
             self.why += harmless(piece["refusal"])
         if calls := piece.get("tool_calls"):

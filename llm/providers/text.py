@@ -60,9 +60,14 @@ class ThinkFilter:
         self._held = ""
         self._state = "start"  # then "thinking", "after" (blank space to drop), "answer"
 
+    @property
+    def over(self) -> bool:
+        """The answer itself has begun: all that follows is part of it."""
+        return self._state == "answer"
+
     def feed(self, piece: str) -> tuple[str, str]:
         """Return (thought, answer) of what is certain so far."""
-        if self._state == "answer":
+        if self.over:
             return "", piece
         self._held += piece
         thought = ""
