@@ -1,0 +1,132 @@
+"""A mongod of a test's own whose writes fail on demand, by its own fail points.
+
+with FaultyMongod(folder) as mongod:
+    …servers with MONGODB_URI=mongod.uri…
+    with mongod.failing(seed):
+        …
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from config.launch import claims
+from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
+from config.mongo import embedded
+
+#: What `config.settings` calls itself; faults meet nobody else.
+_OUR_SERVERS = "chat-agent-platform"
+
+_WRITES = ("insert", "update", "findAndModify")
+
+#: Not done: refused, or the connection breaks before. Done, which the client can't know: not confirmed by
+#: a majority, or the connection breaks after. The driver tries once more, so two in a row reach our code.
+FAULTS: dict[str, dict[str, Any]] = {
+    "stepping down": {"errorCode": 189},
+    "too slow": {"errorCode": 262},
+    "cut before": {"closeConnection": True},
+    "unconfirmed in time": {
+        "writeConcernError": {"code": 64, "errmsg": "no majority", "errInfo": {"wtimeout": True}}
+    },
+    "unconfirmed": {"writeConcernError": {"code": 262, "errmsg": "no majority"}},
+    "cut after": {"closeConnection": True},
+}
+
+#: From one fault to the next: long enough for drivers to find the server again, which takes half a second.
+_PACE_SECONDS = (0.1, 0.7)
+
+
+class FaultyMongod:
+    """A replica set of one. `uri` names a database, `database` is the same for the test, without faults."""
+
+    def __init__(self, folder: Path) -> None:
+        self._port = claims.free_port()
+        self.uri = f"mongodb://127.0.0.1:{self._port}/chat-agent?directConnection=true"
+        self._folder = folder
+        self.faults: Counter[str] = Counter()
+
+    def __enter__(self) -> FaultyMongod:
+        (self._folder / "db").mkdir(parents=True)
+        self._process = subprocess.Popen(
+            [
+                str(embedded.mongod_program()),
+                *("--dbpath", str(self._folder / "db"), "--logpath", str(self._folder / "mongod.log")),
+                *("--port", str(self._port), "--replSet", "faulty", *embedded.OPTIONS),
+                *("--setParameter", "enableTestCommands=1"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        self._client: MongoClient = MongoClient(self.uri, tz_aware=True)
+        member = {"_id": 0, "host": f"127.0.0.1:{self._port}"}
+        with contextlib.suppress(OperationFailure):
+            self._client.admin.command("replSetInitiate", {"_id": "faulty", "members": [member]})
+        wait_until(lambda: self._client.admin.command("hello")["isWritablePrimary"], "mongod takes writes")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+        self._process.terminate()
+        self._process.wait(PATIENCE_SECONDS)
+
+    @property
+    def database(self) -> Database:
+        return self._client.get_default_database()
+
+    def fail(self, fault: str, commands: Sequence[str], times: int, collection: str | None = None) -> None:
+        """Have the next `times` of these commands (on a collection) fail. Replaces the fault before."""
+        self.heal()
+        data: dict[str, Any] = {"failCommands": list(commands), "appName": _OUR_SERVERS, **FAULTS[fault]}
+        if collection:
+            data["namespace"] = f"{self.database.name}.{collection}"
+        if fault == "cut after":
+            # The first write is done and its connection cut; all that follow, like its second try, are not.
+            self._set("onPrimaryTransactionalWrite", {"times": 1}, {"closeConnection": True})
+        mode = {"skip": 1} if fault == "cut after" else {"times": times}
+        self._struck_before = self._set("failCommand", mode, data)
+
+    def heal(self) -> None:
+        for point in ("failCommand", "onPrimaryTransactionalWrite"):
+            self._set(point, "off", {})
+
+    def wait_until_struck(self, times: int) -> None:
+        """Return once so many commands have failed since `fail`."""
+        wanted = {"timesEntered": self._struck_before + times, "maxTimeMS": PATIENCE_SECONDS * 1000}
+        self._client.admin.command("waitForFailPoint", "failCommand", **wanted)
+
+    def _set(self, point: str, mode: Any, data: dict[str, Any]) -> int:
+        """Return how often it has struck so far."""
+        answer = self._client.admin.command("configureFailPoint", point, mode=mode, data=data)
+        return answer["count"]
+
+    @contextlib.contextmanager
+    def failing(self, seed: int) -> Iterator[None]:
+        """Let a few writes fail, again and again, until the block ends; `faults` counts which."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._fail_until, args=(over, random.Random(seed)))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.heal()
+
+    def _fail_until(self, over: threading.Event, chance: random.Random) -> None:
+        while not over.is_set():
+            fault = chance.choice(list(FAULTS))
+            commands = chance.sample(_WRITES, chance.randint(1, len(_WRITES)))
+            self.fail(fault, commands, chance.randint(1, 4))
+            self.faults[fault] += 1
+            over.wait(chance.uniform(*_PACE_SECONDS))

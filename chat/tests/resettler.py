@@ -1,0 +1,45 @@
+"""A process that settles replies over and over, from copies as they were when they ended.
+
+    python -m chat.tests.resettler SEED      says "up", settles until its stdin closes, says how often
+
+A further server could do the same at any moment: between reading an unsettled reply and settling it, others
+may have settled it, and it may have been asked again since.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+
+import django
+
+
+def main() -> None:
+    django.setup()
+    from django.db import DatabaseError
+    from pymongo.errors import PyMongoError
+
+    from chat.models import Message
+    from chat.settlement import settle
+
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    chance = random.Random(int(sys.argv[1]))
+    ended: dict[tuple, dict] = {}
+    settled = 0
+    print("up", flush=True)
+    while not over.wait(0.02):
+        try:
+            for reply in Message.collection().find({"settled": False}):
+                ended.setdefault((reply["_id"], reply["run"]), reply)
+            copies = [dict(reply) for reply in chance.sample(list(ended.values()), min(len(ended), 10))]
+            settle(copies)
+            settled += len(copies)
+        except (PyMongoError, DatabaseError):
+            continue  # the copies stay what they were
+    print(settled, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Whoever looks at tenants' usage all the time, to see that no limit is passed at any instant."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128
+from pymongo.database import Database
+
+FIGURES = ("messages", "tokens", "cost")
+
+
+class UsageWatch:
+    """Samples the usage of all tenants until its block ends; `limits` are those of their plan.
+
+    A tenant's usage is one document, so each sample shows it at one instant.
+    """
+
+    def __init__(self, database: Database, limits: Mapping[str, Any]) -> None:
+        self._database = database
+        self._limits = limits
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.samples = 0
+        self.violations: list[str] = []
+
+    def __enter__(self) -> UsageWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.005):
+            for usage in self._database.tenants_usage.find():
+                self.samples += 1
+                self.violations += [f"{usage['_id']}: {what}" for what in self._wrong(usage)]
+
+    def _wrong(self, usage: dict[str, Any]) -> Iterator[str]:
+        held = usage["reservations"].values()
+        if usage["live"] != len(held):
+            yield f"{usage['live']} turns are counted, {len(held)} hold a reservation"
+        yield from self._over_limit("concurrent_turns", usage["live"])
+        yield from self._over_limit("requests_per_minute", usage["minute_count"])
+        for month, counted in usage["months"].items():
+            used, reserved = figures(counted), figures(counted, "reserved_")
+            of_month = [reservation for reservation in held if reservation["month"] == month]
+            sums = {
+                "messages": len(of_month),
+                "tokens": sum(reservation["tokens"] for reservation in of_month),
+                "cost": sum((number(reservation["cost"]) for reservation in of_month), Decimal(0)),
+            }
+            if sums != reserved:
+                yield f"{reserved} are reserved, the reservations of {month} hold {sums}"
+            for figure in FIGURES:
+                yield from self._over_limit(f"{figure}_per_month", used[figure] + reserved[figure])
+
+    def _over_limit(self, name: str, taken: Any) -> Iterator[str]:
+        limit = self._limits[name]
+        if limit is not None and taken > limit:
+            yield f"{taken} of {limit} {name}"
+
+
+def figures(month: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return messages, tokens and cost of a month as it is stored."""
+    return {figure: number(month[prefix + figure]) for figure in FIGURES}
+
+
+def number(value: Any) -> Any:
+    return value.to_decimal() if isinstance(value, Decimal128) else value
