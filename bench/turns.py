@@ -3,14 +3,16 @@
     python bench/turns.py [--streams 200] [--turns 300]
 
 It starts a server with a MongoDB of its own and the fake provider, each in processes of their own, and
-ends them. "direct" is the same load generator calling the provider without us. CPU is the user and system
-time of the server's workers; commands are those that MongoDB's profiler saw.
+ends them. "direct" is the same load generator calling the provider without us; it keeps its connections
+open. CPU is the user and system time of the server's workers; commands are those that MongoDB's profiler
+saw.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -64,35 +66,55 @@ class Sample:
     total: float
 
 
+#: Connections that wait for the next call of the same event loop, by host and port.
+_idle: dict[str, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
+
+
 async def call(url: str, headers: dict[str, str], body: dict[str, Any], first: bytes, whole: bytes) -> Sample:
     """POST `body`; the first token is there with the bytes `first`, the answer is whole with `whole`."""
     parts = urlsplit(url)
     content = json.dumps(body).encode()
-    lines = {"Host": parts.netloc, "Connection": "close", "Content-Type": "application/json", **headers}
+    lines = {"Host": parts.netloc, "Content-Type": "application/json", **headers}
     head = f"POST {parts.path} HTTP/1.1\r\nContent-Length: {len(content)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     began, first_at, received = time.perf_counter(), 0.0, bytearray()
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    idle = _idle.setdefault(parts.netloc, [])
+    reader, writer = idle.pop() if idle else await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(head.encode() + b"\r\n" + content)
-    while whole not in received and (data := await reader.read(65536)):
+    while not ended(received) and (data := await reader.read(65536)):
         received += data
         if not first_at and first in received:
             first_at = time.perf_counter() - began
-    writer.close()
+    if ended(received):
+        idle.append((reader, writer))
+    else:
+        writer.close()
     return Sample(whole in received, first_at, time.perf_counter() - began)
+
+
+def ended(received: bytes) -> bool:
+    """Whether an HTTP answer is there to its end."""
+    head, found, body = bytes(received).partition(b"\r\n\r\n")
+    if length := re.search(rb"(?i)\r\ncontent-length: *(\d+)", head):
+        return bool(found) and len(body) >= int(length[1])
+    return body.endswith(b"0\r\n\r\n")
 
 
 def at_once(calls: int, width: int, one: Callable[[int], Awaitable[Sample]]) -> list[Sample]:
     """Make so many calls, at most `width` at a time."""
 
     async def run() -> list[Sample]:
+        _idle.clear()
         room = asyncio.Semaphore(width)
 
         async def next_one(number: int) -> Sample:
             async with room:
                 return await one(number)
 
-        return await asyncio.gather(*(next_one(number) for number in range(calls)))
+        samples = await asyncio.gather(*(next_one(number) for number in range(calls)))
+        for _, writer in itertools.chain.from_iterable(_idle.values()):
+            writer.close()
+        return samples
 
     return asyncio.run(run())
 
@@ -146,7 +168,7 @@ def report_commands(bench: Bench) -> None:
     for stream in (False, True) * 3:
         session = bench.session()
         with profiled(bench.database) as commands:
-            asyncio.run(bench.send(session, stream=stream))
+            at_once(1, 1, lambda n, session=session, stream=stream: bench.send(session, stream=stream))
             time.sleep(1)  # what follows a reply's end
         asked = bench.asked_at()
         before.append(sum(at < asked and name not in _SWEEPS for name, at in commands))
