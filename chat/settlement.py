@@ -32,7 +32,7 @@ from tenants.models.usage import Settlement
 
 logger = logging.getLogger("chat.settlement")
 
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.25
 SWEEP_BATCH = 200
 
 #: How often a sweep goes out, and how long the database keeps us waiting when it is away: shares of a lease.
