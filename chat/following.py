@@ -11,9 +11,8 @@ from pymongo.errors import PyMongoError
 
 from chat import settlement
 from chat.models import Message
-from chat.outcome import final_events
+from chat.outcome import final_events, start_data
 from chat.sse import PING_SECONDS, Position, TurnEvent
-from chat.turns import start_data
 
 Status = Message.Status
 

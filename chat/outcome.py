@@ -1,4 +1,4 @@
-"""How a reply's final state is told: the last events of a stream, or a problem."""
+"""How a reply is told: the first and last events of a stream, or a problem."""
 
 from __future__ import annotations
 
@@ -63,6 +63,16 @@ def error_data(error: Exception) -> dict[str, Any]:
         "kind": getattr(error, "kind", "error"),
         "detail": str(error),
         "retry_after_seconds": getattr(error, "retry_after_seconds", None),
+    }
+
+
+def start_data(reply: dict, provider: str, model: str) -> dict[str, Any]:
+    return {
+        "session_id": str(reply["session_id"]),
+        "message_id": str(reply["in_reply_to_id"]),
+        "reply_id": str(reply["_id"]),
+        "provider": provider,
+        "model": model,
     }
 
 

@@ -29,9 +29,10 @@ from pymongo.errors import PyMongoError
 
 from chat import keeper, settlement
 from chat.models import ChatSession, Message
-from chat.outcome import error_data, final_events
-from chat.sse import PING_SECONDS, Position, TurnEvent
-from config import draining, metrics
+from chat.outcome import error_data, start_data
+from chat.sse import TurnEvent
+from chat.turn_events import TurnEvents
+from config import metrics
 from config.mongo.engine.errors import is_unreachable
 from llm import canonical, errors
 from llm.routing import Run
@@ -40,9 +41,6 @@ from tenants.models.usage import Admission
 logger = logging.getLogger("chat.turns")
 
 Status = Message.Status
-
-#: A silence of so long is broken by a ping: the next chance may come only another ten seconds later.
-PING_AFTER_SECONDS = PING_SECONDS / 3
 
 #: How long a reply's final state is tried to be written while the database is away.
 FINAL_WRITE_SECONDS = 60.0
@@ -116,7 +114,7 @@ class Turn:
                     self._target = target
                     if not started:
                         started = True
-                        yield self._event("start", self._start_data())
+                        yield self._event("start", start_data(self.reply, target.provider, target.model))
                 case canonical.Text(text):
                     self._append(text)
                     yield self._event("delta", {"text": text})
@@ -211,9 +209,6 @@ class Turn:
     def _event(self, name: str, data: dict[str, Any]) -> TurnEvent:
         return TurnEvent(name, data, self._epoch, self._length)
 
-    def _start_data(self) -> dict[str, Any]:
-        return start_data(self.reply, self._target.provider, self._target.model)
-
     # -- the keeper's thread ---------------------------------------------------
 
     def checkpoint(self, now: float, every_seconds: float) -> dict[str, Any] | None:
@@ -247,94 +242,6 @@ class Turn:
     def relieve(self, after_seconds: float) -> None:
         self._events.relieve(after_seconds)
 
-    # -- a reader that lost the turn ---------------------------------------------
-
-    def follow_from(self, position: Position) -> Iterator[TurnEvent | None]:
-        from chat.following import follow  # it reads replies as this module writes them
-
-        return follow(self.reply, position)
-
-
-class TurnEvents:
-    """The events of a running turn, pulled by its reader, whose thread thereby drives the turn.
-
-    After the final state come the events that tell it.
-
-    A reader that leaves (`close`) or takes nothing for a while (`relieve`) loses
-    the turn to a thread of its own; one that comes back reads on from the stored
-    reply, like any other.
-    """
-
-    def __init__(self, turn: Turn, events: Iterator[TurnEvent | None]) -> None:
-        self._turn = turn
-        self._driving = events
-        self._following: Iterator[TurnEvent | None] | None = None
-        self._position = Position()
-        self._over = False
-        self._taken_at = time.monotonic()
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> TurnEvents:
-        return self
-
-    def __next__(self) -> TurnEvent | None:
-        with self._lock:
-            if self._following is not None:
-                return next(self._following)
-            try:
-                event = self._next_told()
-            except StopIteration:
-                self._over = True
-                self._following = iter(final_events(self._turn.reply))
-                return next(self._following)
-            if event is not None:
-                self._position = Position(event.epoch, event.offset)
-            self._taken_at = time.monotonic()
-            return event
-
-    def _next_told(self) -> TurnEvent | None:
-        """Return the next event; None if the reader has heard nothing for a while."""
-        while (event := next(self._driving)) is None:
-            if time.monotonic() - self._taken_at > PING_AFTER_SECONDS:
-                break
-        return event
-
-    def exhaust(self) -> None:
-        """Drive the turn to its end without telling anybody."""
-        with self._lock:
-            for _ in self._driving:
-                pass
-            self._over = True
-
-    def close(self) -> None:
-        with self._lock:
-            self._hand_over()
-
-    def relieve(self, after_seconds: float) -> None:
-        """Drive on without the reader if it has taken nothing for so long."""
-        if not self._lock.acquire(blocking=False):
-            return  # it is waiting for the provider, not the provider for it
-        try:
-            if time.monotonic() - self._taken_at > after_seconds:
-                self._hand_over()
-        finally:
-            self._lock.release()
-
-    def _hand_over(self) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._following = self._turn.follow_from(self._position)
-        draining.work.begin()  # here, so that a stopping worker sees no gap between request and thread
-        threading.Thread(target=self._drain, name="turn-without-reader", daemon=True).start()
-
-    def _drain(self) -> None:
-        try:
-            for _ in self._driving:
-                pass
-        finally:
-            draining.work.end()
-
 
 def _failed_status(error: Exception, length: int) -> Status:
     if isinstance(error, errors.Cancelled):
@@ -360,19 +267,6 @@ def _write_final(reply_id: ObjectId, run: int, fields: dict[str, Any]) -> dict |
                 raise
             logger.warning("final state is not stored yet", extra={"reply": str(reply_id)})
             time.sleep(0.25)
-
-
-# -- what clients and documents are told ----------------------------------------
-
-
-def start_data(reply: dict, provider: str, model: str) -> dict[str, Any]:
-    return {
-        "session_id": str(reply["session_id"]),
-        "message_id": str(reply["in_reply_to_id"]),
-        "reply_id": str(reply["_id"]),
-        "provider": provider,
-        "model": model,
-    }
 
 
 def attempt_data(attempt: canonical.Attempt, run: int) -> dict[str, Any]:
