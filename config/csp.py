@@ -10,7 +10,7 @@ DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """Composing a page's policy takes as long as all other middleware, too long for every answer of the API."""
+    """Composing a page's policy takes as long as all other middleware: too long for answers of the API."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if response.get("Content-Type", "").startswith("text/html"):
