@@ -6,6 +6,8 @@ the worker, question and reply stand in the database, the reply with a lease.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +16,7 @@ from typing import Any
 from bson import ObjectId
 from django.conf import settings
 from django.utils import timezone
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from chat import settlement
 from chat.analytics import rollups
@@ -69,8 +71,30 @@ def open_turn(
     request = options.request(question.text, messages)
     tokens, cost = reserve(tenant.plan, request, options.route)
     asked, reply = _documents(tenant, session, last_seq, question, options, api_key)
-    admission = _admit(tenant, reply["reservation"], tokens, cost)
-    reply["month"] = admission.month
+    with given_back_on_failure(tenant.pk, reply["reservation"]):
+        admission = _admit(tenant, reply["reservation"], tokens, cost)
+        reply["month"] = admission.month
+        _store(asked, reply)
+    return Turn(session, asked, reply, Run(request, options.route, tell_waits=True), admission)
+
+
+@contextlib.contextmanager
+def given_back_on_failure(tenant_id: ObjectId, reservation: ObjectId) -> Iterator[None]:
+    """Give the reservation back, in the background, if the database fails within: nothing will run on it.
+
+    Whether it was taken, and what else was stored, nobody knows then. A reply that was runs out of its lease
+    and counts for nothing.
+    """
+    try:
+        yield
+    except PyMongoError:
+        nothing = {"session_id": None, "run": 1, "attempts": [], "settled": False}
+        settlement.settle_soon({"tenant_id": tenant_id, "reservation": reservation, **nothing})
+        raise
+
+
+def _store(asked: dict, reply: dict) -> None:
+    """Store both. Raises SessionMoved and AlreadyAccepted after giving the reservation back."""
     try:
         Message.collection().insert_many([asked, reply])
     except BulkWriteError as error:
@@ -78,9 +102,8 @@ def open_turn(
         if failure is None or failure["code"] != 11000:
             raise
         if overtaken := _overtaken(failure, reply):
-            Usage.objects.release(tenant.pk, reply["reservation"])
+            Usage.objects.release(reply["tenant_id"], reply["reservation"])
             raise overtaken from error
-    return Turn(session, asked, reply, Run(request, options.route, tell_waits=True), admission)
 
 
 def _overtaken(failure: dict[str, Any], reply: dict) -> type[Exception] | None:
@@ -111,28 +134,29 @@ def reopen_turn(
     tokens, cost = reserve(tenant.plan, request, options.route)
     now = timezone.now()
     fresh = _unanswered(options, now)
-    admission = _admit(tenant, fresh["reservation"], tokens, cost)
-    reopened = Message.collection().find_one_and_update(
-        {
-            "_id": reply["_id"],
-            "run": reply["run"],
-            "settled": True,
-            "status": {"$in": RETRYABLE},
-        },
-        {
-            "$set": {
-                **fresh,
-                "run": reply["run"] + 1,
-                "epoch": reply["epoch"] + 1,
-                "month": admission.month,
-                "updated_at": now,
-            }
-        },
-        return_document=True,
-    )
-    if reopened is None:
-        Usage.objects.release(tenant.pk, fresh["reservation"])
-        return None
+    with given_back_on_failure(tenant.pk, fresh["reservation"]):
+        admission = _admit(tenant, fresh["reservation"], tokens, cost)
+        reopened = Message.collection().find_one_and_update(
+            {
+                "_id": reply["_id"],
+                "run": reply["run"],
+                "settled": True,
+                "status": {"$in": RETRYABLE},
+            },
+            {
+                "$set": {
+                    **fresh,
+                    "run": reply["run"] + 1,
+                    "epoch": reply["epoch"] + 1,
+                    "month": admission.month,
+                    "updated_at": now,
+                }
+            },
+            return_document=True,
+        )
+        if reopened is None:
+            Usage.objects.release(tenant.pk, fresh["reservation"])
+            return None
     return Turn(session, asked, reopened, Run(request, options.route, tell_waits=True), admission)
 
 

@@ -8,6 +8,7 @@ from bson import ObjectId
 from django.conf import settings
 
 from chat import settlement
+from chat.acceptance import given_back_on_failure
 from chat.entitlement import hold
 from chat.models import Message
 from chat.options import reserve
@@ -36,13 +37,14 @@ class MeteredRun:
         self._run = Run(request, route)
         self._text = ""
         self._settled = False
-        self.admission = Usage.objects.admit(
-            access.tenant,
-            reply_id=self.id,
-            tokens=tokens,
-            cost=cost,
-            lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
-        )
+        with given_back_on_failure(access.tenant.pk, self.id):
+            self.admission = Usage.objects.admit(
+                access.tenant,
+                reply_id=self.id,
+                tokens=tokens,
+                cost=cost,
+                lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
+            )
         self._hold = hold(access, SEND_MESSAGES, self.cancel)
 
     def __iter__(self) -> Iterator[canonical.Event]:
