@@ -19,7 +19,6 @@ from accounts.models import RefreshToken, User, normalised_email
 #: People whose sessions one search may show; a longer list says that the search was too broad.
 FOUND_PEOPLE = 100
 
-
 #: What a form of the console may change, weightiest first, and what the trail calls it. No password.
 _CALLED = {
     "is_active": "activated",

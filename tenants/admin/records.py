@@ -74,6 +74,7 @@ class LedgerEntryAdmin(TenantOwned):
 @admin.register(AuditEvent)
 class AuditEventAdmin(TenantOwned):
     list_display = ("created_at", "tenant", "actor_name", "action", "reason", "target_name", "address")
-    list_filter = ("action", "target_type")
+    list_filter = ("action", "created_at")
+    show_full_result_count = False
     search_help_text = "Beginning of the tenant's name or slug, of the actor, or of the target"
     own_search_fields = ("actor_name", "target_name", "request_id")

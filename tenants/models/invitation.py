@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -55,8 +56,9 @@ class InvitationQuerySet(models.QuerySet):
         except OSError:
             invitation.delete()
             raise
-        earlier = self.open().filter(tenant=tenant, email=email).exclude(pk=invitation.pk)
-        earlier.update(revoked_at=timezone.now())
+        for earlier in self.open().filter(tenant=tenant, email=email).exclude(pk=invitation.pk):
+            with contextlib.suppress(InvitationClosed):  # Just now, by somebody else.
+                earlier.revoke(by)
         AuditEvent.objects.record(
             by, "invitation.sent", invitation, tenant=tenant, changes={"role": (None, role)}
         )

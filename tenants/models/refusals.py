@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import logging
+from dataclasses import replace
 from typing import Any
 
 from bson import ObjectId
@@ -43,7 +44,7 @@ def record_refusal(
     asked: str = "",
     each: bool = False,
 ) -> None:
-    """Put a refusal on record unless it stands there this hour; with `each` it never does.
+    """Put a refusal on record unless it stands there this hour. `each`: every one counts as another.
 
     Never raises: the answer to whoever was refused does not depend on it.
     """
@@ -53,7 +54,8 @@ def record_refusal(
         if once in _written or window in _written:
             return
         if _is_full(window):
-            _write(SYSTEM, "refusals.cut_off", target, tenant=tenant, once=window + "more")
+            where = replace(SYSTEM, address=by.address)
+            _write(where, "refusals.cut_off", target, tenant=tenant, once=window + "more")
             once = window
         else:
             refusal = {"reason": reason, "asked": asked[:200], "once": once}

@@ -9,7 +9,7 @@ from bson import ObjectId
 from django.core import mail
 from django.utils import timezone
 
-from tenants.models import Invitation
+from tenants.models import AuditEvent, Invitation
 from tenants.models.errors import InvitationClosed
 from tenants.tests.conftest import at_once, by, limited, person, problem, signed_in
 
@@ -99,6 +99,8 @@ def test_a_second_invitation_ends_the_first(invited, alice, mallory, acme):
 
     problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409)
     assert signed_in(mallory).post(ACCEPT, {"token": mailed_token()}).data["role"] == "admin"
+    actions = AuditEvent.objects.filter(target_type="invitation").values_list("action", flat=True)
+    assert list(actions) == ["invitation.sent", "invitation.revoked", "invitation.sent"]
 
 
 def test_a_member_stays_what_it_is(alice, bob, acme):

@@ -254,12 +254,14 @@ def test_a_public_key_is_one_line_from_wherever_it_is_used(acme, public_key):
 
 def test_different_refusals_of_one_tenant_are_bounded_and_the_end_is_told(acme, umbrella, alice):
     for number in range(MOST_AN_HOUR + 20):
-        somebody = Actor(f"key{number}", network=f"192.0.2.{number}")
+        address = f"192.0.2.{number}"
+        somebody = Actor(f"key{number}", address=address, network=address)
         record_refusal(somebody, "api_key.refused", "revoked", alice, tenant=acme)
     record_refusal(Actor("key"), "api_key.refused", "revoked", alice, tenant=umbrella)
 
     assert len(refusals(acme)) == MOST_AN_HOUR
-    assert AuditEvent.objects.filter(tenant=acme, action="refusals.cut_off").count() == 1
+    (end,) = AuditEvent.objects.filter(action="refusals.cut_off")
+    assert (end.tenant, end.actor_name, end.address) == (acme, "system", "192.0.2.100")
     assert len(refusals(umbrella)) == 1
 
 
