@@ -1,36 +1,38 @@
 from django.urls import path
 
-from chat import views
 from chat.analytics.views import AnalyticsView
-from chat.erasure_views import ErasureView, VisitorView
+from chat.views.erasure import ErasureView, VisitorView
+from chat.views.messages import MessageViewSet, TenantMessagesView
+from chat.views.sessions import SessionViewSet, TenantSessionsView
+from chat.views.simple import SimpleChatView
 
-session = views.SessionViewSet.as_view(
+session = SessionViewSet.as_view(
     {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 )
 
 urlpatterns = [
-    path("chat", views.SimpleChatView.as_view({"post": "create"}), name="simple-chat"),
-    path("chat/sessions", views.SessionViewSet.as_view({"post": "create"}), name="chat-sessions"),
+    path("chat", SimpleChatView.as_view({"post": "create"}), name="simple-chat"),
+    path("chat/sessions", SessionViewSet.as_view({"post": "create"}), name="chat-sessions"),
     path("chat/sessions/<str:session_id>", session, name="chat-session"),
     path(
         "chat/sessions/<str:session_id>/export",
-        views.SessionViewSet.as_view({"get": "export"}),
+        SessionViewSet.as_view({"get": "export"}),
         name="chat-session-export",
     ),
     path(
         "chat/sessions/<str:session_id>/messages",
-        views.MessageViewSet.as_view({"get": "list", "post": "create"}),
+        MessageViewSet.as_view({"get": "list", "post": "create"}),
         name="chat-messages",
     ),
     path(
         "chat/sessions/<str:session_id>/messages/<str:message_id>",
-        views.MessageViewSet.as_view({"get": "retrieve"}),
+        MessageViewSet.as_view({"get": "retrieve"}),
         name="chat-message",
     ),
     *(
         path(
             f"chat/sessions/<str:session_id>/messages/<str:message_id>/{action}",
-            views.MessageViewSet.as_view({method: action}),
+            MessageViewSet.as_view({method: action}),
             name=f"chat-message-{action}",
         )
         for method, action in (
@@ -42,7 +44,7 @@ urlpatterns = [
     ),
     path(
         "chat/tenants/<str:tenant_id>/sessions",
-        views.TenantSessionsView.as_view({"get": "list"}),
+        TenantSessionsView.as_view({"get": "list"}),
         name="tenant-sessions",
     ),
     path(
@@ -52,7 +54,7 @@ urlpatterns = [
     ),
     path(
         "chat/tenants/<str:tenant_id>/messages",
-        views.TenantMessagesView.as_view({"get": "list"}),
+        TenantMessagesView.as_view({"get": "list"}),
         name="tenant-messages",
     ),
     path(

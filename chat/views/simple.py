@@ -1,0 +1,85 @@
+"""One call for simple sites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from chat import conversation
+from chat.conversation import Conversation
+from chat.sending import asked_before, once_key, send, send_first
+from chat.serializers import SimpleChatSerializer, SimpleReplySerializer, message_data
+from chat.sse import EventStream
+from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer
+from chat.views.scoped import SessionScoped, is_public
+from chat.views.sessions import open_session
+from chat.visitors import VisitorAuthentication, VisitorPass
+from tenants import rights
+from tenants.access import Access
+from tenants.authentication import ApiKeyAuthentication
+
+# Built once: a serializer made for each request copies all its fields.
+SIMPLE_CHAT = SimpleChatSerializer()
+
+
+class SimpleChatView(SessionScoped, GenericViewSet):
+    """One call for simple sites: a message in, a reply out, the session opened on the way."""
+
+    authentication_classes = [VisitorAuthentication, ApiKeyAuthentication]
+    also_answers = {"404", *TURN_STATUSES}
+    serializer_class = SimpleChatSerializer
+    rights = {"POST": rights.SEND_MESSAGES}
+    rate_scope = "chat.messages"
+
+    def get_throttles(self):
+        return super().get_throttles() if is_public(self.request) else []
+
+    def find_access(self) -> Access:
+        self.body = SIMPLE_CHAT.run_validation(self.request.data)
+        if isinstance(self.request.auth, VisitorPass) or "session_id" in self.body:
+            return super().find_access()
+        return self.request.auth
+
+    def find_conversation(self) -> Conversation:
+        own = self.request.auth.session_id if isinstance(self.request.auth, VisitorPass) else None
+        return conversation.load(
+            self.request,
+            self.body.get("session_id", own),
+            with_messages=True,
+            idempotency=once_key(self.request),
+        )
+
+    @extend_schema(
+        request=SimpleChatSerializer,
+        responses={(200, "application/json"): SimpleReplySerializer, **EVENT_STREAM},
+    )
+    def create(self, request: Request) -> Response | EventStream:
+        token = None
+        if hasattr(self, "conversation"):
+            outcome = send(request, self.conversation, self.body)
+        else:
+            before = asked_before(request)
+            session, token = open_session(request, self.access, {})
+            found = Conversation(session, self.access, asked_before=before)
+            outcome = send_first(request, found, self.body)
+
+        def simple(asked: dict, reply: dict) -> Response:
+            return Response(simple_reply(reply) | ({"visitor_token": token} if token else {}))
+
+        return answer(request, self.access, outcome, self.body["stream"], simple)
+
+
+def simple_reply(reply: dict) -> dict[str, Any]:
+    data = message_data(reply)
+    return {
+        "reply": data["content"],
+        "session_id": data["session_id"],
+        "message_id": data["id"],
+        "provider": data["provider"],
+        "model": data["model"],
+        "usage": data["usage"],
+    }
