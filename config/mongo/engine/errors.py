@@ -31,6 +31,4 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def _is_unconfirmed(error: OperationFailure) -> bool:
-    if not isinstance(error, BulkWriteError):
-        return False
-    return bool(error.details["writeConcernErrors"]) and not error.details["writeErrors"]
+    return isinstance(error, BulkWriteError) and bool(error.details["writeConcernErrors"])

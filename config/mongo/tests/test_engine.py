@@ -12,7 +12,7 @@ from django.db.models import Count, Max, QuerySet, Sum
 from django.test.utils import isolate_apps
 from django_mongodb_backend.fields import ObjectIdAutoField
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from config.mongo.engine.base import DatabaseWrapper
 from config.mongo.engine.errors import is_unreachable
@@ -158,3 +158,16 @@ def test_a_refused_write_is_not_an_unreachable_database():
     with pytest.raises(IntegrityError) as failure:
         Group.objects.create(name="a")
     assert not is_unreachable(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("write_errors", "concern_errors", "passes"),
+    [
+        ([], [{"code": 64, "errmsg": "no majority in time"}], True),
+        ([{"code": 11000, "errmsg": "duplicate"}], [{"code": 64, "errmsg": "no majority in time"}], True),
+        ([{"code": 11000, "errmsg": "duplicate"}], [], False),
+    ],
+)
+def test_several_writes_that_no_majority_confirmed_may_be_tried_again(write_errors, concern_errors, passes):
+    error = BulkWriteError({"writeErrors": write_errors, "writeConcernErrors": concern_errors})
+    assert is_unreachable(error) == passes
