@@ -43,8 +43,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "cut after": {"closeConnection": True},
 }
 
-#: From one fault to the next: long enough for drivers to find the server again, which takes half a second.
-_PACE_SECONDS = (0.1, 0.7)
+#: From one fault to the next; after a broken connection drivers need half a second to find the server again.
+_PACE_SECONDS = (0.05, 0.5)
 
 
 class FaultyMongod:
@@ -112,7 +112,10 @@ class FaultyMongod:
 
     @contextlib.contextmanager
     def failing(self, seed: int) -> Iterator[None]:
-        """Let a few writes fail, again and again, until the block ends; `faults` counts which."""
+        """Let a few writes fail, again and again and in every way, until the block ends.
+
+        `faults` counts which.
+        """
         over = threading.Event()
         thread = threading.Thread(target=self._fail_until, args=(over, random.Random(seed)))
         thread.start()
@@ -124,8 +127,10 @@ class FaultyMongod:
             self.heal()
 
     def _fail_until(self, over: threading.Event, chance: random.Random) -> None:
+        round_of_faults: list[str] = []
         while not over.is_set():
-            fault = chance.choice(list(FAULTS))
+            round_of_faults = round_of_faults or chance.sample(list(FAULTS), len(FAULTS))
+            fault = round_of_faults.pop()
             commands = chance.sample(_WRITES, chance.randint(1, len(_WRITES)))
             self.fail(fault, commands, chance.randint(1, 4))
             self.faults[fault] += 1

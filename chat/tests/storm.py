@@ -27,8 +27,8 @@ from chat.tests.clients import STUCK_SECONDS, Client, Exchange
 from config.launch.tests.conftest import wait_until
 from llm.fake.server import FakeProvider
 
-OPERATIONS = 90
-CLIENTS = 6
+OPERATIONS = 120
+CLIENTS = 8
 SESSIONS = 5
 RUNS = 6
 
