@@ -44,12 +44,17 @@ class AlreadyAccepted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, once it is valid. `idempotency` identifies caller, route and key."""
+    """What is asked, once it is valid.
+
+    `wish` has the request's `provider`, `model`, `temperature` and `max_tokens`, as far as it named them.
+    `idempotency` identifies caller, route and key.
+    """
 
     text: str
     metadata: dict[str, Any]
-    idempotency: str | None = None
-    fingerprint: str = ""
+    wish: dict[str, Any]
+    idempotency: str | None
+    fingerprint: str
 
 
 def open_turn(
@@ -186,6 +191,7 @@ def _documents(
         "status": Status.COMPLETE.value,
         "metadata": question.metadata,
         "fingerprint": question.fingerprint,
+        "wish": question.wish,
         "idempotency": question.idempotency,
         "created_at": now,
         "updated_at": now,

@@ -126,6 +126,8 @@ class Message(Document):
     # Of questions
     idempotency = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001 - absent is not ""
     fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
+    # What its request wished for beyond session and tenant; a retry asks the same way.
+    wish = models.JSONField(null=True, editable=False)
 
     # Of replies
     in_reply_to = models.ForeignKey("self", models.CASCADE, null=True, related_name="+", db_index=False)

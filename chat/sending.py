@@ -37,6 +37,9 @@ from tenants.models.limits import LimitExceeded
 
 Status = Message.Status
 
+#: What a request may wish for its turn.
+WISHES = ("provider", "model", "temperature", "max_tokens")
+
 #: How often a send starts over because other turns of its session came in between.
 _TRIES = 10
 
@@ -74,7 +77,13 @@ def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> 
     tenant = conversation.access.tenant
     once = once_key(request)
     options = _options(conversation, body)
-    question = Question(body["message"], body.get("metadata", {}), once, fingerprint(request.data))
+    question = Question(
+        text=body["message"],
+        metadata=body.get("metadata", {}),
+        wish={name: body[name] for name in WISHES if name in body},
+        idempotency=once,
+        fingerprint=fingerprint(request.data),
+    )
     for _ in range(_TRIES):
         if conversation.asked_before:
             return _attach(conversation, conversation.asked_before, question.fingerprint, options, body)
@@ -122,7 +131,7 @@ def asked_before(request: Request) -> dict | None:
 def retry(conversation: Conversation, reply: dict, *, stream: bool) -> Turn:
     """Begin another run of a reply that has no whole answer. Raises 409 when it has, or is being answered."""
     asked = Message.collection().find_one({"_id": reply["in_reply_to_id"]})
-    options = _options(conversation, {"stream": stream, "message": asked["content"]})
+    options = _options(conversation, {"stream": stream, "message": asked["content"], **(asked["wish"] or {})})
     turn = None
     if reply["status"] in RETRYABLE:
         turn = _reopen(conversation, asked, reply, options)

@@ -172,6 +172,19 @@ def test_retry_answers_in_place_and_keeps_the_former_attempt(fake, dave_client, 
     assert problem(again, 409) == "not_retryable"
 
 
+def test_retry_asks_as_the_message_did(fake, dave_client, session):
+    wish = {"provider": "openrouter", "model": "wished", "temperature": 0.3, "max_tokens": 77}
+    fake.script(fault="500")
+    failed = dave_client.post(messages(session), {"message": "Hello?", **wish}).json()
+    fake.reset()
+
+    retried = dave_client.post(f"{messages(session)}/{failed['reply_id']}/retry", {})
+
+    assert (retried.json()["provider"], retried.json()["model"]) == ("openrouter", "wished")
+    asked = fake.log()[-1].body
+    assert (asked["model"], asked["temperature"], asked["max_completion_tokens"]) == ("wished", 0.3, 77)
+
+
 def test_a_stream_is_read_on_from_every_event(fake, dave_client, session):
     fake.script(answer={"text": "Grüße an die Welt: 🌍 und 你好!"})
     sent = events(dave_client.post(messages(session), {"message": "Hi", "stream": True}))
