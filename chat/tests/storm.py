@@ -157,10 +157,9 @@ class Storm:
 
     def send_equal(self, text: str, chance: random.Random) -> None:
         """The same message under the same key, several times at once and on both servers."""
-        place, stream, key = chance.choice(self.places[:SESSIONS]), chance.random() < 0.5, text[:-1]
-        key = f"{self.seed}-{key.replace(' ', '-')}"
+        place, key = chance.choice(self.places[:SESSIONS]), text.replace(" ", "-")
         self.questions[text] = key
-        body = {"message": text, "stream": stream, "concurrent": True}
+        body = {"message": text, "stream": chance.random() < 0.5, "concurrent": True}
         sent = [
             chance.choice(self.clients).send(place.session_id, key=key, **body)
             for _ in range(chance.randint(2, 4))
@@ -170,10 +169,9 @@ class Storm:
 
     def send_and_leave(self, text: str, chance: random.Random) -> None:
         """Hang up after any number of bytes of the answer."""
-        place, stream = chance.choice(self.places[:SESSIONS]), chance.random() < 0.8
+        place, client = chance.choice(self.places[:SESSIONS]), chance.choice(self.clients)
         self.questions[text] = None
-        client = chance.choice(self.clients)
-        body = {"message": text, "stream": stream, "concurrent": True}
+        body = {"message": text, "stream": chance.random() < 0.8, "concurrent": True}
         _post_and_leave(client.messages(place.session_id), body, client.headers, chance.randrange(3000))
 
     def send_and_cancel(self, text: str, chance: random.Random) -> None:

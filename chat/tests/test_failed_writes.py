@@ -19,6 +19,7 @@ from chat import settlement
 from chat.tests.clients import STUCK_SECONDS, Client, Exchange
 from chat.tests.faulty_mongod import FaultyMongod
 from chat.tests.server import RunningServer
+from chat.tests.usage_watch import is_anything_open
 from config.launch.tests.conftest import wait_until
 from llm.fake.server import FakeProvider
 from tenants.models import LedgerEntry, Usage
@@ -58,11 +59,8 @@ class Stage:
         assert answer.status_code == 201, answer.text
         return ObjectId(answer.json()["id"])
 
-    def all_is_settled(self) -> bool:
-        return not (
-            self.database.chat_message.find_one({"$or": [{"status": "streaming"}, {"settled": False}]})
-            or self.database.tenants_usage.find_one({"live": {"$ne": 0}})
-        )
+    def wait_until_all_is_settled(self) -> None:
+        wait_until(lambda: not is_anything_open(self.database), "all is settled")
 
     def used(self) -> list[dict[str, Any]]:
         """Return what is used, by tenant and month."""
@@ -122,7 +120,7 @@ CASES = [
 def turns(stage: Stage) -> dict[tuple[str, str], Turn]:
     """A turn for each case, all settled."""
     turns = {case: turn_with(stage, *case) for case in CASES}
-    wait_until(stage.all_is_settled, "all is settled")
+    stage.wait_until_all_is_settled()
     return turns
 
 
@@ -170,7 +168,7 @@ def test_a_run_is_billed_though_nothing_else_of_it_is_stored(stage, turns, step,
     stage.mongod.wait_until_struck(TWICE)
     stage.mongod.heal()
     assert answer.status_code == (503 if step == "reserve" else 200), answer.text
-    wait_until(stage.all_is_settled, "all is settled")
+    stage.wait_until_all_is_settled()
     billed = stage.database.tenants_ledgerentry.count_documents({}) - before
     assert billed == (0 if step == "reserve" else 1)
     assert stage.used() == stage.entered()

@@ -30,7 +30,7 @@ from chat.tests.clients import Client
 from chat.tests.faulty_mongod import FAULTS, FaultyMongod
 from chat.tests.server import RunningServer
 from chat.tests.storm import Storm, catalogue
-from chat.tests.usage_watch import UsageWatch, figures
+from chat.tests.usage_watch import UsageWatch, figures, is_anything_open
 from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
 from llm.fake.server import BASE_PATHS, FakeProvider
 
@@ -91,12 +91,11 @@ def aftermath(fake_server: FakeProvider, tmp_path_factory: pytest.TempPathFactor
             storms[seed] = Storm(seed, tenant_id, clients, database, fake_server)
             storms[seed].prepare()
 
-        resettler = _resettler(mongod.uri)
-        with UsageWatch(database, LIMITS) as watch:
+        with _resettler(mongod.uri) as resettler, UsageWatch(database, LIMITS) as watch:
             with mongod.failing(SEEDS[0]), ThreadPoolExecutor(len(SEEDS)) as pool:
                 list(pool.map(Storm.blow, storms.values()))
-            wait_until(lambda: not _open(database), "all has ended and is settled")
-        settled_again = int(resettler.communicate(timeout=PATIENCE_SECONDS)[0])
+            wait_until(lambda: not is_anything_open(database), "all has ended and is settled")
+            settled_again = int(resettler.communicate(timeout=PATIENCE_SECONDS)[0])
         before = list(database.tenants_usage.find())
         verified = _manage(mongod.uri, "verify_ledger", "--repair")
         repaired = list(database.tenants_usage.find()) != before
@@ -175,14 +174,6 @@ def _manage(uri: str, *command: str) -> str:
         text=True,
         check=False,
     ).stdout
-
-
-def _open(database: Database) -> bool:
-    """True while a reply runs or is not settled, or a share of a limit is reserved."""
-    return bool(
-        database.chat_message.find_one({"$or": [{"status": "streaming"}, {"settled": False}]})
-        or database.tenants_usage.find_one({"live": {"$ne": 0}})
-    )
 
 
 @pytest.fixture(params=SEEDS, ids=lambda seed: f"seed {seed}")

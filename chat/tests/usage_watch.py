@@ -66,6 +66,14 @@ class UsageWatch:
             yield f"{taken} of {limit} {name}"
 
 
+def is_anything_open(database: Database) -> bool:
+    """True while a reply runs or is not settled, or a share of a limit is reserved."""
+    return bool(
+        database.chat_message.find_one({"$or": [{"status": "streaming"}, {"settled": False}]})
+        or database.tenants_usage.find_one({"live": {"$ne": 0}})
+    )
+
+
 def figures(month: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return messages, tokens and cost of a month as it is stored."""
     return {figure: number(month[prefix + figure]) for figure in FIGURES}
