@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from chat.models import ChatSession, Message
 from config.isolation.marks import FIGURE, mark
-from tenants.models import ApiKey, ErasureManifest, Invitation, Plan, Tenant, Webhook
+from tenants.models import ApiKey, ErasureManifest, Invitation, LedgerEntry, Plan, Tenant, Webhook
 from tenants.models.audit import Actor
 from tenants.models.limits import month_of
 from tenants.models.webhook import Event
@@ -24,6 +24,9 @@ INVITED_EVERYWHERE = "invited@example.com"
 
 #: When people talked, all in the same quarter hour: there are whole days, weeks and months of figures since.
 TALKED_AT = timezone.now() - timedelta(days=70)
+
+#: Before that one of them had talked already.
+TALKED_FIRST_AT = TALKED_AT - timedelta(days=5)
 
 
 def since() -> str:
@@ -80,7 +83,8 @@ def furnish(name: str, plan: Plan) -> Estate:
     hook = Webhook.objects.register(
         tenant, by=by, url=f"https://{mark(name)}.example/", events=Event.values
     ).webhook
-    hook.tell(Event.values[0], {"note": mark(name)}, once=name)
+    told = hook.tell(Event.values[0], {"note": mark(name)}, once=name)
+    told.failed(mark(name))
     erasure = ErasureManifest.objects.create(
         tenant=tenant.pk,
         scope="visitor",
@@ -90,6 +94,16 @@ def furnish(name: str, plan: Plan) -> Estate:
     )
     passed_by = ChatSession.objects.create(tenant=tenant, visitor=f"v_{name}", **labels(f"{name}.session"))
     session = ChatSession.objects.create(tenant=tenant, user=admin, **labels(f"{name}.session"))
+    reply = talk(session, f"{name}.session")
+    LedgerEntry.objects.create(
+        tenant=tenant,
+        month=reply.month,
+        session=session.pk,
+        reply=reply.pk,
+        provider="groq",
+        model=mark(name),
+        outcome="ok",
+    )
     return Estate(
         tenant=tenant,
         admin=admin,
@@ -101,7 +115,7 @@ def furnish(name: str, plan: Plan) -> Estate:
         erasure=erasure,
         visitor=passed_by.visitor,
         session=session,
-        reply=talk(session, f"{name}.session"),
+        reply=reply,
     )
 
 
@@ -119,7 +133,7 @@ def talk(session: ChatSession, owner: str) -> Message:
     figure = FIGURE if owner.startswith("umbrella") else 10
     receipt = {"target": "groq/groq-model", "provider": "groq", "model": "groq-model", "run": 1}
     receipt |= {"outcome": "ok", "input_tokens": figure, "output_tokens": figure, "waited_ms": 1}
-    receipt |= {"detail": mark(owner)}
+    receipt |= {"cost": None, "cost_basis": "unpriced", "detail": mark(owner)}
     for seq, status in ((1, "complete"), (3, "failed")):
         common = {"session": session, "tenant": session.tenant, "metadata": {"note": mark(owner)}}
         asked = Message.objects.create(

@@ -1,47 +1,37 @@
-"""What looks like a scope and is none. Each with its reason; a new one has to be argued for here."""
+"""What looks like a scope and is none that a request could lose. A new one has to be argued for here."""
 
 from __future__ import annotations
 
-#: Parts of a module's name, or all of it.
-NOT_ON_REQUEST_PATHS = {
-    "tests",
-    "migrations",
-    "management",
-    "apps",
-    "admin",  # Staff see every tenant; that nobody else gets in is held by the matrix.
-    "console",
-    "tenants.alerts",  # Background: mails a tenant's admins.
-    "tenants.purge",  # Staff: removes what a tenant owned.
-    "tenants.webhooks.delivery",  # Background: sends what is queued.
-    "chat.retention",  # Background: finds what is too old.
-    "tenants.models.ledger",  # Commands: counts again what every tenant used.
-    # Keep figures ready, which decides how fast an answer is; what it says is read by `reading`.
-    "chat.analytics.rollups",
-    "chat.analytics.calendars",
+#: Parts of a module's name.
+NO_PRODUCT = {"tests", "migrations", "management", "apps"}
+
+#: Parts of a module's name: what staff see, which is every tenant. That nobody else gets in is held by
+#: `tests/test_table.py`, page by page.
+FOR_STAFF = {"admin", "console"}
+
+#: Modules and functions that commands run and no request does; `tests/test_exempt.py` looks on.
+ONLY_IN_COMMANDS = {
+    "tenants.alerts": "send_usage_alerts, for every tenant.",
+    "tenants.webhooks.delivery": "deliver_webhooks, for every tenant.",
+    "tenants.models.ledger": "verify_ledger, for every tenant.",
+    "tenants.models.tenant.TenantQuerySet.purgeable": "purge_tenants: a date, and no tenant.",
+    "chat.retention": "prune, for every tenant.",
 }
 
-_DOCUMENT = "Writes a new document, or shows one."
-_UNIQUE = "Names one document by what no other has."
-
-#: Functions, or one scope in one: "module.function: text".
-NOT_SCOPES = {
-    "chat.erasure.sessions_of: 'user_id': ObjectId(erasure.subject)": "For commands.",
-    # Second locks: the ids beside them were found within the tenant.
-    "chat.erasure.remove_sessions: 'tenant_id': erasure.tenant": _UNIQUE,
-    "chat.analytics.removal._remove": _UNIQUE,
-    "chat.entitlement.lost_among": "Reads more or less; what counts is the exact pair of user and tenant.",
-    "chat.erasure._clear_audit_trail": "For commands.",
-    "chat.erasure._remove_what_no_session_has": "For commands.",
-    "chat.acceptance._insert_at_end": "Only chooses a number; reached when turns of one session overlap.",
-    "accounts.models.RefreshTokenQuerySet.issue": _UNIQUE,  # The hash of the password.
-    "accounts.models.User.end_session": _UNIQUE,  # The session's number.
-    "tenants.models.usage._settling": _UNIQUE,  # The reservation's id.
-    "tenants.models.usage.UsageManager.renew": _UNIQUE,
-    "tenants.models.tenant.TenantQuerySet.purgeable": "For commands: what is too old to be restored.",
-    "chat.openai.metering.MeteredRun._settle": _DOCUMENT,
-    "chat.settlement.ledger_entries": _DOCUMENT,
-    "chat.acceptance._documents": _DOCUMENT,
-    "chat.views.open_session": _DOCUMENT,
-    "chat.views.simple_reply": _DOCUMENT,
-    "chat.visitors.VisitorPass.token": _DOCUMENT,
+#: Scopes without which every answer stays what it is, as `Scope.name` spells them.
+WITHOUT_EFFECT = {
+    "chat.entitlement.lost_among: 'user_id': {'$in': list(users)}": (
+        "Only reads more: what is found is asked for by the exact pair of user and tenant."
+    ),
+    "chat.entitlement.lost_among: 'tenant_id': {'$in': list(tenants)}": "The same.",
+    "chat.sending.send_first: outcome.asked['session_id'] != session.pk is always so": (
+        "What follows deletes only a session without messages, and this one has got its first."
+    ),
+    "chat.acceptance.given_back_on_failure: 'session_id': None": (
+        "What is to be settled, no condition; and only where the database has failed."
+    ),
+    "chat.acceptance.given_back_on_failure: 'tenant_id': tenant_id": "The same.",
+    "chat.analytics.rollups._begin_coverage: '_id': tenant_id": (
+        "The number of a new document, no condition; the loop around it goes on until it finds that number."
+    ),
 }

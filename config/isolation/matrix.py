@@ -29,7 +29,7 @@ from config.isolation.cells import Cell, cells, parameters_of
 from config.isolation.estate import INVITED_EVERYWHERE, since
 from config.isolation.marks import FIGURES, owners_in
 from config.isolation.table import METHODS, Door, Id
-from config.isolation.traces import Traces, wait_until_settled
+from config.isolation.traces import Traces, stray_turns, wait_until_settled
 from config.isolation.world import World
 from llm.fake.server import FakeProvider
 from tenants.models.webhook import Event
@@ -109,12 +109,18 @@ class Matrix:
 
     # -- requests
 
-    def ask(self, cell: Cell) -> Answer:
+    def ask(self, cell: Cell, query: str = "", also: dict[str, Any] | None = None, **extra: str) -> Answer:
+        """Return the answer to a cell's request; a body of it says what is in `also`, too.
+
+        `extra` are headers, as `request` takes them.
+        """
         path = cell.route.replace("<path:name>", "default").replace("<path:rest>", "files")
         ids = dict(zip(parameters_of(cell.route), self._ids_of(cell), strict=True))
         path = re.sub(r"<\w+:(\w+)>", lambda match: ids[match[1]], path)
         body = self._body(cell, ids.get(cell.row.body_id))
-        return self.request(cell.method, f"/{path}", cell.caller, cell.header, body)
+        if body is not None:
+            body |= also or {}
+        return self.request(cell.method, f"/{path}{query}", cell.caller, cell.header, body, **extra)
 
     def request(
         self,
@@ -153,13 +159,13 @@ class Matrix:
 
     def _body(self, cell: Cell, body_id: str | None) -> dict[str, Any] | None:
         """Return a body that the route accepts."""
-        if cell.method in ("GET", "DELETE"):
+        if cell.method not in ("POST", "PUT", "PATCH"):
             return None
         if body_id is not None:
             return {cell.row.body_id: body_id, **({"message": "Hi"} if cell.route == "api/chat" else {})}
         if cell.route.endswith("/members"):
             return {"user": str(self.world.foreign(cell.caller).admin.pk), "role": "viewer"}
-        return _BODIES.get(cell.route, _BODIES.get(cell.route.rpartition("/")[2], {}))
+        return dict(_BODIES.get(cell.route, _BODIES.get(cell.route.rpartition("/")[2], {})))
 
     def _keep_figures_of(self, name: str) -> None:
         """Have the figures of a tenant rolled up, as they are once somebody has looked at them."""
@@ -191,18 +197,17 @@ class Matrix:
             report.failures += self.settle_and_restore(cell)
         return report
 
-    def first_failure(self, cells: Iterable[Cell]) -> str | None:
-        """Return what is wrong first; look at the database after every cell that could have changed it."""
-        for cell in cells:
-            report = Report()
-            self._judged(cell, report)
-            if cell.expected < 400:
-                report.failures += self.settle_and_restore(cell)
-            elif cell.method != "GET" and (changed := self.changed_by_refusal(cell)):
+    def failures_of(self, cell: Cell) -> list[str]:
+        """Judge one cell by itself; look at the database if it could have changed it."""
+        report = Report()
+        self._judged(cell, report)
+        if cell.expected < 400:
+            report.failures += self.settle_and_restore(cell)
+        elif (cell.method != "GET" or cell.expected in _ON_RECORD) and self.changed_collections():
+            if changed := self.changed_by_refusal(cell):
                 report.failures.append(f"{cell} changed {', '.join(changed)}")
-            if report.failures:
-                return report.failures[0]
-        return None
+            self.restore()
+        return report.failures
 
     def _judged(self, cell: Cell, report: Report) -> Answer:
         report.cells[cell.caller.name] += 1
@@ -235,6 +240,9 @@ class Matrix:
 
     # -- the database
 
+    def forget_what_was_sent(self) -> None:
+        self._fake.reset()
+
     def fresh(self) -> None:
         """Put everything back in order, whatever was done."""
         if self._fake.log():
@@ -244,9 +252,17 @@ class Matrix:
 
     def settle_and_restore(self, cell: Cell) -> list[str]:
         """Wait for what an allowed request set off, see whom it touched, and undo it."""
+        own = self.world.own(cell.caller).tenant.pk
         if self._fake.log():
-            wait_until_settled()
-        touched = self.touched_beside(self.world.own(cell.caller).tenant.pk)
+            if stray := stray_turns(own):
+                self.restore()
+                return [f"{cell} left {', '.join(stray)}"]
+            try:
+                wait_until_settled()
+            except TimeoutError as error:
+                self.restore()
+                return [f"{cell}: {error}"]
+        touched = self.touched_beside(own)
         if touched or self.changed_collections():
             self.restore()
         return [f"{cell} changed {', '.join(touched)} of other tenants"] if touched else []
@@ -288,5 +304,6 @@ def _telling_apart(answers: list[tuple[Cell, Answer]]) -> list[str]:
 
 
 def judge_route(matrix: Matrix, route: str) -> Report:
+    """Judge all cells of a route."""
     reports = (matrix.judge(cells(matrix.world, route, method)) for method in METHODS)
     return sum(reports, Report())

@@ -6,9 +6,9 @@ import ctypes
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from config.isolation import probes, scopes
 from config.isolation.cells import Cell, cells
@@ -30,10 +30,14 @@ _CALLERS = {
     "deleted tenant's admin",
 }
 
-#: What anybody misses is missed in a fraction of this.
-PATIENCE_SECONDS = 15.0
+#: What any one probe or cell takes is a fraction of this.
+PATIENCE_SECONDS = 20.0
+
+#: Cells that look before the probes that take long.
+FIRST_CELLS = 40
 
 Place = tuple[str, str]
+Look = Callable[[], list[str]]
 
 
 class NoEnd(BaseException):
@@ -42,31 +46,34 @@ class NoEnd(BaseException):
 
 @dataclass
 class Reach:
-    """Which probes and cells run which function."""
+    """Which probes and cells run which function; `failures` are what they found with nothing dropped."""
 
     probes: dict[Place, list[str]] = field(default_factory=lambda: defaultdict(list))
     cells: dict[Place, list[Cell]] = field(default_factory=lambda: defaultdict(list))
+    failures: list[str] = field(default_factory=list)
 
 
-def find_reach(matrix: Matrix, found: list[Scope]) -> Reach:
+def find_reach(
+    matrix: Matrix,
+    found: list[Scope],
+    *,
+    names: Iterable[str] = probes.PROBES,
+    routes: Iterable[str] = ROUTES,
+) -> Reach:
+    """Return which of the probes and of the routes' cells run the functions that hold a scope of `found`."""
     reach = Reach()
     with scopes.noted(found):
-        for name in probes.PROBES:
+        for which, look in _looks(matrix, list(names), telling_cells(matrix, routes)):
             scopes.ran.clear()
-            probes.run(matrix, name)
+            reach.failures += look()
             for place in scopes.ran:
-                reach.probes[place].append(name)
-        for cell in telling_cells(matrix):
-            scopes.ran.clear()
-            matrix.first_failure([cell])
-            for place in scopes.ran:
-                reach.cells[place].append(cell)
+                (reach.cells if isinstance(which, Cell) else reach.probes)[place].append(which)
     return reach
 
 
-def telling_cells(matrix: Matrix) -> list[Cell]:
+def telling_cells(matrix: Matrix, routes: Iterable[str]) -> list[Cell]:
     """Return the cells that reach a query, well mixed: any few of them differ in all."""
-    every = (cell for route in ROUTES for method in METHODS for cell in cells(matrix.world, route, method))
+    every = (cell for route in routes for method in METHODS for cell in cells(matrix.world, route, method))
     telling = [
         cell
         for cell in every
@@ -78,39 +85,47 @@ def telling_cells(matrix: Matrix) -> list[Cell]:
     return sorted(telling, key=lambda cell: zlib.crc32(str(cell).encode()))
 
 
-def caught(matrix: Matrix, scope: Scope, reach: Reach) -> str | None:
-    """Return what is wrong without `scope`, None if nobody notices."""
+def caught(
+    matrix: Matrix, scope: Scope, reach: Reach, *, patience_seconds: float = PATIENCE_SECONDS
+) -> str | None:
+    """Return what is wrong without `scope`, None if nobody notices.
+
+    Code that goes round for ever without it is not caught: nobody has said what is wrong.
+    """
     place = (scope.module, scope.function)
     try:
-        with _patience(), scopes.without(scope):
-            for name in reach.probes[place]:
-                if found := _probed(matrix, name):
-                    return found
-            return matrix.first_failure(reach.cells[place])
-    except (NoEnd, TimeoutError):
-        return "it does not come to an end"
+        with scopes.without(scope):
+            for _, look in _looks(matrix, reach.probes[place], reach.cells[place]):
+                if found := _within(patience_seconds, look):
+                    return found[0]
+    except NoEnd:
+        return None
     finally:
         matrix.restore()
+    return None
 
 
-@contextmanager
-def _patience() -> Iterator[None]:
-    """Raise NoEnd in this thread after `PATIENCE_SECONDS`: without its scope a loop may go round for ever."""
+def _looks(matrix: Matrix, names: list[str], cells: list[Cell]) -> Iterator[tuple[str | Cell, Look]]:
+    """Yield what looks for something wrong, by the name of the probe or by the cell; what takes long last."""
+    narrow = [name for name in names if name not in probes.BROAD]
+    broad = [name for name in names if name in probes.BROAD]
+    for which in [*narrow, *cells[:FIRST_CELLS], *broad, *cells[FIRST_CELLS:]]:
+        if isinstance(which, Cell):
+            yield which, partial(matrix.failures_of, which)
+        else:
+            yield which, partial(probes.run, matrix, which)
+
+
+def _within(seconds: float, look: Look) -> list[str]:
+    """Return what is wrong. Raises NoEnd in this thread: without its scope a loop may go round for ever."""
     thread = ctypes.c_ulong(threading.get_ident())
 
     def interrupt() -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(NoEnd))
 
-    timer = threading.Timer(PATIENCE_SECONDS, interrupt)
+    timer = threading.Timer(seconds, interrupt)
     timer.start()
     try:
-        yield
+        return look()
     finally:
         timer.cancel()
-
-
-def _probed(matrix: Matrix, name: str) -> str | None:
-    try:
-        return next(iter(probes.run(matrix, name)), None)
-    except (LookupError, TypeError, ValueError) as error:
-        return f"{name}: its answers are not what they were: {error!r}"

@@ -6,7 +6,8 @@ A *scope* is a condition that keeps the documents of one tenant, session or pers
 - an argument of `filter`, `get`, `exclude` or `get_object_or_404` on an owner: `tenant=…`;
 - an entry of a raw query on an owner: `{"session_id": …}`, `match["tenant_id"] = …`, and the columns
   by which a `$lookup` joins one;
-- a comparison of an owner's id.
+- a comparison of an owner's id;
+- the look-up of what only its owner knows, and `caller_key(…)` in what is kept for a caller.
 
 They are found, not listed: a scope that is written tomorrow is dropped by tomorrow's tests.
 """
@@ -27,20 +28,26 @@ from django.conf import settings
 
 from accounts.models import User
 from chat.models import ChatSession
-from config.isolation.exempt import NOT_ON_REQUEST_PATHS, NOT_SCOPES
-from tenants.models import Tenant
+from config.isolation.exempt import FOR_STAFF, NO_PRODUCT, ONLY_IN_COMMANDS, WITHOUT_EFFECT
+from tenants.models import Tenant, Webhook
 
-APPS = ("accounts", "tenants", "chat")
+FOLDERS = ("accounts", "tenants", "chat", "config/api")
 
 #: Fields and columns that say whose a document is; the last two hide what belongs to nobody any more.
 OWNERS = {"tenant", "tenant_id", "user", "user_id", "session", "session_id", "visitor"}
 OWNERS |= {"deleted_at", "tenant.deleted_at"}
+
+#: What only its owner knows: digests of its tokens, and of what it called a request.
+SECRETS = {"digest", "idempotency"}
 
 #: Keys of raw documents: a bare `tenant` or `user` there is a label of something shown.
 COLUMNS = {"tenant_id", "user_id", "session_id", "visitor", "tenant.deleted_at"}
 
 _QUERIES = {"filter", "get", "exclude", "get_object_or_404"}
 _SCOPING_CALLS = {"visible_to", "present"}
+
+#: Functions whose answer tells callers apart.
+_TELLING_APART = {"caller_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +66,33 @@ class Scope:
     node: int
     part: int = -1
 
+    @property
+    def place(self) -> str:
+        return f"{self.module}.{self.function}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.module}.{self}"
+
     def __str__(self) -> str:
         how = "" if self.change == "drop" else f" is {self.change} so"
         return f"{self.function}: {self.text}{how}"
 
 
 def find_scopes() -> list[Scope]:
-    """Return all scopes of the apps' modules, in the order of their files."""
-    return [scope for module in _modules() for scope in _scopes_of(module)]
+    """Return all scopes that a request could lose, in the order of their files."""
+    return [scope for scope in _all_scopes() if not (_only_in_commands(scope) or _has_no_effect(scope))]
+
+
+def find_scopes_of_commands() -> list[Scope]:
+    """Return those that no request should ever come by."""
+    return [scope for scope in _all_scopes() if _only_in_commands(scope)]
+
+
+def exempt_but_gone() -> set[str]:
+    """Return what is exempt and stands in the code no more."""
+    found = {name for scope in _all_scopes() for name in (scope.module, scope.place, scope.name)}
+    return (ONLY_IN_COMMANDS.keys() | WITHOUT_EFFECT.keys()) - found
 
 
 @contextmanager
@@ -102,13 +128,25 @@ def noted(scopes: list[Scope]) -> Iterator[None]:
 # -- finding -------------------------------------------------------------------
 
 
+def _all_scopes() -> Iterator[Scope]:
+    for module in _modules():
+        yield from _scopes_of(module)
+
+
+def _only_in_commands(scope: Scope) -> bool:
+    return scope.module in ONLY_IN_COMMANDS or scope.place in ONLY_IN_COMMANDS
+
+
+def _has_no_effect(scope: Scope) -> bool:
+    return scope.name in WITHOUT_EFFECT
+
+
 def _modules() -> Iterator[str]:
-    for app in APPS:
-        for path in sorted((Path(settings.BASE_DIR) / app).rglob("*.py")):
+    for folder in FOLDERS:
+        for path in sorted((Path(settings.BASE_DIR) / folder).rglob("*.py")):
             parts = path.relative_to(settings.BASE_DIR).with_suffix("").parts
-            module = ".".join(parts).removesuffix(".__init__")
-            if not any(part in NOT_ON_REQUEST_PATHS for part in (*parts, module)):
-                yield module
+            if not (NO_PRODUCT | FOR_STAFF).intersection(parts):
+                yield ".".join(parts).removesuffix(".__init__")
 
 
 @functools.cache
@@ -124,12 +162,8 @@ def _scopes_of(module: str) -> Iterator[Scope]:
     tree = _parse(module)
     numbers = {id(node): number for number, node in enumerate(ast.walk(tree))}
     for function, body in _functions(tree):
-        if f"{module}.{function}" in NOT_SCOPES:
-            continue
         for node in (node for statement in body.body for node in ast.walk(statement)):
             for text, change, part in _found_in(node, function.partition(".")[0]):
-                if f"{module}.{function}: {text}" in NOT_SCOPES:
-                    continue
                 yield Scope(module, function, node.lineno, text, change, numbers[id(node)], part)
 
 
@@ -149,10 +183,12 @@ def _found_in(node: ast.AST, class_name: str) -> Iterator[tuple[str, str, int]]:
     match node:
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in _QUERIES:
             for part, keyword in enumerate(node.keywords):
-                if (keyword.arg or "").split("__")[0] in OWNERS or _names_owner(keyword.value):
+                if (keyword.arg or "").split("__")[0] in OWNERS | SECRETS or _names_owner(keyword.value):
                     yield ast.unparse(keyword), "drop", part
         case ast.Call(func=ast.Attribute(attr=name)) if name in _SCOPING_CALLS:
             yield f".{name}({', '.join(map(ast.unparse, node.args))})", "drop", -1
+        case ast.Call(func=ast.Name(id=name)) if name in _TELLING_APART:
+            yield ast.unparse(node), "drop", -1
         case ast.Attribute(value=owner, attr=name, ctx=ast.Load()) if name in related_managers():
             called = ast.unparse(owner).split(".")[-1].replace("self", class_name)
             if called in related_managers()[name].owners:
@@ -176,7 +212,7 @@ def _is_condition(key: ast.expr | None, value: ast.expr) -> bool:
         return False
     if key.value == "foreignField":
         return isinstance(value, ast.Constant) and value.value in COLUMNS
-    return key.value in COLUMNS or (key.value == "_id" and _names_owner(value))
+    return key.value in COLUMNS | SECRETS or (key.value == "_id" and _names_owner(value))
 
 
 def _is_shown(value: ast.expr) -> bool:
@@ -190,7 +226,8 @@ def _names_owner(expression: ast.expr) -> bool:
     """Whether an expression is the id of a tenant, session, user, visitor or their key."""
     text = ast.unparse(expression)
     ends = ("tenant.pk", "tenant_id", "session_id", "user.pk", "user.email", ".visitor", ".key_id", ".origin")
-    return any(part.endswith(ends) for part in text.replace("(", " ").replace(")", " ").split())
+    parts = text.replace("['", ".").replace("']", "").replace("(", " ").replace(")", " ").split()
+    return any(part.endswith(ends) for part in parts)
 
 
 @dataclass(slots=True)
@@ -201,10 +238,13 @@ class _Manager:
     owners: set[str]
 
 
+_OWNERS_CALLED = {Tenant: "tenant", User: "user", ChatSession: "session", Webhook: "webhook"}
+
+
 @functools.cache
 def related_managers() -> dict[str, _Manager]:
     managers: dict[str, _Manager] = {}
-    for owner, called in ((Tenant, "tenant"), (User, "user"), (ChatSession, "session")):
+    for owner, called in _OWNERS_CALLED.items():
         for relation in owner._meta.related_objects:
             if relation.one_to_many and not relation.hidden:
                 model = relation.related_model._meta.label_lower
@@ -226,11 +266,13 @@ class _Replacing(ast.NodeTransformer):
 
 def _changed(node: Any, scope: Scope) -> ast.AST:
     match node:
-        case ast.Compare(ops=[operator]):
-            return ast.Constant((scope.change == "always") == isinstance(operator, ast.Eq))
+        case ast.Compare():
+            return ast.Constant(scope.change == "always")
         case ast.Call() if scope.part >= 0:
             kept = [each for number, each in enumerate(node.keywords) if number != scope.part]
             return ast.Call(node.func, node.args, kept)
+        case ast.Call(func=ast.Name()):
+            return ast.Constant("")
         case ast.Call():
             return ast.Call(ast.Attribute(node.func.value, "all", ast.Load()), [], [])
         case ast.Dict():

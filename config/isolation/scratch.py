@@ -13,20 +13,30 @@ from django.test import override_settings
 
 from config.isolation.matrix import Matrix
 from config.isolation.world import build
+from config.mongo.pristine import drop_abandoned
 from llm.fake.server import FakeProvider
 from tenants.models import Tenant
 
 
 @contextmanager
-def database() -> Iterator[None]:
-    """Have the default connection use a new, migrated database on its server, and drop that at the end."""
-    settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"isolation_{os.getpid()}"
-    before = connection.settings_dict["NAME"]
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+def database() -> Iterator[str]:
+    """Have the default connection use a new, migrated database on its server; its name.
+
+    It is dropped at the end, with those of runs that were killed. The connection is closed then.
+    """
+    connection.ensure_connection()
+    drop_abandoned(connection.connection)
+    configured = connection.settings_dict["NAME"]
+    for_tests = settings.DATABASES["default"].setdefault("TEST", {})
+    name_before, for_tests["NAME"] = for_tests.get("NAME"), f"isolation_{os.getpid()}"
     try:
-        yield
+        name = connection.creation.create_test_db(verbosity=0, autoclobber=True)
+        try:
+            yield name
+        finally:
+            connection.creation.destroy_test_db(configured, verbosity=0)
     finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+        for_tests["NAME"] = name_before
 
 
 @contextmanager
@@ -45,6 +55,9 @@ def furnished() -> Iterator[Matrix]:
 
 def _unlimited(fake: FakeProvider) -> dict[str, object]:
     return {
+        "ALLOWED_HOSTS": ["testserver"],
+        # In the scratch database. The configured one may be a Redis that others use, and it is cleared here.
+        "CACHES": {"default": {"BACKEND": "config.mongo.cache.MongoCache", "LOCATION": "cache"}},
         "RATELIMIT_ENABLE": False,
         "EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend",
         "LLM_ROUTE": ["groq"],

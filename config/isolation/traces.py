@@ -15,7 +15,7 @@ from django.db.models import Model
 from pymongo.database import Database
 
 from chat.analytics.models import RollupCoverage
-from chat.models import Message
+from chat.models import ChatSession, Message
 from config.mongo.models import Document
 from config.mongo.pristine import Pristine
 from tenants.models import ApiKey, AuditEvent, Membership, Tenant, Usage
@@ -77,14 +77,28 @@ class Traces:
         return {name: digest for name, digest in hashes.items() if name not in _UNOWNED}
 
 
+_UNSETTLED = {"$or": [{"settled": False}, {"status": "streaming"}]}
+
+
+def stray_turns(tenant_id: ObjectId) -> list[str]:
+    """Return in words the turns that are not settled yet and are not wholly this tenant's."""
+    stray = [
+        "a turn that counts against another tenant"
+        for _ in Usage.collection().find({"_id": {"$ne": tenant_id}, "live": {"$gt": 0}})
+    ]
+    for message in Message.collection().find(_UNSETTLED):
+        session = {"_id": message["session_id"], "tenant_id": tenant_id}
+        if message["tenant_id"] != tenant_id or not ChatSession.collection().find_one(session):
+            stray.append("a turn in no session of its tenant")
+    return stray
+
+
 def wait_until_settled() -> None:
     """Return once no turn runs and all are settled. Raises TimeoutError."""
     deadline = time.monotonic() + _SETTLED_WITHIN_SECONDS
-    while Usage.collection().find_one({"live": {"$gt": 0}}) or Message.collection().find_one(
-        {"$or": [{"settled": False}, {"status": "streaming"}]}
-    ):
+    while Usage.collection().find_one({"live": {"$gt": 0}}) or Message.collection().find_one(_UNSETTLED):
         if time.monotonic() > deadline:
-            raise TimeoutError("A turn was not settled.")
+            raise TimeoutError(f"A turn was not settled within {_SETTLED_WITHIN_SECONDS:.0f} seconds.")
         time.sleep(0.005)
 
 

@@ -12,9 +12,9 @@ from chat.models import ChatSession, Message
 from config.isolation import cast
 from config.isolation.callers import Caller, Kind
 from config.isolation.cast import MAX_API_KEYS
-from config.isolation.estate import Estate, actor, furnish
+from config.isolation.estate import TALKED_FIRST_AT, Estate, actor, furnish
 from config.isolation.marks import FIGURE, mark
-from tenants.models import ApiKey, Erasure, Plan, Tenant, Usage, Webhook
+from tenants.models import ApiKey, AuditEvent, Erasure, Plan, Tenant, Usage, Webhook
 from tenants.models.erasure import Scope
 from tenants.models.limits import month_of
 from tenants.models.webhook import MOST_WEBHOOKS, Event
@@ -80,6 +80,11 @@ def build() -> World:
     # Umbrella first: what asks for any document gets one of Umbrella's.
     for name in ("umbrella", "acme", "hooli", "initech"):
         world.estates[name] = furnish(name, plan)
+    _talked_first(world.umbrella)
+    # Somebody did something in two tenants.
+    AuditEvent.objects.record(
+        actor(world.acme.admin), "tenant.updated", world.umbrella.tenant, tenant=world.umbrella.tenant
+    )
     cast.people(world)
     cast.keys(world)
     cast.visitors(world)
@@ -92,6 +97,15 @@ def build() -> World:
     # No note of its use is due while the matrix runs.
     ApiKey.objects.update(last_used_at=timezone.now() + timedelta(days=1))
     return world
+
+
+def _talked_first(estate: Estate) -> None:
+    session = ChatSession.objects.create(tenant=estate.tenant, title=mark("umbrella"))
+    message = Message.objects.create(
+        session=session, tenant=estate.tenant, seq=1, role="user", content="first"
+    )
+    for document in (session, message):
+        type(document).objects.filter(pk=document.pk).update(created_at=TALKED_FIRST_AT)
 
 
 def _use(tenant: Tenant) -> None:

@@ -38,13 +38,13 @@ class Pristine:
 
 
 def drop_abandoned(client: MongoClient) -> None:
-    """Drop the databases of test runs that were killed: the name of each holds the run's process id.
+    """Drop the databases of tests and checks that were killed: the name of each holds the process id.
 
     Only on the embedded server: the processes of another one may be on other machines.
     """
     if client.admin.command("hello").get("setName") != embedded.REPLICA_SET:
         return
     for name in client.list_database_names():
-        run = re.fullmatch(r"test_(\d+)(_gw\d+)?", name)
+        run = re.fullmatch(r"(?:test|isolation)_(\d+)(_gw\d+)?", name)
         if run and not psutil.pid_exists(int(run[1])):
             client.drop_database(name)
