@@ -28,7 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
     So runs at the same time don't meet. Without xdist the server starts when a test first needs it.
     """
-    os.environ["DJANGO_ENV"] = settings.DJANGO_ENV = "test"
     run = os.environ.setdefault("TEST_RUN", str(os.getpid()))  # xdist's workers inherit their master's.
     default = settings.DATABASES["default"]
     default.setdefault("TEST", {})["NAME"] = f"test_{run}"

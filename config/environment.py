@@ -76,9 +76,12 @@ class Variable:
 
 
 def read(variables: list[Variable], env_file: Path) -> dict[str, Any]:
-    """Return the value of every variable: process environment first, then `env_file`, then default."""
+    """Return the value of every variable: process environment first, then `env_file`, then default.
+
+    Tests (DJANGO_ENV=test) don't read the file: they must not depend on who runs them, nor use his keys.
+    """
     env = environ.Env()
-    if env_file.exists():
+    if env_file.exists() and os.environ.get("DJANGO_ENV") != "test":
         env.read_env(env_file)
     return {variable.name: variable.read(env) for variable in variables}
 

@@ -133,3 +133,13 @@ def test_a_value_of_the_wrong_type_is_named(name, value):
     result = check_in_production(**{name: value})
     assert result.returncode != 0
     assert name in result.stderr
+
+
+@pytest.mark.parametrize(("django_env", "port"), [("development", 4000), ("test", 3001)])
+def test_tests_read_nobodys_env_file(django_env, port, tmp_path, monkeypatch):
+    monkeypatch.setenv("DJANGO_ENV", django_env)
+    monkeypatch.delenv("PORT", raising=False)
+    (tmp_path / ".env").write_text("PORT=4000\n")
+
+    assert read(VARIABLES, tmp_path / ".env")["PORT"] == port
+    monkeypatch.delenv("PORT", raising=False)  # reading a file sets what it has
