@@ -157,13 +157,12 @@ class Turn:
         fields = self._final_fields(status, completion, error)
         final = _write_final(self.reply_id, self.run_number, fields)
         if final is None:
-            logger.warning("reply was ended elsewhere", extra={"reply": str(self.reply_id)})
-            final = Message.collection().find_one({"_id": self.reply_id}) or {
-                **self.reply,
-                "status": Status.INTERRUPTED,
-            }
-        else:
+            final = {**self.reply, "status": Status.INTERRUPTED.value}
+        if (final["run"], final["status"]) == (self.run_number, status):
             metrics.replies.labels(status.value).inc()
+        else:
+            logger.warning("reply was ended elsewhere", extra={"reply": str(self.reply_id)})
+        if final["settled"] is False:
             settlement.settle_soon(final)
         self.reply = final
 
@@ -250,18 +249,18 @@ def _failed_status(error: Exception, length: int) -> Status:
 
 
 def _write_final(reply_id: ObjectId, run: int, fields: dict[str, Any]) -> dict | None:
-    """Give a running reply its final state; None when it had one already.
+    """Give a running reply its final state; return the state it has then, None when the reply is gone.
 
     Tried again while the database is away: the answer exists nowhere else.
     """
     deadline = time.monotonic() + FINAL_WRITE_SECONDS
+    running = {"_id": reply_id, "run": run, "status": Status.STREAMING.value}
     while True:
         try:
-            return Message.collection().find_one_and_update(
-                {"_id": reply_id, "run": run, "status": Status.STREAMING.value},
-                {"$set": fields},
-                return_document=True,
-            )
+            replies = Message.collection()
+            final = replies.find_one_and_update(running, {"$set": fields}, return_document=True)
+            # It has one already: from another worker, or from a write of ours whose answer was lost.
+            return final or replies.find_one({"_id": reply_id})
         except PyMongoError as error:
             if not is_unreachable(error) or time.monotonic() > deadline:
                 raise

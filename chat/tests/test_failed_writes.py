@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -149,6 +150,27 @@ def test_a_turn_survives(stage, turns, step, fault):
 
 def test_the_counters_are_what_the_ledger_sums_up_to(stage, turns):
     assert stage.used() == stage.entered()
+
+
+def test_the_end_that_another_worker_gave_a_reply_is_told_though_it_cannot_be_read_at_once(stage):
+    session_id = stage.open_session()
+    sending = stage.client.send(session_id, stream=True, model="groq/tokens-20-every-100ms")
+    wait_until(lambda: "delta" in sending.names, "the answer begins")
+    stage.mongod.fail("too slow", ["find"], 1000, "chat_message")
+    stage.database.chat_message.update_one(
+        {"session_id": session_id, "status": "streaming"},
+        {"$set": {"status": "interrupted", "error": settlement.INTERRUPTED, "settled": False}},
+    )
+
+    stage.mongod.wait_until_struck(40)  # the keeper meets a dozen of them before the answer's end
+    stage.mongod.heal()
+
+    assert sending.wait().names[-1] == "error", sending.broke
+    assert sending.happened[-1].data["code"] == "reply_interrupted"
+    stage.database.chat_message.update_one(
+        {"session_id": session_id, "status": "interrupted"}, {"$set": {"finished_at": datetime.now(UTC)}}
+    )
+    stage.wait_until_all_is_settled()
 
 
 @pytest.mark.parametrize("fault", ["too slow", "unconfirmed"])
