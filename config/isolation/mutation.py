@@ -33,8 +33,8 @@ _CALLERS = {
 #: What any one probe or cell takes is a fraction of this.
 PATIENCE_SECONDS = 20.0
 
-#: Cells that look before the probes that take long.
-FIRST_CELLS = 40
+#: The others ask every route, which takes seconds, and what they would find the cells find.
+NARROW_PROBES = tuple(name for name in probes.PROBES if name not in probes.BROAD)
 
 Place = tuple[str, str]
 Look = Callable[[], list[str]]
@@ -57,7 +57,7 @@ def find_reach(
     matrix: Matrix,
     found: list[Scope],
     *,
-    names: Iterable[str] = probes.PROBES,
+    names: Iterable[str] = NARROW_PROBES,
     routes: Iterable[str] = ROUTES,
 ) -> Reach:
     """Return which of the probes and of the routes' cells run the functions that hold a scope of `found`."""
@@ -106,10 +106,8 @@ def caught(
 
 
 def _looks(matrix: Matrix, names: list[str], cells: list[Cell]) -> Iterator[tuple[str | Cell, Look]]:
-    """Yield what looks for something wrong, by the name of the probe or by the cell; what takes long last."""
-    narrow = [name for name in names if name not in probes.BROAD]
-    broad = [name for name in names if name in probes.BROAD]
-    for which in [*narrow, *cells[:FIRST_CELLS], *broad, *cells[FIRST_CELLS:]]:
+    """Yield what looks for something wrong, by the name of the probe or by the cell."""
+    for which in [*names, *cells]:
         if isinstance(which, Cell):
             yield which, partial(matrix.failures_of, which)
         else:
