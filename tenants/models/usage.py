@@ -3,7 +3,8 @@
 A turn is *admitted* before its provider is called: one conditional update checks every limit
 of the plan and takes its share of each, so no limit can be passed by callers that race. What
 it takes of the month is a *reservation* until the turn is settled with what it really used,
-or released. At every instant `used + reserved <= limit`, as long as turns reserve their upper bound.
+or released. At every instant `used + reserved <= limit`, as long as turns reserve their upper bound
+and *extend* their reservation before they use more.
 """
 
 from __future__ import annotations
@@ -81,32 +82,62 @@ class UsageManager(models.Manager):
         Raises LimitExceeded, and ValueError for a reply that holds a reservation already.
         """
         now = now or timezone.now()
-        share = _Share(reply_id, month_of(now), tokens, money(cost), now + timedelta(seconds=lease_seconds))
+        share = _Share(reply_id, month_of(now), tokens, money(cost))
+        until = now + timedelta(seconds=lease_seconds)
+        wanted = dict.fromkeys(("requests_per_minute", "concurrent_turns", "messages_per_month"), 1)
+        wanted |= share.wanted
         for _ in range(_ADMISSION_TRIES):
             taken = self.model.collection().find_one_and_update(
                 {
                     "_id": tenant.pk,
                     share.path: {"$exists": False},
-                    "$expr": _has_room(tenant.plan, share, now),
+                    "$expr": _has_room(tenant.plan, share.month, wanted, now),
                 },
-                _take(share, now),
+                _take(share, until, now),
                 projection={"minute": 1, "minute_count": 1},
                 return_document=ReturnDocument.AFTER,
             )
             if taken is not None:
                 return Admission(reply_id, share.month, _minute(tenant.plan, taken, now))
-            self._explain_refusal(tenant, share, now)
+            usage = self.of(tenant)
+            if str(reply_id) in usage.reservations:
+                raise ValueError(f"Reply {reply_id} holds a reservation already.")
+            _explain_refusal(usage, share.month, wanted, now)
         raise CountersBusy
 
-    def _explain_refusal(self, tenant: Tenant, share: _Share, now: datetime) -> None:
-        """Raise what stood in the way of `share`; return if nothing does any more."""
-        usage = self.of(tenant)
-        if str(share.reply_id) in usage.reservations:
-            raise ValueError(f"Reply {share.reply_id} holds a reservation already.")
-        wanted = (1, 1, 1, share.tokens, share.cost)
-        for standing, amount in zip(usage.standings(now), wanted, strict=True):
-            if not standing.has_room_for(amount):
-                raise LimitExceeded(standing, now)
+    def extend(
+        self,
+        tenant: Tenant,
+        admission: Admission,
+        *,
+        tokens: int,
+        cost: Decimal,
+        now: datetime | None = None,
+    ) -> bool:
+        """Reserve `tokens` and `cost` (US dollars) more for an admitted turn, both or neither.
+
+        They count against the turn's month, also when that is over. Return False
+        if its reservation is gone. Raises LimitExceeded where the month has no room.
+        """
+        now = now or timezone.now()
+        share = _Share(admission.reply_id, admission.month, tokens, money(cost))
+        wanted = {limit: amount for limit, amount in share.wanted.items() if amount}
+        for _ in range(_ADMISSION_TRIES):
+            outcome = self.model.collection().update_one(
+                {
+                    "_id": tenant.pk,
+                    share.path: {"$exists": True},
+                    "$expr": _has_room(tenant.plan, share.month, wanted, now),
+                },
+                _add(share, now),
+            )
+            if outcome.matched_count:
+                return True
+            usage = self.of(tenant)
+            if str(share.reply_id) not in usage.reservations:
+                return False
+            _explain_refusal(usage, share.month, wanted, now)
+        raise CountersBusy
 
     def of(self, tenant: Tenant) -> Usage:
         """Return the tenant's usage; a tenant's first use makes it."""
@@ -214,31 +245,34 @@ class Usage(Document):
     def __str__(self) -> str:
         return f"usage of {self.tenant_id}"
 
-    def standings(self, now: datetime | None = None) -> list[Standing]:
-        """Return how every limit of the plan stands."""
+    def standings(self, now: datetime | None = None, month: str | None = None) -> list[Standing]:
+        """Return how every limit of the plan stands, in the present month unless another is named."""
         now = now or timezone.now()
         return standings(
             self.tenant.plan,
             minute_count=self.minute_count if _is_current(self.minute, now) else 0,
             live=self.live,
-            month=self.months.get(month_of(now), EMPTY_MONTH),
+            month=self.months.get(month or month_of(now), EMPTY_MONTH),
             now=now,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one turn takes of its tenant's limits."""
+    """What one turn takes of its tenant's month."""
 
     reply_id: ObjectId
     month: str
     tokens: int
     cost: Decimal
-    until: datetime
 
     @property
     def path(self) -> str:
         return f"reservations.{self.reply_id}"
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        return {"tokens_per_month": self.tokens, "cost_per_month": self.cost}
 
 
 def _is_current(minute: datetime | None, now: datetime) -> bool:
@@ -251,34 +285,42 @@ def _minute_is_current(now: datetime) -> dict[str, Any]:
     return {"$and": [{"$gte": ["$minute", first]}, {"$lte": ["$minute", first + _CLOCK_SKEW]}]}
 
 
-def _has_room(plan: Plan, share: _Share, now: datetime) -> dict[str, Any]:
-    """The condition under which every limit of the plan has room for `share`."""
-
-    def fits(taken: list[Any], amount: Any, limit: Any) -> dict[str, Any]:
-        return {"$lte": [{"$add": [*taken, amount]}, limit]}
+def _has_room(plan: Plan, month: str, wanted: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """The condition under which the plan's limits have room for what is `wanted` of each."""
 
     def of_month(figure: str) -> list[Any]:
-        return [_figure(share.month, figure), _figure(share.month, f"reserved_{figure}")]
+        return [_figure(month, figure), _figure(month, f"reserved_{figure}")]
 
-    this_minute = {"$cond": [_minute_is_current(now), "$minute_count", 0]}
-    checks = [
-        (plan.requests_per_minute, [this_minute], 1),
-        (plan.concurrent_turns, ["$live"], 1),
-        (plan.messages_per_month, of_month("messages"), 1),
-        (plan.tokens_per_month, of_month("tokens"), share.tokens),
-        (plan.cost_per_month, of_month("cost"), Decimal128(share.cost)),
-    ]
+    taken = {
+        "requests_per_minute": [{"$cond": [_minute_is_current(now), "$minute_count", 0]}],
+        "concurrent_turns": ["$live"],
+        "messages_per_month": of_month("messages"),
+        "tokens_per_month": of_month("tokens"),
+        "cost_per_month": of_month("cost"),
+    }
+    limits = [(name, amount, getattr(plan, name)) for name, amount in wanted.items()]
     return {
         "$and": [
-            fits(taken, amount, Decimal128(limit) if isinstance(limit, Decimal) else limit)
-            for limit, taken, amount in checks
+            {"$lte": [{"$add": [*taken[name], _stored(amount)]}, _stored(limit)]}
+            for name, amount, limit in limits
             if limit is not None
         ]
     }
 
 
-def _take(share: _Share, now: datetime) -> list[dict[str, Any]]:
-    """The update that takes `share` of every limit."""
+def _stored(amount: int | Decimal) -> int | Decimal128:
+    return Decimal128(amount) if isinstance(amount, Decimal) else amount
+
+
+def _explain_refusal(usage: Usage, month: str, wanted: dict[str, Any], now: datetime) -> None:
+    """Raise which limit has no room for what is `wanted` of it; return if none stands in the way any more."""
+    for standing in usage.standings(now, month):
+        if standing.name in wanted and not standing.has_room_for(wanted[standing.name]):
+            raise LimitExceeded(standing, now)
+
+
+def _take(share: _Share, until: datetime, now: datetime) -> list[dict[str, Any]]:
+    """The update that takes a turn's `share` of every limit."""
 
     def add(figure: str, amount: Any) -> dict[str, Any]:
         return {"$add": [_figure(share.month, figure), amount]}
@@ -291,7 +333,7 @@ def _take(share: _Share, now: datetime) -> list[dict[str, Any]]:
                 "minute_count": {"$cond": [_minute_is_current(now), {"$add": ["$minute_count", 1]}, 1]},
                 "live": {"$add": ["$live", 1]},
                 share.path: {
-                    "until": share.until,
+                    "until": until,
                     "month": share.month,
                     "tokens": share.tokens,
                     "cost": cost,
@@ -308,6 +350,20 @@ def _take(share: _Share, now: datetime) -> list[dict[str, Any]]:
             }
         }
     ]
+
+
+def _add(share: _Share, now: datetime) -> dict[str, Any]:
+    """The update that adds `share` to a reservation that is there."""
+    cost = Decimal128(share.cost)
+    return {
+        "$inc": {
+            f"{share.path}.tokens": share.tokens,
+            f"{share.path}.cost": cost,
+            f"months.{share.month}.reserved_tokens": share.tokens,
+            f"months.{share.month}.reserved_cost": cost,
+        },
+        "$set": {"updated_at": now},
+    }
 
 
 def _settling(settlement: Settlement, now: datetime) -> UpdateOne:

@@ -25,27 +25,27 @@ def main() -> None:
         chance = random.Random(order["seed"])
         say("ready")
         sys.stdin.readline()
-        admitted = 0
+        share = {"tokens": order["tokens"], "cost": Decimal(order["cost"])}
+        now = datetime.fromisoformat(order["now"])
+        granted, admission = 0, None
         for _ in range(order["tries"]):
             reply_id = ObjectId()
             try:
-                Usage.objects.admit(
-                    tenant,
-                    reply_id=reply_id,
-                    tokens=order["tokens"],
-                    cost=Decimal(order["cost"]),
-                    lease_seconds=60,
-                    now=datetime.fromisoformat(order["now"]),
-                )
+                if order["extend"] and admission:
+                    assert Usage.objects.extend(tenant, admission, **share, now=now)
+                else:
+                    admission = Usage.objects.admit(
+                        tenant, reply_id=reply_id, **share, lease_seconds=60, now=now
+                    )
             except LimitExceeded:
                 continue
-            admitted += 1
+            granted += 1
             ending = chance.choice(order["endings"])
             if ending == "settle":
-                Usage.objects.settle(tenant.pk, reply_id, tokens=order["tokens"], cost=Decimal(order["cost"]))
+                Usage.objects.settle(tenant.pk, reply_id, **share)
             elif ending == "release":
                 Usage.objects.release(tenant.pk, reply_id)
-        say(admitted)
+        say(granted)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from bson import ObjectId
 
-from tenants.models import Usage
+from tenants.models import LedgerEntry, Usage
 from tenants.models.limits import LimitExceeded
 from tenants.models.usage import Settlement
 from tenants.tests.conftest import limited
@@ -75,6 +75,84 @@ def test_a_released_turn_has_used_nothing(acme):
     assert taken(acme, "messages_per_month") == (0, 0)
     assert taken(acme, "tokens_per_month") == (0, 0)
     assert not settle(acme, admission)
+
+
+def extend(tenant, admission, *, tokens=10, cost="0.5", now=NOON):
+    return Usage.objects.extend(tenant, admission, tokens=tokens, cost=Decimal(cost), now=now)
+
+
+def test_a_reservation_is_extended(acme):
+    admission = admit(acme, tokens=100, cost="0.25")
+
+    assert extend(acme, admission, tokens=20, cost="0.5")
+
+    assert taken(acme, "tokens_per_month") == (0, 120)
+    assert taken(acme, "cost_per_month") == (0, Decimal("0.75"))
+    assert taken(acme, "messages_per_month") == (0, 1)
+    assert taken(acme, "concurrent_turns") == (1, 0)
+    assert list(LedgerEntry.objects.drift()) == []
+
+
+def test_all_of_an_extended_reservation_is_settled(acme):
+    admission = admit(acme, tokens=100, cost="0.25")
+    extend(acme, admission, tokens=20, cost="0.5")
+
+    assert settle(acme, admission, tokens=110, cost="0.7")
+
+    assert taken(acme, "tokens_per_month") == (110, 0)
+    assert taken(acme, "cost_per_month") == (Decimal("0.7"), 0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "name"),
+    [
+        ({"tokens_per_month": 119}, "tokens_per_month"),
+        ({"cost_per_month": Decimal("0.74")}, "cost_per_month"),
+    ],
+)
+def test_an_extension_is_taken_whole_or_not_at_all(acme, limit, name):
+    admission = admit(limited(acme, **limit), tokens=100, cost="0.25")
+
+    with pytest.raises(LimitExceeded) as refused:
+        extend(acme, admission, tokens=20, cost="0.5")
+
+    assert (refused.value.limit, refused.value.get_codes()) == (name, "quota_exceeded")
+    assert taken(acme, "tokens_per_month") == (0, 100)
+    assert taken(acme, "cost_per_month") == (0, Decimal("0.25"))
+
+
+def test_an_extension_up_to_the_limit_is_granted(acme):
+    admission = admit(
+        limited(acme, tokens_per_month=120, cost_per_month=Decimal("0.75")), tokens=100, cost="0.25"
+    )
+
+    assert extend(acme, admission, tokens=20, cost="0.5")
+
+
+def test_only_what_is_wanted_is_checked(acme):
+    admission = admit(acme, tokens=100)
+    limited(acme, tokens_per_month=50, requests_per_minute=1, concurrent_turns=1, messages_per_month=0)
+
+    assert extend(acme, admission, tokens=0, cost="0.5")
+
+
+def test_what_is_not_reserved_any_more_is_not_extended(acme):
+    admission = admit(acme)
+    settle(acme, admission)
+
+    assert not extend(acme, admission)
+    assert taken(acme, "tokens_per_month") == (10, 0)
+
+
+def test_an_extension_counts_against_the_month_of_its_turn(acme):
+    limited(acme, tokens_per_month=119)
+    new_year = datetime(2027, 1, 1, tzinfo=UTC)
+    admission = admit(acme, tokens=100, now=new_year - timedelta(seconds=5))
+
+    assert extend(acme, admission, tokens=19, now=new_year)
+    with pytest.raises(LimitExceeded):
+        extend(acme, admission, tokens=1, now=new_year)
+    assert taken(acme, "tokens_per_month", new_year) == (0, 0)
 
 
 def test_an_unknown_cost_adds_nothing(acme):

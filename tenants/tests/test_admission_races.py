@@ -39,8 +39,13 @@ class Hammer:
         ]
         assert self._answers() == ["up"] * PROCESSES
 
-    def ask(self, tenant, *, tries, seed=0, tokens=1, cost="0", endings=("keep",), now=NOON) -> list[int]:
-        """Return how many turns each process got admitted."""
+    def ask(
+        self, tenant, *, tries, seed=0, tokens=1, cost="0", endings=("keep",), extend=False, now=NOON
+    ) -> list[int]:
+        """Return how many turns each process got admitted.
+
+        With `extend` each gets one, and its further tries extend that.
+        """
         for number, process in enumerate(self._processes):
             order = {
                 "tenant": str(tenant.pk),
@@ -49,6 +54,7 @@ class Hammer:
                 "tokens": tokens,
                 "cost": cost,
                 "endings": endings,
+                "extend": extend,
                 "now": now.isoformat(),
             }
             self._tell(process, json.dumps(order))
@@ -102,6 +108,20 @@ def test_exactly_the_quota_passes_and_nothing_is_lost(hammer, acme):
     assert by_name["messages_per_month"].remaining == 0
     assert by_name["tokens_per_month"].remaining == 0
     assert by_name["cost_per_month"].remaining == 0
+
+
+@pytest.mark.parametrize(
+    "limit", [{"tokens_per_month": 50 * 7 + 6}, {"cost_per_month": Decimal("5.0999999999")}]
+)
+def test_exactly_what_the_month_has_room_for_is_added_to_reservations(hammer, acme, limit):
+    limited(acme, **limit)
+
+    assert sum(hammer.ask(acme, tries=15, tokens=7, cost="0.1", extend=True)) == 50
+
+    usage = Usage.objects.of(acme)
+    assert usage.live == len(usage.reservations) == PROCESSES
+    assert sum(held["tokens"] for held in usage.reservations.values()) == 50 * 7
+    assert list(LedgerEntry.objects.drift()) == []
 
 
 def test_used_and_reserved_never_pass_the_limit_while_turns_come_and_go(hammer, acme):
