@@ -16,6 +16,8 @@
     ├── BadReply                garbled, truncated, empty, cut           (bad_reply)
     ├── ReplyTooLarge           a size cap of ours was reached           (too_large)
     ├── Cancelled               the caller stopped the run               (cancelled)
+    ├── OutOfBudget             the caller can't pay for a further call  (out_of_budget)
+    │   └── BudgetUnknown       nobody can say whether it can            (budget_unknown)
     └── AllProvidersFailed      the route is exhausted; lists every attempt
 
 `str(error)` is our sentence: safe to show to a client, free of keys and of the
@@ -116,6 +118,20 @@ class ReplyTooLarge(BadReply):
 
 class Cancelled(ProviderError):
     kind = "cancelled"
+
+
+class OutOfBudget(ProviderError):
+    """`limit` says which one has no room, as the caller shows it; None if it can't be told."""
+
+    kind = "out_of_budget"
+
+    def __init__(self, message: str, *, limit: dict[str, Any] | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.limit = limit
+
+
+class BudgetUnknown(OutOfBudget):
+    kind = "budget_unknown"
 
 
 class AllProvidersFailed(ProviderError):

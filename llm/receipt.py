@@ -96,6 +96,6 @@ def _may_have_been_used(error: errors.ProviderError, exchange: Exchange) -> bool
     """Whether the model may have worked: it began to answer, or took the request and kept silent."""
     if exchange.first_token_ms is not None:
         return True
-    if isinstance(error, errors.Unreachable):
+    if not exchange.sent or isinstance(error, errors.Unreachable):
         return False
     return exchange.status is None or exchange.status < 400

@@ -49,6 +49,9 @@ _ALERTING = (errors.Unauthorized, errors.BillingRefused, errors.ModelNotFound)
 #: After these the target is well; the request, or nobody, is to blame.
 _NOT_THE_TARGETS_FAULT = (errors.BadRequest, errors.Blocked, errors.ContextTooLong, errors.ReplyTooLarge)
 
+#: With these the run ends as what they are: another target would not have helped, or was not to be asked.
+_FINAL = (errors.BadRequest, errors.Blocked, errors.OutOfBudget)
+
 #: How a model that takes no assistant prefix says so: a refusal, or an empty answer.
 _PREFIX_REFUSALS = (errors.BadRequest, errors.BadReply)
 
@@ -71,6 +74,8 @@ class Run:
     `stream` is how the provider is asked. Only streams have a first token to wait
     for and can be rescued: of a whole answer nothing shows before its end.
     With `tell_waits` there is also a Waiting before every wait for a further call, and before that call.
+    `afford` is asked before every further call: with the receipt so far, and the request and target of that
+    call. It raises OutOfBudget if that can't be paid; the run then ends with this error.
     `breakers` and `provider_of` stand in for those of this process.
     """
 
@@ -83,6 +88,7 @@ class Run:
         *,
         stream: bool = True,
         tell_waits: bool = False,
+        afford: Callable[[Sequence[Attempt], Request, Target], None] | None = None,
         policy: Policy | None = None,
         breakers: Breakers = BREAKERS,
         provider_of: Callable[[str], Provider] = providers.get,
@@ -92,6 +98,7 @@ class Run:
         self.tell_waits = tell_waits
         self.policy = policy or Policy.from_settings()
         self.attempts: list[Attempt] = []
+        self._afford = afford
         self._breakers = breakers
         self._provider_of = provider_of
         self._catalogue = catalogue()
@@ -152,11 +159,21 @@ class Run:
     # -- between attempts -------------------------------------------------------
 
     def _ready(self, step: Step) -> bool:
-        """Let the step's wait pass; False if the run was cancelled or its time is up."""
-        ready = not self._cancelled.wait(step.wait_seconds) and self._remaining_seconds > 0
-        if not ready:
-            step.permit.released()
+        """Let the step's wait pass; False if it can't be paid, the run was cancelled or its time is up."""
+        ready = False
+        try:
+            self._check_budget(step.permit.target)
+            ready = not self._cancelled.wait(step.wait_seconds) and self._remaining_seconds > 0
+        except errors.OutOfBudget as error:
+            self._last_error = error
+        finally:
+            if not ready:
+                step.permit.released()
         return ready
+
+    def _check_budget(self, target: Target) -> None:
+        if self._afford is not None and self.attempts:
+            self._afford(self.attempts, self._request_to(target), target)
 
     def _after(self, error: errors.ProviderError, target: Target) -> Step | None:
         self._last_error = error
@@ -179,7 +196,7 @@ class Run:
         """Return the error that the run ends with."""
         if self._cancelled.is_set():
             return errors.Cancelled("The answer was cancelled.")
-        if isinstance(self._last_error, errors.BadRequest | errors.Blocked):
+        if isinstance(self._last_error, _FINAL):
             return self._last_error
         tried = dict.fromkeys(f"{attempt.target} ({attempt.outcome})" for attempt in self.attempts)
         message = f"No provider could answer: {', '.join(tried)}." if tried else "No provider is configured."
@@ -194,16 +211,15 @@ class Run:
         knows and the receipt has its line.
         """
         permit, target = step.permit, step.permit.target
-        sent = "".join(self._sent)
-        continuing = self._may_continue(target, sent)
-        request = continuation(self.request, sent) if continuing else self.request
+        request = self._request_to(target)
+        continuing = request is not self.request
         line = Line(target, request, self._catalogue, step.wait_seconds)
         exchange: Exchange | None = None
         try:
             if self.tell_waits and self.attempts:
                 yield Waiting()
             exchange = self._open(request, target)
-            completion = yield from self._pass_on(exchange, target, self._seam(sent, continuing))
+            completion = yield from self._pass_on(exchange, target, self._seam(continuing))
         except errors.ProviderError as error:
             self._note_failure(error, line, exchange, permit, continuing)
             raise
@@ -220,6 +236,11 @@ class Run:
             if exchange is not None:
                 exchange.close()
 
+    def _request_to(self, target: Target) -> Request:
+        """Return what `target` is asked now: the request, or its continuation where that may work."""
+        sent = "".join(self._sent)
+        return continuation(self.request, sent) if self._may_continue(target, sent) else self.request
+
     def _may_continue(self, target: Target, sent: str) -> bool:
         return (
             bool(self._catalogue.get(target).assistant_prefix)
@@ -228,7 +249,8 @@ class Run:
             and continuable(self.request, sent)
         )
 
-    def _seam(self, sent: str, continuing: bool) -> Seam | None:
+    def _seam(self, continuing: bool) -> Seam | None:
+        sent = "".join(self._sent)
         if not sent and not self._void:
             return None
         return Seam(sent, continuing=continuing, void=self._void)
@@ -242,9 +264,9 @@ class Run:
         limits = self.policy.limits(seconds)
         exchange = provider.open(request, target.model, stream=self.stream, limits=limits)
         with self._lock:
-            self._exchange = exchange
             if self._cancelled.is_set():
-                exchange.close()
+                raise errors.Cancelled("The answer was cancelled.", provider=target.provider)
+            self._exchange = exchange
         return exchange
 
     def _pass_on(

@@ -101,6 +101,11 @@ class Exchange:
         self._started = 0.0
 
     @property
+    def sent(self) -> bool:
+        """Whether a whole request has left for the provider."""
+        return self._call.sent
+
+    @property
     def partial(self) -> canonical.Completion:
         """What has come so far: text, tool calls, usage, response id, model used."""
         return self._reader.answer.completion()

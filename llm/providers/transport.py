@@ -50,6 +50,8 @@ class Call:
         self.connect_seconds = connect_seconds
         self.deadline = deadline
         self.stopped = False
+        #: Whether a whole request has left. One that was stopped before has reached nobody.
+        self.sent = False
         self.body_source: http.client.HTTPResponse | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
@@ -175,6 +177,7 @@ class _Clocked:
         if self.sock is not None:
             _calling.call.watch(self.sock)
         super().request(*args, **kwargs)
+        _calling.call.sent = True
 
     def getresponse(self):
         self.response_class = functools.partial(_Response, call=_calling.call)

@@ -152,6 +152,7 @@ def test_close_while_connecting_wakes_the_reader(provider):
             threading.Event().wait(0.01)
         exchange.close()
         assert type(result_of(reader).error) is errors.Cancelled
+        assert not exchange.sent
         for filler in fillers:
             filler.close()
 
