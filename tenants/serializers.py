@@ -119,7 +119,7 @@ class MemberSerializer(DocumentSerializer):
 
 
 class NewMemberSerializer(StrictSerializer):
-    """`user` is the id that users see in their profile. Somebody known by e-mail gets an invitation."""
+    """`user` is a member of another tenant that the caller administers. Everybody else is invited."""
 
     user = ObjectIdStringField()
     role = serializers.ChoiceField(Role.choices)

@@ -18,7 +18,6 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from accounts.models import User
 from config.api.errors import Unavailable
 from config.api.etags import check_if_match, etag
 from config.api.idempotency import idempotent
@@ -27,6 +26,7 @@ from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, U
 from tenants.models.api_key import IssuedKey
 from tenants.models.audit import Actor
 from tenants.models.limits import as_json, month_of
+from tenants.models.membership import known_to
 from tenants.rights import ADMINISTER, BELONG, EDIT, VIEW
 from tenants.scoping import TenantScoped
 from tenants.serializers import (
@@ -129,7 +129,7 @@ class Members(TenantScoped, ListAPIView):
     @idempotent
     def post(self, request: Request, tenant_id: str) -> Response:
         fields = _valid(NewMemberSerializer(data=request.data)).validated_data
-        user = get_object_or_404(User, pk=fields["user"], is_active=True)
+        user = get_object_or_404(known_to(request.user), pk=fields["user"])
         membership = Membership.objects.admit(self.tenant, user, fields["role"], Actor.of(request))
         return Response(
             MemberSerializer(membership).data,

@@ -16,7 +16,7 @@ from chat.visitors import VisitorPass
 from config.isolation.callers import Caller, Kind, State
 from config.isolation.estate import SHOP, actor, labels, person, talk
 from config.isolation.marks import mark
-from tenants.models import ApiKey, Invitation
+from tenants.models import ApiKey, Invitation, Tenant
 from tenants.models.api_key import Scope
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def people(world: World) -> None:
         _welcome(world, _signed_in(role, user, role=role))
     _welcome(world, Caller("anonymous", Kind.NOBODY, belongs=False))
     _welcome(world, _signed_in("other admin", world.umbrella.admin, home="umbrella", role="admin"))
+    _acquaint(world)
     former = person("former")
     acme.memberships.create(user=former, role="admin").end(actor(world.acme.admin))
     _welcome(world, _signed_in("former member", former, belongs=False))
@@ -54,6 +55,14 @@ def people(world: World) -> None:
     _welcome(
         world, _signed_in("deleted tenant's admin", initech, home="initech", role="admin", belongs=False)
     )
+
+
+def _acquaint(world: World) -> None:
+    """Have both admins administer one more tenant, from which they may add somebody to theirs."""
+    acquaintance = world.users["acquaintance"] = person("acquaintance")
+    common = Tenant.objects.open(name="Common", plan=world.acme.tenant.plan, by=actor(acquaintance))
+    for admin in (world.users["admin"], world.umbrella.admin):
+        common.memberships.create(user=admin, role="admin")
 
 
 def keys(world: World) -> None:

@@ -49,6 +49,13 @@ class MembershipQuerySet(models.QuerySet):
         return membership
 
 
+def known_to(admin: User) -> models.QuerySet[User]:
+    """Return the active members of all tenants that `admin` administers: who are no strangers."""
+    tenants = admin.memberships.filter(role=Role.ADMIN).order_by().values_list("tenant_id", flat=True)
+    known = Membership.objects.filter(tenant__in=list(tenants)).order_by().values_list("user_id", flat=True)
+    return User.objects.filter(pk__in=list(known), is_active=True)
+
+
 class Membership(Document):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships", db_index=False)

@@ -24,6 +24,14 @@ def person(name: str) -> User:
     return User.objects.create_user(f"{name}@example.com", name=name.title())
 
 
+def acquaintance(of: User, role: str = "admin") -> User:
+    """Return a member of another tenant that `of` administers."""
+    other = person("carol")
+    common = Tenant.objects.open(name="Common", by=by(other))
+    common.memberships.create(user=of, role=role)
+    return other
+
+
 def signed_in(user: User) -> APIClient:
     token = AccessToken.of_session(user.pk, uuid.uuid4().hex)
     return APIClient(HTTP_AUTHORIZATION=f"Bearer {token}")

@@ -29,7 +29,7 @@ from accounts.models import RefreshToken, User
 from accounts.tests.conftest import PASSWORD
 from chat.models import ChatSession
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Plan, Tenant, Usage, Webhook
-from tenants.tests.conftest import by, issue, signed_in
+from tenants.tests.conftest import acquaintance, by, issue, signed_in
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -72,6 +72,11 @@ class Stage:
     @cached_property
     def eve(self) -> User:
         return User.objects.create_user("eve@example.com", PASSWORD)
+
+    @cached_property
+    def carol(self) -> User:
+        """Somebody of another tenant of Alice's."""
+        return acquaintance(self.alice)
 
     @cached_property
     def key(self) -> ApiKey:
@@ -143,7 +148,9 @@ RECORDED: dict[str, tuple[str, Callable[[Stage], Response]]] = {
     "DELETE api/tenants/<str:tenant_id>": ("tenant.deleted", lambda s: s.client.delete(s.tenant)),
     "POST api/tenants/<str:tenant_id>/members": (
         "member.added",
-        lambda s: s.client.post(f"{s.tenant}/members", {"user": str(s.eve.pk), "role": "viewer"}),
+        lambda s: s.client.post(
+            f"{s.tenant}/members", {"user": str(acquaintance(s.alice).pk), "role": "viewer"}
+        ),
     ),
     "PATCH api/tenants/<str:tenant_id>/members/<str:user_id>": (
         "member.role_changed",

@@ -5,7 +5,7 @@ from bson import ObjectId
 
 from tenants.models import AuditEvent, Membership
 from tenants.models.errors import LastAdmin, PlanLimit
-from tenants.tests.conftest import at_once, by, limited, person, problem, signed_in
+from tenants.tests.conftest import acquaintance, at_once, by, limited, person, problem, signed_in
 
 
 def url(tenant, user=None) -> str:
@@ -24,12 +24,41 @@ def test_admins_see_who_is_in(alice, acme):
     assert set(response.data["results"][0]) == {"user", "email", "name", "role", "created_at"}
 
 
-def test_admins_add_members(alice, mallory, acme):
-    response = signed_in(alice).post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
+@pytest.fixture
+def carol(alice):
+    """Alice knows her from another tenant that she administers."""
+    return acquaintance(alice)
+
+
+def test_admins_add_people_of_their_other_tenants(alice, carol, acme):
+    response = signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"})
 
     assert response.status_code == 201
-    assert response.data["email"] == "mallory@example.com"
-    assert signed_in(mallory).get(f"/api/tenants/{acme.pk}").status_code == 200
+    assert response.data["email"] == "carol@example.com"
+    assert signed_in(carol).get(f"/api/tenants/{acme.pk}").status_code == 200
+
+
+def test_nobody_learns_whose_an_id_is(alice, mallory, umbrella, acme):
+    client = signed_in(alice)
+    stranger = client.post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
+    nobody = client.post(url(acme), {"user": str(ObjectId()), "role": "viewer"})
+
+    assert problem(stranger, 404) == problem(nobody, 404)
+    assert stranger.data | {"request_id": ""} == nobody.data | {"request_id": ""}
+    assert not acme.memberships.filter(user=mallory).exists()
+
+
+def test_a_tenant_that_one_does_not_administer_makes_nobody_known(alice, acme):
+    carol = acquaintance(alice, role="developer")
+
+    problem(signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"}), 404)
+
+
+def test_the_deactivated_are_not_added(alice, carol, acme):
+    carol.is_active = False
+    carol.save()
+
+    problem(signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"}), 404)
 
 
 @pytest.mark.parametrize("who", ["dave", "bob"])
@@ -120,10 +149,10 @@ def test_an_admin_can_leave_when_another_stays(alice, dave, acme):
     assert signed_in(alice).delete(url(acme, alice)).status_code == 204
 
 
-def test_the_plan_limits_members(alice, mallory, acme):
+def test_the_plan_limits_members(alice, carol, acme):
     limited(acme, max_members=3)
 
-    response = signed_in(alice).post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
+    response = signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"})
 
     assert problem(response, 409) == "plan_limit"
 

@@ -36,10 +36,19 @@ def the_last_admin_stays(matrix: Matrix) -> Iterator[str]:
 
 
 @probe
+def strangers_are_not_added_by_their_ids(matrix: Matrix) -> Iterator[str]:
+    members = f"/api/tenants/{matrix.world.acme.tenant.pk}/members"
+    for name in ("hooli", "initech"):
+        body = {"user": str(matrix.world.estates[name].admin.pk), "role": "viewer"}
+        answer = matrix.request("POST", members, matrix.world["admin"], body=body)
+        yield from status(answer, 404, f"the admin of {name}")
+
+
+@probe
 def a_list_of_tenants_tells_the_callers_own_role(matrix: Matrix) -> Iterator[str]:
     for name in ("viewer", "developer", "admin"):
         found = matrix.request("GET", "/api/tenants", matrix.world[name]).json()["results"]
-        if [each["role"] for each in found] != [name]:
+        if {each["role"] for each in found} != {name}:
             yield f"{name} is told {found}"
 
 
