@@ -109,8 +109,14 @@ def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> 
     raise Conflict("Too many messages are being sent to this session at once.", "session_busy")
 
 
-def send_first(request: Request, conversation: Conversation, body: dict[str, Any]) -> Turn | Attached:
-    """`send` for a session that this request opened: it goes again if nothing comes to stand in it."""
+def send_first(
+    request: Request, conversation: Conversation, body: dict[str, Any]
+) -> tuple[ChatSession, Turn | Attached]:
+    """`send` for a session that this request opened: it goes again if nothing comes to stand in it.
+
+    Return the session where the message stands too: that of an earlier request with the same
+    Idempotency-Key, if there was one.
+    """
     session = conversation.session
     try:
         outcome = send(request, conversation, body)
@@ -119,7 +125,8 @@ def send_first(request: Request, conversation: Conversation, body: dict[str, Any
         raise
     if outcome.asked["session_id"] != session.pk:
         session.delete_if_empty()
-    return outcome
+        session = ChatSession.objects.visible_to(conversation.access).get(pk=outcome.asked["session_id"])
+    return session, outcome
 
 
 def asked_before(request: Request) -> dict | None:

@@ -32,6 +32,11 @@ class Access:
     visitor: str | None = None
     rate_key: str | None = None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether many people hold the same credential, as the visitors of a page do its public key."""
+        return self.key is not None and self.key.is_public and self.visitor is None
+
     def may(self, right: Right) -> bool:
         if self.role is not None:
             return Role(self.role).includes(right.role)

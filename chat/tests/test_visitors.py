@@ -62,6 +62,23 @@ def test_a_visitor_cannot_open_another_visitors_session(fake, page, opened):
         assert problem(response, 404) == "not_found"
 
 
+def test_a_first_message_sent_again_gives_a_token_to_the_session_it_opened(fake, page):
+    once = {"HTTP_IDEMPOTENCY_KEY": "5f0c2a9e-6a0b-4e3d-9d5c-1b2a3c4d5e6f"}
+    first, again = (page.post("/api/chat", {"message": "Hello"}, **once).json() for _ in range(2))
+
+    assert again["session_id"] == first["session_id"]
+    me = visitor(again)
+    assert me.post("/api/chat", {"message": "More?"}).json()["session_id"] == first["session_id"]
+
+
+def test_keys_of_requests_that_another_visitor_could_choose_too_are_refused(fake, page, site):
+    for path, body in (("/api/chat", {"message": "Hello"}), ("/api/chat/sessions", {})):
+        response = page.post(path, body, HTTP_IDEMPOTENCY_KEY="1")
+        assert problem(response, 400) == "invalid"
+        assert "16" in response.json()["errors"][0]["detail"]
+        assert site.post(path, body, HTTP_IDEMPOTENCY_KEY="1").status_code in (200, 201)
+
+
 def test_the_public_key_alone_opens_no_session_again(fake, page, opened):
     assert problem(page.get(messages(opened)), 404) == "not_found"
     assert problem(page.post(messages(opened), {"message": "Hello"}), 404) == "not_found"

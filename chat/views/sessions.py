@@ -56,8 +56,8 @@ class SessionViewSet(SessionScoped, GenericViewSet):
     @extend_schema(request=NewSessionSerializer, responses={201: OpenedSessionSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        session, token = open_session(request, self.access, self.body)
-        data = {**SESSION.to_representation(session), "visitor_token": token}
+        session = open_session(request, self.access, self.body)
+        data = {**SESSION.to_representation(session), "visitor_token": visitor_token(self.access, session)}
         location = reverse("chat-session", args=[session.pk])
         return Response(data, status=201, headers={"Location": location, "ETag": etag(session)})
 
@@ -117,10 +117,8 @@ class TenantSessionsView(TenantScoped, GenericViewSet):
         return listed(self, SessionFilter)
 
 
-def open_session(request: Request, access: Access, body: dict[str, Any]) -> tuple[ChatSession, str | None]:
-    """Return a new session and, for a public key, the visitor's token to it."""
-    public = access.key is not None and access.key.is_public
-    if public:
+def open_session(request: Request, access: Access, body: dict[str, Any]) -> ChatSession:
+    if access.key is not None and access.key.is_public:
         # A visitor that could name itself could name somebody else.
         body = {**body, "visitor": "v_" + secrets.token_hex(12)}
     origin = request.headers.get("Origin", "")[:255]
@@ -128,7 +126,11 @@ def open_session(request: Request, access: Access, body: dict[str, Any]) -> tupl
         tenant=access.tenant, user=access.user, origin=origin, **gather_overrides(body)
     )
     request.log_fields["session"] = str(session.pk)
-    if not public:
-        return session, None
-    visitor_pass = VisitorPass(access.tenant.pk, access.key.pk, session.pk, session.visitor, origin)
-    return session, visitor_pass.token()
+    return session
+
+
+def visitor_token(access: Access, session: ChatSession) -> str | None:
+    """Return the token that opens the session again, for a caller with a public key; None for all others."""
+    if access.key is None or not access.key.is_public:
+        return None
+    return VisitorPass(access.tenant.pk, access.key.pk, session.pk, session.visitor, session.origin).token()

@@ -16,7 +16,7 @@ from chat.serializers import SimpleChatSerializer, SimpleReplySerializer, messag
 from chat.sse import EventStream
 from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer
 from chat.views.scoped import SessionScoped, is_public
-from chat.views.sessions import open_session
+from chat.views.sessions import open_session, visitor_token
 from chat.visitors import VisitorAuthentication, VisitorPass
 from tenants import rights
 from tenants.access import Access
@@ -63,9 +63,10 @@ class SimpleChatView(SessionScoped, GenericViewSet):
             outcome = send(request, self.conversation, self.body)
         else:
             before = asked_before(request)
-            session, token = open_session(request, self.access, {})
-            found = Conversation(session, self.access, asked_before=before)
-            outcome = send_first(request, found, self.body)
+            opened = open_session(request, self.access, {})
+            found = Conversation(opened, self.access, asked_before=before)
+            session, outcome = send_first(request, found, self.body)
+            token = visitor_token(self.access, session)
 
         def simple(asked: dict, reply: dict) -> Response:
             return Response(simple_reply(reply) | ({"visitor_token": token} if token else {}))

@@ -28,15 +28,21 @@ KEPT_SECONDS = 24 * 3600
 # A worker that dies while it answers must not block the key for a day.
 RUNNING_SECONDS = 60
 
+#: Whoever shares a credential with others must not meet their answers by chance: a UUID is long enough.
+_SHORTEST_AMONG_MANY = 16
+
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def idempotency_key(request: Request) -> str | None:
     """Return the request's Idempotency-Key, None without one; 400 when it is malformed."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
+    if key is None:
+        return None
+    shortest = _SHORTEST_AMONG_MANY if getattr(request.auth, "is_shared", False) else 1
+    if len(key) < shortest or not _KEY.fullmatch(key):
         raise ValidationError(
-            {"Idempotency-Key": ["1 to 255 visible ASCII characters are expected."]}, code="invalid"
+            {"Idempotency-Key": [f"{shortest} to 255 visible ASCII characters are expected."]}, code="invalid"
         )
     return key
 
