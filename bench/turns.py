@@ -70,12 +70,14 @@ class Sample:
 _idle: dict[str, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
 
 
-async def call(url: str, headers: dict[str, str], body: dict[str, Any], first: bytes, whole: bytes) -> Sample:
-    """POST `body`; the first token is there with the bytes `first`, the answer is whole with `whole`."""
+async def call(
+    url: str, headers: dict[str, str], body: dict[str, Any] | None, first: bytes, whole: bytes
+) -> Sample:
+    """POST `body`, or GET; the first token is there with `first`, the answer is whole with `whole`."""
     parts = urlsplit(url)
-    content = json.dumps(body).encode()
+    content = json.dumps(body).encode() if body else b""
     lines = {"Host": parts.netloc, "Content-Type": "application/json", **headers}
-    head = f"POST {parts.path} HTTP/1.1\r\nContent-Length: {len(content)}\r\n"
+    head = f"{'POST' if body else 'GET'} {parts.path} HTTP/1.1\r\nContent-Length: {len(content)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     began, first_at, received = time.perf_counter(), 0.0, bytearray()
     idle = _idle.setdefault(parts.netloc, [])
@@ -149,6 +151,10 @@ class Bench:
         url = f"{self.fake_url}/chat/completions"
         return call(url, {"Authorization": "Bearer bench"}, body, first, whole)
 
+    def health(self) -> Awaitable[Sample]:
+        """The least that a request costs: Django and its middleware, no view to speak of, no database."""
+        return call(f"{self.server.url}/health", {}, None, b"200", b"200")
+
     def cpu_seconds(self) -> float:
         times = [worker.cpu_times() for worker in self.server.workers()]
         return sum(one.user + one.system for one in times)
@@ -202,9 +208,16 @@ def report_plain(bench: Bench, turns: int) -> float:
         calls = turns if width > 1 else turns // 3
         direct = at_once(calls, width, lambda n: bench.direct(stream=False))
         before = bench.cpu_seconds()
+        at_once(calls * 4, width, lambda n: bench.health())
+        least = (bench.cpu_seconds() - before) * 1000 / (calls * 4)
+        before = bench.cpu_seconds()
         ours = at_once(calls, width, lambda n: bench.send(sessions[n % 32], stream=False))
         cpu = (bench.cpu_seconds() - before) * 1000 / calls
-        show(f"plain turn, {width} at once: server CPU, ms", f"{cpu:.1f}")
+        show(
+            f"plain turn, {width} at once: server CPU, ms; times a GET /health",
+            f"{cpu:.1f}",
+            f"{cpu / least:.1f}x",
+        )
         for name, samples in (("direct", direct), ("ours", ours)):
             median = statistics.median(sample.total for sample in samples) * 1000
             share = sum(sample.whole for sample in samples) / calls
