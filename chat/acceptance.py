@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from bson import ObjectId
@@ -21,12 +20,13 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from chat import settlement
 from chat.analytics import rollups
 from chat.analytics.stored import utc
+from chat.budget import Budget
 from chat.models import ChatSession, Message
-from chat.options import Options, reserve
+from chat.options import Options
 from chat.turns import Turn
+from llm import canonical
 from llm.routing import Run
 from tenants.models import Tenant, Usage
-from tenants.models.usage import Admission
 
 Status = Message.Status
 
@@ -74,13 +74,17 @@ def open_turn(
     reservation back.
     """
     request = options.request(question.text, messages)
-    tokens, cost = reserve(tenant.plan, request, options.route)
     asked, reply = _documents(tenant, session, last_seq, question, options, api_key)
+    budget = Budget(tenant, reply["reservation"], request, options.route)
     with given_back_on_failure(tenant.pk, reply["reservation"]):
-        admission = _admit(tenant, reply["reservation"], tokens, cost)
+        admission = budget.admit()
         reply["month"] = admission.month
         _store(asked, reply)
-    return Turn(session, asked, reply, Run(request, options.route, tell_waits=True), admission)
+    return Turn(session, asked, reply, _run(request, options, budget), admission)
+
+
+def _run(request: canonical.Request, options: Options, budget: Budget) -> Run:
+    return Run(request, options.route, tell_waits=True, afford=budget.afford)
 
 
 @contextlib.contextmanager
@@ -136,11 +140,11 @@ def reopen_turn(
     settlement.settle([reply])  # frees what a dead worker may still hold
     rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])
     request = options.request(asked["content"], messages)
-    tokens, cost = reserve(tenant.plan, request, options.route)
     now = timezone.now()
     fresh = _unanswered(options, now)
+    budget = Budget(tenant, fresh["reservation"], request, options.route)
     with given_back_on_failure(tenant.pk, fresh["reservation"]):
-        admission = _admit(tenant, fresh["reservation"], tokens, cost)
+        admission = budget.admit()
         reopened = Message.collection().find_one_and_update(
             {
                 "_id": reply["_id"],
@@ -162,12 +166,7 @@ def reopen_turn(
         if reopened is None:
             Usage.objects.release(tenant.pk, fresh["reservation"])
             return None
-    return Turn(session, asked, reopened, Run(request, options.route, tell_waits=True), admission)
-
-
-def _admit(tenant: Tenant, reservation: ObjectId, tokens: int, cost: Decimal) -> Admission:
-    seconds = settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS
-    return Usage.objects.admit(tenant, reply_id=reservation, tokens=tokens, cost=cost, lease_seconds=seconds)
+    return Turn(session, asked, reopened, _run(request, options, budget), admission)
 
 
 def _documents(

@@ -139,7 +139,7 @@ def refuse_models(key: ApiKey | None, route: Sequence[canonical.Target]) -> None
 
 
 def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Target]) -> tuple[int, Decimal]:
-    """Return the most tokens and US dollars that a turn can use, for its reservation.
+    """Return the most tokens and US dollars that one answer can use, for a turn's reservation.
 
     Raises 403 where the plan refuses models without a price.
     """
@@ -147,6 +147,11 @@ def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Ta
         today_unpriced = [t for t in route if catalogue().cost(t, canonical.Usage(1, 1))[0] is None]
         if today_unpriced:
             raise UnpricedRefused(f"The price of {today_unpriced[0]} is not known; the plan needs one.")
+    return upper_bound(request, route)
+
+
+def upper_bound(request: canonical.Request, route: Sequence[canonical.Target]) -> tuple[int, Decimal]:
+    """Return the most tokens and US dollars that one call with `request` to any target of `route` can use."""
     texts = list(_texts(request))
     images = sum(len(message.images) for message in request.messages if message.images)
     sent = token_bound("".join(texts)) + len(texts) * _TOKENS_A_MESSAGE + images * _TOKENS_AN_IMAGE

@@ -19,6 +19,8 @@ _PROBLEMS = {
     "bad_request": (422, "provider_refused"),
     "rate_limit": (503, "providers_busy"),
     "no_target": (503, "no_provider"),
+    "out_of_budget": (429, "quota_exceeded"),
+    "budget_unknown": (503, "counter_unavailable"),
     "deleted": (410, "session_deleted"),
 }
 
@@ -31,8 +33,10 @@ class ProviderFailed(Problem):
     def __init__(self, error: dict[str, Any], code: str = "", extra: dict[str, Any] | None = None) -> None:
         self.status_code, named = _PROBLEMS.get(error.get("kind", ""), (502, ""))
         headers = {}
-        if self.status_code == 503:
+        if self.status_code in (429, 503):
             headers["Retry-After"] = str(int(error.get("retry_after_seconds") or _DEFAULT_RETRY_SECONDS))
+        if limit := error.get("limit"):
+            extra = {**(extra or {}), "limit": limit}
         super().__init__(
             error.get("detail") or "No provider gave an answer.",
             named or code or self.default_code,
@@ -58,11 +62,13 @@ class ReplyFailed(ProviderFailed):
 
 
 def error_data(error: Exception) -> dict[str, Any]:
-    """Return what is kept of a provider's error: its kind, our sentence, and when to come back."""
+    """Return what is kept of a provider's error: its kind, our sentence, when to come back, the limit met."""
+    limit = getattr(error, "limit", None)
     return {
         "kind": getattr(error, "kind", "error"),
         "detail": str(error),
         "retry_after_seconds": getattr(error, "retry_after_seconds", None),
+        **({"limit": limit} if limit else {}),
     }
 
 

@@ -260,7 +260,7 @@ def ledger_entries(reply: dict) -> list[dict[str, Any]]:
             "input_tokens": attempt.get("input_tokens"),
             "output_tokens": attempt.get("output_tokens"),
             "messages": int(number == len(attempts) and counts_as_message(reply)),
-            "tokens": _billed_tokens(attempt),
+            "tokens": billed_tokens(attempt),
             "cost": None if attempt["cost"] is None else Decimal128(attempt["cost"]),
             "cost_basis": attempt["cost_basis"],
             "created_at": now,
@@ -270,9 +270,9 @@ def ledger_entries(reply: dict) -> list[dict[str, Any]]:
     ]
 
 
-def _billed_tokens(attempt: dict) -> int:
-    """Tokens of answers count, and those of failures that the provider charged for."""
-    if attempt["outcome"] not in ("ok", "cancelled") and attempt["cost"] is None:
+def billed_tokens(attempt: dict) -> int:
+    """Tokens of answers count, and of failures those that the provider counted, as it charges for them."""
+    if attempt["outcome"] not in ("ok", "cancelled") and attempt.get("tokens_estimated"):
         return 0
     return (attempt.get("input_tokens") or 0) + (attempt.get("output_tokens") or 0)
 

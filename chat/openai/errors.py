@@ -25,6 +25,8 @@ _FAILURES = {
     "not_found": (404, "model_not_found", "model"),
     "rate_limit": (429, "providers_busy", None),
     "circuit_open": (503, "providers_busy", None),
+    "out_of_budget": (429, "quota_exceeded", None),
+    "budget_unknown": (503, "counter_unavailable", None),
 }
 
 _RETRYABLE = (429, 503)

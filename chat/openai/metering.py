@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bson import ObjectId
-from django.conf import settings
 
 from chat import settlement
 from chat.acceptance import given_back_on_failure
+from chat.budget import Budget
 from chat.entitlement import hold
 from chat.models import Message
-from chat.options import reserve
 from chat.turns import attempt_data
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access
-from tenants.models import Usage
 from tenants.rights import SEND_MESSAGES
 
 Status = Message.Status
@@ -31,20 +29,14 @@ class MeteredRun:
     """
 
     def __init__(self, access: Access, request: canonical.Request, route: Sequence[canonical.Target]) -> None:
-        tokens, cost = reserve(access.tenant.plan, request, route)
         self.id = ObjectId()
+        budget = Budget(access.tenant, self.id, request, route)
         self._access = access
-        self._run = Run(request, route)
+        self._run = Run(request, route, afford=budget.afford)
         self._text = ""
         self._settled = False
         with given_back_on_failure(access.tenant.pk, self.id):
-            self.admission = Usage.objects.admit(
-                access.tenant,
-                reply_id=self.id,
-                tokens=tokens,
-                cost=cost,
-                lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
-            )
+            self.admission = budget.admit()
         self._hold = hold(access, SEND_MESSAGES, self.cancel)
 
     def __iter__(self) -> Iterator[canonical.Event]:
