@@ -131,6 +131,7 @@ VARIABLES = [
     Variable("HOST", "str", "127.0.0.1", "address to listen on; 0.0.0.0 for every interface"),
     Variable("WORKERS", "int", 0, "server processes; 0 means one a processor core"),
     Variable("THREADS", "int", 256, "requests and open streams one worker holds at once"),
+    Variable("JOBS", "bool", True, "whether serve also sends webhooks and alerts, prunes and rolls up"),
     Variable("DRAIN_SECONDS", "float", 30.0, "seconds a stopping server waits for running turns"),
     Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs admin sessions and cursors"),
     Variable("ALLOWED_HOSTS", "list", [], "host names served, comma-separated; any in development"),

@@ -5,6 +5,7 @@ type, default and unit. `DJANGO_ENV` chooses development, production or test.
 """
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +61,7 @@ INSTALLED_APPS = [
     "config.mongo.contrib.AdminConfig",
     "config.mongo.contrib.AuthConfig",
     "config.mongo.contrib.ContentTypesConfig",
+    "config.jobs",
     "config.launch",
     "config.isolation",
     "django.contrib.sessions",
@@ -147,6 +149,18 @@ if _env["REDIS_URL"]:
     CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
     }
+
+# -- Jobs ---------------------------------------------------------------------
+
+# What nobody waits for: command -> how often. `serve` runs them unless JOBS says no, by `run_jobs --loop`.
+RUN_JOBS = _env["JOBS"]
+JOBS = {
+    "deliver_webhooks": timedelta(seconds=2),
+    "send_usage_alerts": timedelta(minutes=5),
+    "rollup_analytics": timedelta(days=1),
+    "prune": timedelta(days=1),
+    "purge_tenants": timedelta(days=1),
+}
 
 # -- Turns --------------------------------------------------------------------
 

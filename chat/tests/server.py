@@ -28,6 +28,7 @@ class RunningServer(Start):
             "VAR_DIR": str(folder),
             "WORKERS": "1",
             "THREADS": "64",
+            "JOBS": "False",
             "DRAIN_SECONDS": "5",
             # Keys and tokens that the test issues are valid there.
             "SECRET_KEY": settings.SECRET_KEY,

@@ -5,8 +5,9 @@ The supervisor is the process of `manage.py serve`. It runs
     the database   an embedded mongod, unless MONGODB_URI names a server
     the model      the local one, unless another provider is configured
     the server     granian with its workers
+    the jobs       what nobody waits for, unless JOBS says no
 
-and each of them ends with it, whatever ends it. Neither model nor server is started again in
+and each of them ends with it, whatever ends it. Neither model, server nor jobs are started again in
 place: when one ends by itself all end, and whoever started them (a person, systemd, a container
 runtime) learns it from the exit code.
 """
@@ -93,6 +94,7 @@ class Supervisor:
         self.url = f"http://{_reachable(settings.HOST)}:{settings.PORT}"
         self.model: Part | None = None
         self.server: Part | None = None
+        self.jobs: Part | None = None
 
     def run(self) -> None:
         """Serve until asked to stop. Raises Failed, or claims.Unavailable if something is in the way."""
@@ -118,6 +120,7 @@ class Supervisor:
         self._migrate()
         self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._model_url()})
         self._await_server()
+        self._start_jobs({"MONGODB_URI": uri})
         demo = self._seed()  # Last: a start that fails must not spend what is shown only once.
         connection.close_pool()  # The supervisor itself needs the database no more.
         self.say(
@@ -169,6 +172,11 @@ class Supervisor:
     def _start_server(self, environment: dict[str, str]) -> None:
         self.say("Starting the server.")
         self.server = Part.start("The server", self._server_command(), env=os.environ | environment)
+
+    def _start_jobs(self, environment: dict[str, str]) -> None:
+        if settings.RUN_JOBS:
+            command = [sys.executable, "manage.py", "run_jobs", "--loop"]
+            self.jobs = Part.start("The jobs", command, env=os.environ | environment)
 
     def _seed(self) -> str:
         """Return what there is to tell about the demo tenant, made at the first start."""
@@ -223,14 +231,16 @@ class Supervisor:
     def _watch(self) -> None:
         """Return never: raise Failed as soon as a part has ended by itself."""
         while True:
-            for part in filter(None, (self.server, self.model)):
+            for part in filter(None, (self.server, self.jobs, self.model)):
                 if (code := part.process.poll()) is not None:
                     raise Failed(f"{part.name} ended by itself ({_spoken(code)}); the rest is stopped too.")
             time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
-        """The server first, which finishes its requests; then what these need."""
+        """The jobs, which may stop anywhere; the server, which finishes its requests; what these need."""
         steps: list[Callable[[], None]] = []
+        if jobs := self.jobs:
+            steps.append(lambda: jobs.stop(END_SECONDS))
         if server := self.server:
             steps.append(lambda: server.stop(settings.DRAIN_SECONDS + END_SECONDS + 1))
         if model := self.model:

@@ -487,6 +487,7 @@ UNRECORDED_COMMANDS = {
     "models": NOTHING_CHANGES,
     "prune": "Leaves a manifest, which is never changed. Who wanted it is on record: the term is a setting.",
     "rollup_analytics": "Figures derived from messages.",
+    "run_jobs": "Runs other commands, each of which is here.",
     "send_usage_alerts": "Tells of limits, changes none.",
     "serve": NOTHING_CHANGES,
     "test_providers": NOTHING_CHANGES,

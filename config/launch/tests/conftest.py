@@ -96,6 +96,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PORT": str(claims.free_port()),
         "VAR_DIR": str(tmp_path / "var"),
         "WORKERS": "1",
+        "JOBS": "False",
         "GROQ_API_KEY": "never-used",
     }
 

@@ -27,6 +27,25 @@ def test_ctrl_c_stops_every_process(start):
     assert_all_end(family)
 
 
+def test_it_runs_the_jobs_and_ends_them(start):
+    running = start(JOBS="True").ready()
+    (jobs,) = (one for one in running.family() if "run_jobs" in one.cmdline())
+    family = running.family()
+    assert running.press_ctrl_c() == 0
+    assert jobs in family
+    assert_all_end(family)
+
+
+def test_all_end_when_the_jobs_do(start):
+    running = start(JOBS="True").ready()
+    (jobs,) = (one for one in running.family() if "run_jobs" in one.cmdline())
+    family = running.family()
+    jobs.kill()
+    assert running.process.wait(PATIENCE_SECONDS) == 1
+    assert "The jobs ended by itself" in running.output
+    assert_all_end(family)
+
+
 def test_it_starts_with_reload_as_in_development(start):
     assert start("--reload").ready().answers()
 

@@ -1,0 +1,1 @@
+"""Commands that run again and again without anybody waiting for them (`settings.JOBS`)."""
