@@ -27,6 +27,9 @@ WITHOUT_EFFECT = {
     "chat.sending.send_first: outcome.asked['session_id'] != session.pk is always so": (
         "What follows deletes only a session without messages, and this one has got its first."
     ),
+    "chat.sending.send_first: .visible_to(conversation.access)": (
+        "The id is that of the caller's own message, found by a digest that has the caller in it."
+    ),
     "chat.acceptance.given_back_on_failure: 'session_id': None": (
         "What is to be settled, no condition; and only where the database has failed."
     ),
