@@ -213,13 +213,14 @@ class Run:
         permit, target = step.permit, step.permit.target
         request = self._request_to(target)
         continuing = request is not self.request
+        seam = self._seam("".join(self._sent), continuing)
         line = Line(target, request, self._catalogue, step.wait_seconds)
         exchange: Exchange | None = None
         try:
             if self.tell_waits and self.attempts:
                 yield Waiting()
             exchange = self._open(request, target)
-            completion = yield from self._pass_on(exchange, target, self._seam(continuing))
+            completion = yield from self._pass_on(exchange, target, seam)
         except errors.ProviderError as error:
             self._note_failure(error, line, exchange, permit, continuing)
             raise
@@ -249,8 +250,7 @@ class Run:
             and continuable(self.request, sent)
         )
 
-    def _seam(self, continuing: bool) -> Seam | None:
-        sent = "".join(self._sent)
+    def _seam(self, sent: str, continuing: bool) -> Seam | None:
         if not sent and not self._void:
             return None
         return Seam(sent, continuing=continuing, void=self._void)
