@@ -275,6 +275,7 @@ class SimpleReplySerializer(serializers.Serializer):
     provider = serializers.CharField()
     model = serializers.CharField()
     usage = UsageSerializer()
+    visitor_token = serializers.CharField(required=False)
 
 
 class RetrySerializer(StrictSerializer):

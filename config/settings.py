@@ -257,6 +257,7 @@ CORS_EXPOSE_HEADERS = [
     "ratelimit",
     "ratelimit-policy",
     "retry-after",
+    "visitor-token",
     "x-request-id",
 ]
 

@@ -71,6 +71,16 @@ def test_a_first_message_sent_again_gives_a_token_to_the_session_it_opened(fake,
     assert me.post("/api/chat", {"message": "More?"}).json()["session_id"] == first["session_id"]
 
 
+def test_a_streamed_first_message_gives_the_token_in_a_header(fake, page, site):
+    response = page.post("/api/chat", {"message": "Hello", "stream": True})
+
+    session_id = events(response)[0][2]["session_id"]
+    assert "Visitor-Token" in response["Access-Control-Expose-Headers"].title()
+    me = visitor({"visitor_token": response["Visitor-Token"]})
+    assert me.post("/api/chat", {"message": "More?"}).json()["session_id"] == session_id
+    assert "Visitor-Token" not in site.post("/api/chat", {"message": "Hello", "stream": True})
+
+
 def test_keys_of_requests_that_another_visitor_could_choose_too_are_refused(fake, page, site):
     for path, body in (("/api/chat", {"message": "Hello"}), ("/api/chat/sessions", {})):
         response = page.post(path, body, HTTP_IDEMPOTENCY_KEY="1")

@@ -58,6 +58,7 @@ class SimpleChatView(SessionScoped, GenericViewSet):
         responses={(200, "application/json"): SimpleReplySerializer, **EVENT_STREAM},
     )
     def create(self, request: Request) -> Response | EventStream:
+        """Send a message. A public key is also given the visitor's token, of a stream as `Visitor-Token`."""
         token = None
         if hasattr(self, "conversation"):
             outcome = send(request, self.conversation, self.body)
@@ -71,7 +72,10 @@ class SimpleChatView(SessionScoped, GenericViewSet):
         def simple(asked: dict, reply: dict) -> Response:
             return Response(simple_reply(reply) | ({"visitor_token": token} if token else {}))
 
-        return answer(request, self.access, outcome, self.body["stream"], simple)
+        response = answer(request, self.access, outcome, self.body["stream"], simple)
+        if token and self.body["stream"]:
+            response["Visitor-Token"] = token
+        return response
 
 
 def simple_reply(reply: dict) -> dict[str, Any]:
