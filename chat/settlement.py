@@ -28,7 +28,7 @@ from chat.analytics.removal import remove_messages
 from chat.models import ChatSession, Message
 from config.mongo.engine.errors import is_unreachable
 from tenants.models import LedgerEntry, Usage
-from tenants.models.usage import Settlement
+from tenants.models.counters import Settlement
 
 logger = logging.getLogger("chat.settlement")
 

@@ -15,18 +15,18 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from bson import Decimal128, ObjectId
+from bson import ObjectId
 from django.db import models
 from django.utils import timezone
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import ReturnDocument
 
 from config.mongo.models import Document
+from tenants.models.counters import Settlement, Share, add, has_room, is_current, settling, take
 from tenants.models.limits import (
     EMPTY_MONTH,
     CountersBusy,
     LimitExceeded,
     Standing,
-    minute_of,
     money,
     month_of,
     standings,
@@ -36,9 +36,6 @@ from tenants.models.tenant import Tenant
 
 # Between a refusal and the read that explains it others may have made room; then it is tried again.
 _ADMISSION_TRIES = 10
-
-# Workers' clocks differ a little: one that is behind must not start the previous minute anew.
-_CLOCK_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +48,6 @@ class Admission:
     reply_id: ObjectId
     month: str
     minute: Standing
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What a finished turn really used. `cost` in US dollars; None when no price is known."""
-
-    tenant_id: ObjectId
-    reply_id: ObjectId
-    tokens: int
-    cost: Decimal | None
-    messages: int = 1
 
 
 class UsageManager(models.Manager):
@@ -82,7 +68,7 @@ class UsageManager(models.Manager):
         Raises LimitExceeded, and ValueError for a reply that holds a reservation already.
         """
         now = now or timezone.now()
-        share = _Share(reply_id, month_of(now), tokens, money(cost))
+        share = Share(reply_id, month_of(now), tokens, money(cost))
         until = now + timedelta(seconds=lease_seconds)
         wanted = dict.fromkeys(("requests_per_minute", "concurrent_turns", "messages_per_month"), 1)
         wanted |= share.wanted
@@ -91,9 +77,9 @@ class UsageManager(models.Manager):
                 {
                     "_id": tenant.pk,
                     share.path: {"$exists": False},
-                    "$expr": _has_room(tenant.plan, share.month, wanted, now),
+                    "$expr": has_room(tenant.plan, share.month, wanted, now),
                 },
-                _take(share, until, now),
+                take(share, until, now),
                 projection={"minute": 1, "minute_count": 1},
                 return_document=ReturnDocument.AFTER,
             )
@@ -120,16 +106,16 @@ class UsageManager(models.Manager):
         if its reservation is gone. Raises LimitExceeded where the month has no room.
         """
         now = now or timezone.now()
-        share = _Share(admission.reply_id, admission.month, tokens, money(cost))
+        share = Share(admission.reply_id, admission.month, tokens, money(cost))
         wanted = {limit: amount for limit, amount in share.wanted.items() if amount}
         for _ in range(_ADMISSION_TRIES):
             outcome = self.model.collection().update_one(
                 {
                     "_id": tenant.pk,
                     share.path: {"$exists": True},
-                    "$expr": _has_room(tenant.plan, share.month, wanted, now),
+                    "$expr": has_room(tenant.plan, share.month, wanted, now),
                 },
-                _add(share, now),
+                add(share, now),
             )
             if outcome.matched_count:
                 return True
@@ -170,7 +156,7 @@ class UsageManager(models.Manager):
 
     def settle_many(self, settlements: Iterable[Settlement]) -> int:
         """Settle each that still holds its reservation, in one round trip; return how many did."""
-        writes = [_settling(settlement, timezone.now()) for settlement in settlements]
+        writes = [settling(settlement, timezone.now()) for settlement in settlements]
         if not writes:
             return 0
         return self.model.collection().bulk_write(writes, ordered=False).modified_count
@@ -250,66 +236,11 @@ class Usage(Document):
         now = now or timezone.now()
         return standings(
             self.tenant.plan,
-            minute_count=self.minute_count if _is_current(self.minute, now) else 0,
+            minute_count=self.minute_count if is_current(self.minute, now) else 0,
             live=self.live,
             month=self.months.get(month or month_of(now), EMPTY_MONTH),
             now=now,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What one turn takes of its tenant's month."""
-
-    reply_id: ObjectId
-    month: str
-    tokens: int
-    cost: Decimal
-
-    @property
-    def path(self) -> str:
-        return f"reservations.{self.reply_id}"
-
-    @property
-    def wanted(self) -> dict[str, Any]:
-        return {"tokens_per_month": self.tokens, "cost_per_month": self.cost}
-
-
-def _is_current(minute: datetime | None, now: datetime) -> bool:
-    return minute is not None and minute_of(now) <= minute <= minute_of(now) + _CLOCK_SKEW
-
-
-def _minute_is_current(now: datetime) -> dict[str, Any]:
-    """`_is_current` in the database's words."""
-    first = minute_of(now)
-    return {"$and": [{"$gte": ["$minute", first]}, {"$lte": ["$minute", first + _CLOCK_SKEW]}]}
-
-
-def _has_room(plan: Plan, month: str, wanted: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """The condition under which the plan's limits have room for what is `wanted` of each."""
-
-    def of_month(figure: str) -> list[Any]:
-        return [_figure(month, figure), _figure(month, f"reserved_{figure}")]
-
-    taken = {
-        "requests_per_minute": [{"$cond": [_minute_is_current(now), "$minute_count", 0]}],
-        "concurrent_turns": ["$live"],
-        "messages_per_month": of_month("messages"),
-        "tokens_per_month": of_month("tokens"),
-        "cost_per_month": of_month("cost"),
-    }
-    limits = [(name, amount, getattr(plan, name)) for name, amount in wanted.items()]
-    return {
-        "$and": [
-            {"$lte": [{"$add": [*taken[name], _stored(amount)]}, _stored(limit)]}
-            for name, amount, limit in limits
-            if limit is not None
-        ]
-    }
-
-
-def _stored(amount: int | Decimal) -> int | Decimal128:
-    return Decimal128(amount) if isinstance(amount, Decimal) else amount
 
 
 def _explain_refusal(usage: Usage, month: str, wanted: dict[str, Any], now: datetime) -> None:
@@ -317,96 +248,6 @@ def _explain_refusal(usage: Usage, month: str, wanted: dict[str, Any], now: date
     for standing in usage.standings(now, month):
         if standing.name in wanted and not standing.has_room_for(wanted[standing.name]):
             raise LimitExceeded(standing, now)
-
-
-def _take(share: _Share, until: datetime, now: datetime) -> list[dict[str, Any]]:
-    """The update that takes a turn's `share` of every limit."""
-
-    def add(figure: str, amount: Any) -> dict[str, Any]:
-        return {"$add": [_figure(share.month, figure), amount]}
-
-    cost = Decimal128(share.cost)
-    return [
-        {
-            "$set": {
-                "minute": {"$cond": [_minute_is_current(now), "$minute", minute_of(now)]},
-                "minute_count": {"$cond": [_minute_is_current(now), {"$add": ["$minute_count", 1]}, 1]},
-                "live": {"$add": ["$live", 1]},
-                share.path: {
-                    "until": until,
-                    "month": share.month,
-                    "tokens": share.tokens,
-                    "cost": cost,
-                },
-                f"months.{share.month}": {
-                    "messages": _figure(share.month, "messages"),
-                    "tokens": _figure(share.month, "tokens"),
-                    "cost": _figure(share.month, "cost", Decimal128("0")),
-                    "reserved_messages": add("reserved_messages", 1),
-                    "reserved_tokens": add("reserved_tokens", share.tokens),
-                    "reserved_cost": add("reserved_cost", cost),
-                },
-                "updated_at": now,
-            }
-        }
-    ]
-
-
-def _add(share: _Share, now: datetime) -> dict[str, Any]:
-    """The update that adds `share` to a reservation that is there."""
-    cost = Decimal128(share.cost)
-    return {
-        "$inc": {
-            f"{share.path}.tokens": share.tokens,
-            f"{share.path}.cost": cost,
-            f"months.{share.month}.reserved_tokens": share.tokens,
-            f"months.{share.month}.reserved_cost": cost,
-        },
-        "$set": {"updated_at": now},
-    }
-
-
-def _settling(settlement: Settlement, now: datetime) -> UpdateOne:
-    """The update that turns a reservation, where it still is, into use of the month it was made in."""
-    path = f"reservations.{settlement.reply_id}"
-
-    def moved(figure: str, reserved: Any, used: Any) -> dict[str, Any]:
-        return {
-            figure: {"$add": [f"$$this.v.{figure}", used]},
-            f"reserved_{figure}": {"$subtract": [f"$$this.v.reserved_{figure}", reserved]},
-        }
-
-    settled = {
-        **moved("messages", 1, settlement.messages),
-        **moved("tokens", f"${path}.tokens", settlement.tokens),
-        **moved("cost", f"${path}.cost", Decimal128(money(settlement.cost))),
-    }
-    months = {
-        "$map": {
-            "input": {"$objectToArray": "$months"},
-            "in": {
-                "k": "$$this.k",
-                "v": {"$cond": [{"$eq": ["$$this.k", f"${path}.month"]}, settled, "$$this.v"]},
-            },
-        }
-    }
-    return UpdateOne(
-        {"_id": settlement.tenant_id, path: {"$exists": True}},
-        [
-            {
-                "$set": {
-                    "months": {"$arrayToObject": months},
-                    "live": {"$subtract": ["$live", 1]},
-                    "updated_at": now,
-                }
-            },
-            {"$unset": path},
-        ],
-    )
-
-
-def _figure(month: str, figure: str, missing: Any = 0) -> dict[str, Any]:
-    return {"$ifNull": [f"$months.{month}.{figure}", missing]}
 
 
 def _minute(plan: Plan, taken: dict[str, Any], now: datetime) -> Standing:

@@ -7,8 +7,8 @@ import pytest
 from bson import ObjectId
 
 from tenants.models import LedgerEntry, Usage
+from tenants.models.counters import Settlement
 from tenants.models.limits import LimitExceeded
-from tenants.models.usage import Settlement
 from tenants.tests.conftest import limited
 
 NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
