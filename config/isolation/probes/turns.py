@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from bson import ObjectId
@@ -17,6 +18,7 @@ from config.isolation.traces import wait_until_settled
 from config.isolation.world import MAX_INPUT_CHARS
 from tenants.models import Usage
 from tenants.models.limits import month_of
+from tenants.models.usage import Admission
 
 
 @probe
@@ -76,6 +78,18 @@ def renewing_a_turn_leaves_other_tenants_use_alone(matrix: Matrix) -> Iterator[s
     Usage.objects.renew(matrix.world.acme.tenant.pk, same, lease_seconds=600)
     if _reservations(matrix.world.umbrella.tenant.pk)[str(same)]["until"] != until:
         yield "Umbrella's is renewed"
+
+
+@probe
+def a_further_call_of_a_turn_is_reserved_for_its_own_tenant(matrix: Matrix) -> Iterator[str]:
+    """The same; only a call that failed comes there."""
+    same, acme = ObjectId(), matrix.world.acme.tenant
+    _hold_in_both(matrix, same)
+    admission = Admission(same, month_of(timezone.now()), minute=Usage.objects.of(acme).standings()[0])
+    Usage.objects.extend(acme, admission, tokens=7, cost=Decimal(0))
+    held = [_reservations(each)[str(same)]["tokens"] for each in (acme.pk, matrix.world.umbrella.tenant.pk)]
+    if held != [7, 0]:
+        yield f"Acme and Umbrella hold {held}"
 
 
 @probe
