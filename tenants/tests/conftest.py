@@ -6,10 +6,12 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from threading import Barrier
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
@@ -22,6 +24,14 @@ from tenants.models.audit import Actor
 
 def person(name: str) -> User:
     return User.objects.create_user(f"{name}@example.com", name=name.title())
+
+
+def amid_an_hour() -> datetime:
+    """Return a moment whose hour and minute are not about to end.
+
+    It lies ahead: what should expire after a moment gone by, the database removes at its own next look.
+    """
+    return (timezone.now() + timedelta(hours=1)).replace(minute=30, second=1)
 
 
 def acquaintance(of: User, role: str = "admin") -> User:
