@@ -43,6 +43,7 @@ from pymongo import MongoClient  # noqa: E402
 from pymongo.database import Database  # noqa: E402
 
 from chat.tests.server import RunningServer  # noqa: E402
+from config.launch.tests.conftest import wait_until  # noqa: E402
 
 TOKENS = 100
 STREAMED = f"tokens-{TOKENS}-every-20ms"
@@ -159,6 +160,11 @@ class Bench:
         times = [worker.cpu_times() for worker in self.server.workers()]
         return sum(one.user + one.system for one in times)
 
+    def await_settlement(self) -> None:
+        """Return once what follows the ends of replies is done."""
+        open_replies = {"$or": [{"status": "streaming"}, {"settled": False}]}
+        wait_until(lambda: not self.database.chat_message.find_one(open_replies), "all is settled")
+
     def asked_at(self) -> datetime:
         """When the provider was last called."""
         log = requests.get(f"{self.fake_url.split('/groq')[0]}/_log", timeout=30).json()
@@ -175,7 +181,7 @@ def report_commands(bench: Bench) -> None:
         session = bench.session()
         with profiled(bench.database) as commands:
             at_once(1, 1, lambda n, session=session, stream=stream: bench.send(session, stream=stream))
-            time.sleep(1)  # what follows a reply's end
+            bench.await_settlement()
         asked = bench.asked_at()
         before.append(sum(at < asked and name not in _SWEEPS for name, at in commands))
         written = sum(name[0] in _WRITES for name, _ in commands)
@@ -231,7 +237,7 @@ def report_streams(bench: Bench, streams: int, plain_ms: float) -> None:
     direct = at_once(streams, streams, lambda n: bench.direct(stream=True))
     before = bench.cpu_seconds()
     ours = at_once(streams, streams, lambda n: bench.send(sessions[n], stream=True))
-    time.sleep(1)
+    bench.await_settlement()
     spent = (bench.cpu_seconds() - before) * 1000
     tokens = streams * TOKENS
     show(f"{streams} streams of {TOKENS} tokens at 20 ms: server CPU a token, ms", f"{spent / tokens:.3f}")
@@ -288,6 +294,16 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--turns", type=int, default=300)
     options = parser.parse_args()
+    with stage() as bench:
+        report_commands(bench)
+        plain_ms = report_plain(bench, options.turns)
+        report_streams(bench, options.streams, plain_ms)
+        report_long_sessions(bench)
+
+
+@contextmanager
+def stage() -> Iterator[Bench]:
+    """Yield a warm server of two workers, without limits, whose provider is the fake one."""
     with fake_provider() as fake_url, tempfile.TemporaryDirectory() as folder:
         variables = {"GROQ_API_KEY": "bench", "GROQ_BASE_URL": fake_url, "LLM_ROUTE": "groq/bench"}
         variables |= {"WORKERS": "2", "THREADS": "256", "LOG_LEVEL": "WARNING"}
@@ -301,10 +317,7 @@ def main() -> None:
                 bench = Bench(server, database, key, fake_url)
                 warm = bench.session()
                 at_once(50, 1, lambda n: bench.send(warm, stream=False))
-                report_commands(bench)
-                plain_ms = report_plain(bench, options.turns)
-                report_streams(bench, options.streams, plain_ms)
-                report_long_sessions(bench)
+                yield bench
 
 
 @contextmanager
