@@ -16,7 +16,7 @@ from django.conf import settings
 from pymongo.errors import PyMongoError
 
 from chat.options import reserve, upper_bound
-from chat.settlement import billed_tokens
+from chat.settlement import billed_tokens, settle_ended
 from chat.turns import attempt_data
 from llm import canonical, errors
 from tenants.models import Tenant, Usage
@@ -46,14 +46,23 @@ class Budget:
 
     def admit(self) -> Admission:
         """Take the run's share of every limit. Raises LimitExceeded."""
-        self._admission = Usage.objects.admit(
+        try:
+            self._admission = self._admitted()
+        except LimitExceeded as refused:
+            # Turns that have just ended may still hold what stands in the way; minutes only pass.
+            if refused.limit == "requests_per_minute" or not settle_ended(self._tenant.pk):
+                raise
+            self._admission = self._admitted()
+        return self._admission
+
+    def _admitted(self) -> Admission:
+        return Usage.objects.admit(
             self._tenant,
             reply_id=self._reservation,
             tokens=self._tokens,
             cost=self._cost,
             lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
         )
-        return self._admission
 
     def afford(
         self, attempts: Sequence[canonical.Attempt], request: canonical.Request, target: canonical.Target

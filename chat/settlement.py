@@ -32,7 +32,7 @@ from tenants.models.counters import Settlement
 
 logger = logging.getLogger("chat.settlement")
 
-GATHER_SECONDS = 0.25
+GATHER_SECONDS = 0.1
 SWEEP_BATCH = 200
 
 #: How often a sweep goes out, and how long the database keeps us waiting when it is away: shares of a lease.
@@ -166,6 +166,19 @@ def settle(replies: Sequence[dict]) -> None:
         )
     for reply in replies:
         reply["settled"] = True
+
+
+def settle_ended(tenant_id: ObjectId) -> bool:
+    """Settle a tenant's turns that have ended and wait for it; return whether there were any.
+
+    Until then they hold what they no longer use. Runs that are stored nowhere are known to the process
+    that made them only.
+    """
+    ended = list(Message.collection().find({"settled": False, "tenant_id": tenant_id}, limit=SWEEP_BATCH))
+    with _lock:
+        ended += [run for run in _queue if run["session_id"] is None and run["tenant_id"] == tenant_id]
+    settle(ended)
+    return bool(ended)
 
 
 def sweep() -> None:

@@ -1,0 +1,51 @@
+"""A turn that has ended holds nothing any more, although it is settled a moment later."""
+
+from __future__ import annotations
+
+import pytest
+from rest_framework.test import APIClient
+
+from chat.tests.conftest import settled
+from tenants.models import Usage
+from tenants.tests.conftest import issue, limited, problem
+
+ONE_AFTER_THE_OTHER = 12
+
+
+@pytest.fixture
+def post(site, acme, alice, session):
+    """Ways to have a turn: in a session, in one call, as an OpenAI client."""
+    secret = issue(acme, alice, scopes=["messages:send"]).secret
+    bearer = APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    question = {"messages": [{"role": "user", "content": "Hello"}], "model": "default"}
+    return {
+        "message": lambda: site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello"}),
+        "chat": lambda: site.post("/api/chat", {"message": "Hello"}),
+        "openai": lambda: bearer.post("/v1/chat/completions", question),
+    }
+
+
+@pytest.mark.parametrize("way", ["message", "chat", "openai"])
+def test_turns_after_one_another_are_never_two_at_once(fake, acme, post, way):
+    limited(acme, concurrent_turns=1)
+
+    statuses = [post[way]().status_code for _ in range(ONE_AFTER_THE_OTHER)]
+
+    assert set(statuses) <= {200, 201}, statuses
+
+
+def test_what_an_ended_turn_did_not_use_of_its_reservation_is_there_for_the_next(fake, acme, post):
+    reply = post["message"]().json()["reply"]
+    settled(reply["id"])
+    used = Usage.objects.of(acme).months.popitem()[1]["tokens"]
+    # Each reserves far more than it uses.
+    limited(acme, tokens_per_month=used * 10 + 1500)
+
+    assert [post["message"]().status_code for _ in range(4)] == [201] * 4
+
+
+def test_what_is_really_used_up_is_still_refused(fake, acme, post):
+    limited(acme, messages_per_month=3)
+
+    assert [post["message"]().status_code for _ in range(5)] == [201, 201, 201, 429, 429]
+    assert problem(post["message"](), 429) == "quota_exceeded"
