@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from chat import keeper, settlement
 from chat.models import ChatSession, Message
-from chat.tests.clients import FINAL
+from chat.tests.clients import FINAL, STUCK_SECONDS
 from chat.tests.server import RunningServer
 from config.launch.tests.conftest import wait_until
 from llm.fake.server import BASE_PATHS, FakeProvider
@@ -46,6 +46,7 @@ def fake(fake_server: FakeProvider, settings, db) -> Iterator[FakeProvider]:
     for turn in keeper.turns():
         turn.cancel()
     wait_until(lambda: not keeper.turns(), "the turns end")
+    settlement.finish(STUCK_SECONDS)
 
 
 @pytest.fixture

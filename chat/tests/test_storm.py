@@ -299,7 +299,7 @@ def test_the_counters_are_what_the_ledger_sums_up_to(aftermath, storm):
 
 def test_every_call_to_a_provider_is_on_the_ledger_once(aftermath, storm):
     """Where that can be decided: of a run whose server was taken for dead the receipt is lost, which the
-    line it leaves tells. A call that was stopped before it was sent has a line without tokens.
+    line it leaves tells. A call that was stopped before its first token may have reached the provider or not.
     """
     calls = Counter(entry.model for entry in storm.fake.log() if entry.method == "POST")
     lines = _ledger(aftermath, storm, {})
@@ -309,10 +309,10 @@ def test_every_call_to_a_provider_is_on_the_ledger_once(aftermath, storm):
         here = [line for line in lines if line["model"] in place.models]
         lost = [line for line in here if line["outcome"] == "interrupted"]
         stopped = [line for line in here if line["outcome"] in ("cancelled", "timeout")]
-        unsent = [line for line in stopped if not line["input_tokens"]]
-        certain = len(here) - len(lost) - len(unsent)
+        silent = [line for line in stopped if not line["output_tokens"]]
+        certain = len(here) - len(lost) - len(silent)
         assert certain <= made, place
-        assert lost or made == certain, place
+        assert lost or made <= certain + len(silent), place
         decided += not lost and made > 0
     assert decided
 
