@@ -30,6 +30,13 @@ WITHOUT_EFFECT = {
     "chat.sending.send_first: .visible_to(conversation.access)": (
         "The id is that of the caller's own message, found by a digest that has the caller in it."
     ),
+    "chat.settlement.settle_ended: 'tenant_id': tenant_id": (
+        "What has ended is settled by the first who comes, whose ever it is; here only time is saved."
+    ),
+    "chat.settlement.settle_ended: run['tenant_id'] == tenant_id is always so": "The same.",
+    "chat.settlement.settle_ended: run['tenant_id'] == tenant_id is never so": (
+        "Then a run is settled a moment later, by the thread that settles all."
+    ),
     "chat.acceptance.given_back_on_failure: 'session_id': None": (
         "What is to be settled, no condition; and only where the database has failed."
     ),
