@@ -49,9 +49,10 @@ class Budget:
         try:
             self._admission = self._admitted()
         except LimitExceeded as refused:
-            # Turns that have just ended may still hold what stands in the way; minutes only pass.
-            if refused.limit == "requests_per_minute" or not settle_ended(self._tenant.pk):
+            if refused.limit == "requests_per_minute":
                 raise
+            # Turns that have just ended may have held what stood in the way.
+            settle_ended(self._tenant.pk)
             self._admission = self._admitted()
         return self._admission
 

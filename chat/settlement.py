@@ -48,7 +48,8 @@ _queue: list[dict] = []
 _wake = threading.Event()
 _lock = threading.Lock()
 _settled = threading.Condition(_lock)
-_settling = 0
+#: What the thread has taken from the queue and is settling.
+_settling: list[dict] = []
 _thread: threading.Thread | None = None
 
 #: Until then (monotonic) no worker counts as dead: the database was away, and those alive could not say so.
@@ -95,7 +96,7 @@ def _work() -> None:
         with _lock:
             replies = _queue[:]
             _queue.clear()
-            _settling = len(replies)
+            _settling = replies
         try:
             with noticing_outages():
                 settle([reply for reply in replies if _may_be_settled(reply)])
@@ -110,7 +111,7 @@ def _work() -> None:
             logger.exception("settlement broke")
         finally:
             with _settled:
-                _settling = 0
+                _settling = []
                 _settled.notify_all()
 
 
@@ -168,17 +169,15 @@ def settle(replies: Sequence[dict]) -> None:
         reply["settled"] = True
 
 
-def settle_ended(tenant_id: ObjectId) -> bool:
-    """Settle a tenant's turns that have ended and wait for it; return whether there were any.
+def settle_ended(tenant_id: ObjectId) -> None:
+    """Settle a tenant's turns that have ended; until then they hold what they no longer use.
 
-    Until then they hold what they no longer use. Runs that are stored nowhere are known to the process
-    that made them only.
+    Runs that are stored nowhere are known to the process that made them only.
     """
     ended = list(Message.collection().find({"settled": False, "tenant_id": tenant_id}, limit=SWEEP_BATCH))
     with _lock:
-        ended += [run for run in _queue if run["session_id"] is None and run["tenant_id"] == tenant_id]
-    settle(ended)
-    return bool(ended)
+        runs = [run for run in (*_queue, *_settling) if run["session_id"] is None]
+    settle(ended + [run for run in runs if run["tenant_id"] == tenant_id])
 
 
 def sweep() -> None:
