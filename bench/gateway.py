@@ -18,14 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psutil
 import requests
+from bson import ObjectId
 
 from bench.turns import PLAIN, STREAMED, TOKENS, Bench, Sample, at_once, call, stage
 from config.launch import claims
@@ -131,11 +133,14 @@ def run(bench: Bench, proxy: LiteLLM, rounds: int) -> None:
     ):
         ours, theirs = [], []
         for _ in range(rounds + 1):  # the first warms both up
-            mine = lambda n, stream=stream: bench.send(sessions[n % STREAMS], stream=stream)  # noqa: E731
-            other = lambda n, stream=stream: proxy.send(stream=stream)  # noqa: E731
+            mine = partial(_ours, bench, sessions, stream)
             ours.append(measure(calls, width, mine, bench.cpu_seconds, bench.await_settlement))
-            theirs.append(measure(calls, width, other, proxy.cpu_seconds))
+            theirs.append(measure(calls, width, lambda n, s=stream: proxy.send(stream=s), proxy.cpu_seconds))
         compare(what, share, ours[1:], theirs[1:])
+
+
+def _ours(bench: Bench, sessions: Sequence[ObjectId], stream: bool, number: int) -> Awaitable[Sample]:
+    return bench.send(sessions[number % len(sessions)], stream=stream)
 
 
 def main() -> None:
