@@ -45,7 +45,7 @@ def tenant_access(request: Request, tenant_id: Any) -> Access:
 def is_public(request: Request) -> bool:
     """True for callers on a web page: a visitor's token or a public key."""
     auth = request.auth
-    return isinstance(auth, VisitorPass) or (isinstance(auth, Access) and auth.key.is_public)
+    return isinstance(auth, VisitorPass) or (isinstance(auth, Access) and auth.is_shared)
 
 
 def listed(view: GenericViewSet, filterset: type) -> Response:

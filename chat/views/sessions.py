@@ -118,7 +118,7 @@ class TenantSessionsView(TenantScoped, GenericViewSet):
 
 
 def open_session(request: Request, access: Access, body: dict[str, Any]) -> ChatSession:
-    if access.key is not None and access.key.is_public:
+    if access.is_shared:
         # A visitor that could name itself could name somebody else.
         body = {**body, "visitor": "v_" + secrets.token_hex(12)}
     origin = request.headers.get("Origin", "")[:255]
@@ -131,6 +131,6 @@ def open_session(request: Request, access: Access, body: dict[str, Any]) -> Chat
 
 def visitor_token(access: Access, session: ChatSession) -> str | None:
     """Return the token that opens the session again, for a caller with a public key; None for all others."""
-    if access.key is None or not access.key.is_public:
+    if not access.is_shared:
         return None
     return VisitorPass(access.tenant.pk, access.key.pk, session.pk, session.visitor, session.origin).token()
