@@ -12,9 +12,9 @@ from django.test import TransactionTestCase
 from pymongo import monitoring
 from pytest_django import DjangoDbBlocker
 
-from config.mongo import embedded
-from config.mongo.pristine import Pristine, drop_abandoned
-from config.mongo.tests.commands import CommandLog
+from core.mongo import embedded
+from qa.command_log import CommandLog
+from qa.snapshot import Pristine, drop_abandoned
 
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()

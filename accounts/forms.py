@@ -9,7 +9,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 
 from accounts.models import User
-from config.api.limits import LimitReached
+from core.api.limits import LimitReached
 
 
 class StaffLoginForm(AdminAuthenticationForm):

@@ -14,9 +14,9 @@ from django.core.cache import cache
 from django.http import HttpRequest
 
 from accounts.events import tell_refusal
-from config.api.addresses import client_network
-from config.api.limits import LimitReached, LimitState
-from config.api.throttling import counted
+from core.api.addresses import client_network
+from core.api.limits import LimitReached, LimitState
+from core.api.throttling import counted
 
 
 class LoginAttempts:

@@ -22,9 +22,9 @@ from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts import tokens
 from accounts.events import tell, tell_refusal
-from config.api.addresses import client_address
-from config.mongo.indexes import TTLIndex
-from config.mongo.models import Document
+from core.api.addresses import client_address
+from core.mongo.indexes import TTLIndex
+from core.mongo.models import Document
 
 logger = logging.getLogger("accounts")
 

@@ -11,7 +11,7 @@ from rest_framework.fields import get_error_detail
 
 from accounts.events import tell_refusal
 from accounts.models import RefreshToken, User, normalised_email
-from config.api.serializers import DocumentSerializer, StrictSerializer
+from core.api.serializers import DocumentSerializer, StrictSerializer
 
 #: Longer passwords are refused: each login hashes all of it.
 MAX_PASSWORD_LENGTH = 256

@@ -31,8 +31,8 @@ from accounts.serializers import (
     TokensSerializer,
     UserSerializer,
 )
-from config.api.errors import Conflict
-from config.api.etags import check_if_match, etag
+from core.api.errors import Conflict
+from core.api.etags import check_if_match, etag
 
 #: Answers that hold tokens must stay out of every cache on the way (RFC 6749, 5.1).
 NOT_STORED = {"Cache-Control": "no-store"}

@@ -13,8 +13,8 @@ from bson import ObjectId
 from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.request import Request
 
-from chat.history import HISTORY_LIMIT
 from chat.models import ChatSession, Message
+from chat.turns.history import HISTORY_LIMIT
 from chat.visitors import VisitorPass
 from tenants.access import Access, refuse_suspended
 from tenants.models import ApiKey, Membership

@@ -20,11 +20,11 @@ from typing import Any
 
 from bson import ObjectId
 
-from chat import settlement
-from chat.analytics import removal
+from chat.analytics import deletion
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.models import ChatSession, Message
-from config.api.idempotency import forget_answers
+from chat.turns import settlement
+from core.api.idempotency import forget_answers
 from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant
 from tenants.models.audit import Actor
 from tenants.models.erasure import Scope
@@ -71,9 +71,9 @@ def resume(erasure: Erasure) -> ErasureManifest:
         remove_sessions(erasure, ids)
     match erasure.scope:
         case Scope.VISITOR:
-            removal.forget_person(erasure.tenant, "visitor", erasure.subject)
+            deletion.forget_person(erasure.tenant, "visitor", erasure.subject)
         case Scope.USER:
-            removal.forget_person(erasure.tenant, "user", erasure.subject)
+            deletion.forget_person(erasure.tenant, "user", erasure.subject)
             _clear_audit_trail(erasure)
         case Scope.CHAT:
             _remove_what_no_session_has(erasure)
@@ -105,7 +105,7 @@ def remove_sessions(erasure: Erasure, ids: Sequence[ObjectId]) -> None:
         named = {"reply": {"$in": replies}, "session": {"$ne": None}}
         erasure.clear(LedgerEntry.collection(), named, {"session": None})
     forget_answers(ids)
-    removal.remove_sessions(erasure.tenant, ids, erasure.note)
+    deletion.remove_sessions(erasure.tenant, ids, erasure.note)
 
 
 def _stop_turns(of_sessions: dict[str, Any]) -> None:
@@ -136,8 +136,8 @@ def _clear_audit_trail(erasure: Erasure) -> None:
 def _remove_what_no_session_has(erasure: Erasure) -> None:
     """Messages whose session was gone before they came, and the figures of all that is gone."""
     of_tenant = {"tenant_id": erasure.tenant}
-    while ids := _some(Message, of_tenant, removal.BATCH):
-        removal.remove_messages(erasure.tenant, ids, erasure.note)
+    while ids := _some(Message, of_tenant, deletion.BATCH):
+        deletion.remove_messages(erasure.tenant, ids, erasure.note)
     erasure.remove(RollupCoverage.collection(), {"_id": erasure.tenant})
     erasure.remove(Rollup.collection(), of_tenant)
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 from django_mongodb_backend.fields import ObjectIdField
 
 from chat.analytics.models import Rollup, RollupCoverage  # noqa: F401 - Django finds models from here
-from config.mongo.indexes import TextIndex
-from config.mongo.models import Document
-from config.mongo.words import words_of
+from core.mongo.indexes import TextIndex
+from core.mongo.models import Document
+from core.mongo.text_search import words_of
 from tenants.models import Tenant
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Message(Document):
     """A question or a reply. `seq` orders a session's messages and is never given twice.
 
     A reply begins as `streaming` with a lease that its worker renews; it ends in
-    exactly one other status, by one conditional update (see `chat.turns`).
+    exactly one other status, by one conditional update (see `chat.turns.turn`).
     `run` counts its attempts in place (`retry`); `epoch` counts the texts it has had:
     a new run or a restarted answer begins the next one. `attempts` is the receipt
     of all runs. `settled` is False from the end of a reply until ledger, quota and

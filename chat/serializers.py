@@ -10,7 +10,7 @@ from bson import Decimal128
 from rest_framework import serializers
 
 from chat.models import ChatSession, Message
-from config.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
 from llm.routing import parse_route
 
 METADATA_BYTES = 16 * 1024

@@ -57,13 +57,12 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
 INSTALLED_APPS = [
-    "config.mongo",
-    "config.mongo.contrib.AdminConfig",
-    "config.mongo.contrib.AuthConfig",
-    "config.mongo.contrib.ContentTypesConfig",
-    "config.jobs",
+    "core.mongo",
+    "console.apps.ConsoleConfig",
+    "core.mongo.contrib.AuthConfig",
+    "core.mongo.contrib.ContentTypesConfig",
+    "core.jobs",
     "config.launch",
-    "config.isolation",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
@@ -79,14 +78,16 @@ INSTALLED_APPS = [
     "llm",
     "chat",
 ]
+if not PRODUCTION:
+    INSTALLED_APPS.append("qa")
 
 MIDDLEWARE = [
-    "config.api.middleware.RequestContext",
-    "config.draining.Refusal",
+    "core.api.middleware.RequestContext",
+    "core.shutdown.Refusal",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "config.csp.ContentSecurityPolicy",
+    "core.csp.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -123,7 +124,7 @@ if PRODUCTION and not MONGODB_URI:
 
 DATABASES = {
     "default": {
-        "ENGINE": "config.mongo.engine",
+        "ENGINE": "core.mongo.engine",
         # Empty: the engine starts the embedded server, or joins it, at the first connection.
         "HOST": MONGODB_URI,
         "NAME": urlsplit(MONGODB_URI).path.strip("/") or "chat-agent",
@@ -139,12 +140,10 @@ DATABASES = {
 }
 DATABASE_ROUTERS = ["django_mongodb_backend.routers.MongoRouter"]
 DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
-MIGRATION_MODULES = {
-    app: f"config.mongo.contrib_migrations.{app}" for app in ("admin", "auth", "contenttypes")
-}
+MIGRATION_MODULES = {app: f"core.mongo.contrib_migrations.{app}" for app in ("admin", "auth", "contenttypes")}
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 
-CACHES = {"default": {"BACKEND": "config.mongo.cache.MongoCache", "LOCATION": "cache"}}
+CACHES = {"default": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "cache"}}
 if _env["REDIS_URL"]:
     CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
@@ -208,14 +207,14 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.JWTAuthentication"],
     # Nothing is open by default: a view that forgets its policy refuses everyone but signed-in users.
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_THROTTLE_CLASSES": ["config.api.throttling.EndpointRate"],
-    "DEFAULT_PARSER_CLASSES": ["config.api.parsers.StrictJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["core.api.throttling.EndpointRate"],
+    "DEFAULT_PARSER_CLASSES": ["core.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.api.negotiation.JSONNegotiation",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.negotiation.JSONNegotiation",
     "DEFAULT_FILTER_BACKENDS": [],
-    "DEFAULT_PAGINATION_CLASS": "config.api.pagination.CursorPages",
-    "DEFAULT_SCHEMA_CLASS": "config.api.schema.Schema",
-    "EXCEPTION_HANDLER": "config.api.errors.exception_handler",
+    "DEFAULT_PAGINATION_CLASS": "core.api.pagination.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.Schema",
+    "EXCEPTION_HANDLER": "core.api.errors.exception_handler",
     "DATETIME_FORMAT": "iso-8601",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -345,10 +344,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "json": {"()": "config.logs.JSONFormatter"},
-        "console": {"()": "config.logs.ConsoleFormatter"},
+        "json": {"()": "core.logs.JSONFormatter"},
+        "console": {"()": "core.logs.ConsoleFormatter"},
     },
-    "filters": {"only_tracebacks": {"()": "config.logs.OnlyTracebacks"}},
+    "filters": {"only_tracebacks": {"()": "core.logs.OnlyTracebacks"}},
     "handlers": {
         "stream": {
             "class": "logging.StreamHandler",
@@ -359,6 +358,9 @@ LOGGING = {
     "root": {"handlers": ["stream"], "level": "WARNING"},
     "loggers": {
         "django.request": {"filters": ["only_tracebacks"]},
-        **{name: {"level": _env["LOG_LEVEL"]} for name in ("config", "accounts", "tenants", "chat", "llm")},
+        **{
+            name: {"level": _env["LOG_LEVEL"]}
+            for name in ("config", "core", "console", "accounts", "tenants", "chat", "llm", "qa")
+        },
     },
 }

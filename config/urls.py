@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from config import views
+from config import health
 
 # Swagger UI brings one inline style sheet along; its scripts keep to the policy.
 documentation = csp_update({"style-src": ["'unsafe-inline'"]})(
@@ -18,16 +18,16 @@ urlpatterns = [
     path("api/", include("chat.urls")),
     path("api/", include("llm.urls")),
     path("v1/", include("chat.openai.urls")),
-    path("api/schema", views.SchemaView.as_view(), name="schema"),
+    path("api/schema", health.SchemaView.as_view(), name="schema"),
     path("api/docs", documentation, name="docs"),
     path("admin/", admin.site.urls),
-    path("health", views.health),
-    path("ready", views.ready),
-    path("status", views.status),
-    path("metrics", views.metrics_page),
+    path("health", health.health),
+    path("ready", health.ready),
+    path("status", health.status),
+    path("metrics", health.metrics_page),
 ]
 
-handler400 = "config.api.errors.bad_request"
-handler403 = "config.api.errors.permission_denied"
-handler404 = "config.api.errors.not_found"
-handler500 = "config.api.errors.server_error"
+handler400 = "core.api.errors.bad_request"
+handler403 = "core.api.errors.permission_denied"
+handler404 = "core.api.errors.not_found"
+handler500 = "core.api.errors.server_error"

@@ -9,7 +9,7 @@ import sys
 
 from django.core.wsgi import get_wsgi_application
 
-from config.launch.guard import die_with_parent
+from config.launch.parent_death import die_with_parent
 
 # CPython's waiting threads ask for the GIL once an interval. With a thousand open streams the default
 # of 5 ms spends more on asking than on work: 50 ms halves the CPU time and does not slow plain requests.
@@ -26,11 +26,11 @@ if owner := multiprocessing.parent_process():
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application = get_wsgi_application()
 
-from chat import keeper, settlement  # noqa: E402 - models exist once Django is set up
-from config import draining  # noqa: E402
+from chat.turns import heartbeat, settlement  # noqa: E402 - models exist once Django is set up
+from core import shutdown  # noqa: E402
 
-draining.finish_before_stopping(end=keeper.interrupt, put_away=settlement.finish)
-application = draining.Counted(django_application)
+shutdown.finish_before_stopping(end=heartbeat.interrupt, put_away=settlement.finish)
+application = shutdown.Counted(django_application)
 
 # From its first second a worker ends what dead ones left, whether or not it gets a turn of its own.
 settlement.start()

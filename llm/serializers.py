@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from config.api.serializers import StrictSerializer
+from core.api.serializers import StrictSerializer
 from llm import providers
 from llm.catalogue import Model
 from llm.route import LONGEST_MODEL_NAME

@@ -22,7 +22,7 @@ __all__ = ["Access", "TenantSuspended", "access_to", "lookup_tenant", "refuse_su
 class Access:
     """A caller in one tenant: a member (`role`, `user`), a `key`, or a `visitor` of the tenant's site.
 
-    `tenant.plan` is loaded. `rate_key` is whom config.api.throttling counts; None for users.
+    `tenant.plan` is loaded. `rate_key` is whom core.api.throttling counts; None for users.
     """
 
     tenant: Tenant

@@ -7,13 +7,13 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from config.api.addresses import client_address, client_network
+from core.api.addresses import client_address, client_network
 from tenants.access import Access, refuse_suspended
 from tenants.models import ApiKey
 
 
 class KeyRefused(AuthenticationFailed):
-    """One answer for all: `refused_key`, None for an unknown one, is for tenants.on_record alone."""
+    """One answer for all: `refused_key`, None for an unknown one, is for tenants.denials alone."""
 
     default_detail = "The API key is not valid."
     default_code = "api_key_invalid"
@@ -44,7 +44,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             _refuse_misuse(key, address, origin)
             refuse_suspended(key.tenant)
         except PermissionDenied as error:
-            error.refused_key = key  # for tenants.on_record
+            error.refused_key = key  # for tenants.denials
             raise
         # Tells tenants.cors that the page may read this answer.
         request._request.origin_of_key = origin

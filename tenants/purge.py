@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.apps import apps
 
-from config.mongo.models import Document
+from core.mongo.models import Document
 from tenants.models import AuditEvent, Tenant
 from tenants.models.audit import Actor
 from tenants.models.erasure import Erasure, ErasureManifest, Scope

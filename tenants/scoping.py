@@ -8,8 +8,8 @@ from rest_framework.views import APIView
 from accounts.authentication import JWTAuthentication
 from tenants.access import Access, access_to
 from tenants.authentication import ApiKeyAuthentication
+from tenants.denials import RefusalsOnRecord
 from tenants.models import Tenant
-from tenants.on_record import RefusalsOnRecord
 from tenants.permissions import HasRight
 from tenants.rights import Right
 

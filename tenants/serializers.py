@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
-from config.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
 from llm.routing import parse_route
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Plan, Tenant
 from tenants.models.api_key import Scope

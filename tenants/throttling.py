@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http import HttpRequest
 from django.utils import timezone
 
-from config.api.limits import LimitState, show_limit
-from tenants.models.limits import Standing
+from core.api.limits import LimitState, show_limit
+from tenants.billing.limits import Standing
 
 
 def show_minute(request: HttpRequest, minute: Standing) -> None:

@@ -18,14 +18,14 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from config.api.errors import Unavailable
-from config.api.etags import check_if_match, etag
-from config.api.idempotency import idempotent
+from core.api.errors import Unavailable
+from core.api.etags import check_if_match, etag
+from core.api.idempotency import idempotent
+from tenants.billing.limits import as_json, month_of
 from tenants.filters import AuditFilter
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, Usage
 from tenants.models.api_key import IssuedKey
 from tenants.models.audit import Actor
-from tenants.models.limits import as_json, month_of
 from tenants.models.membership import known_to
 from tenants.rights import ADMINISTER, BELONG, EDIT, VIEW
 from tenants.scoping import TenantScoped

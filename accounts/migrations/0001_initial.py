@@ -3,7 +3,7 @@ import django_mongodb_backend.fields
 from django.conf import settings
 from django.db import migrations, models
 
-import config.mongo.indexes
+import core.mongo.indexes
 
 
 class Migration(migrations.Migration):
@@ -111,7 +111,7 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(fields=["user", "-created_at", "-id"], name="refresh_user_newest"),
-                    config.mongo.indexes.TTLIndex(
+                    core.mongo.indexes.TTLIndex(
                         expire_after_seconds=0, fields=["expires_at"], name="refresh_expires_ttl"
                     ),
                 ],

@@ -12,8 +12,8 @@ from typing import Any
 from rest_framework import serializers
 
 from chat.analytics.counting import COST_BASES, FINAL
-from chat.analytics.figures import Figures, Share, Summary
 from chat.analytics.histogram import Histogram
+from chat.analytics.metrics import Figures, Share, Summary
 from chat.analytics.periods import INTERVALS, Period, Span
 
 PERCENTS = (50, 95, 99)

@@ -18,8 +18,8 @@ from typing import Any
 from bson import Decimal128, ObjectId
 from pymongo.client_session import ClientSession
 
-from chat.analytics.figures import ATTEMPT_COUNTS, Figures, Share, Target, person
 from chat.analytics.histogram import rounded_expression
+from chat.analytics.metrics import ATTEMPT_COUNTS, Figures, Share, Target, person
 from chat.analytics.periods import Span
 from chat.models import ChatSession, Message
 

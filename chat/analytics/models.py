@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from config.mongo.models import Document
+from core.mongo.models import Document
 from tenants.models import Tenant
 
 

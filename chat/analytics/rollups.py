@@ -27,13 +27,13 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
-from chat.analytics import calendars
-from chat.analytics.calendars import LONGEST
+from chat.analytics import calendar_rollups
+from chat.analytics.calendar_rollups import LONGEST
 from chat.analytics.counting import Counted, count_spans
-from chat.analytics.figures import Figures
+from chat.analytics.metrics import Figures
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter, joined
-from chat.analytics.stored import quarter_key, quarters_match, utc, write_new
+from chat.analytics.rollup_store import quarter_key, quarters_match, utc, write_new
 from chat.models import ChatSession, Message
 
 #: How long clocks may differ, and how long an announced change may take.
@@ -69,7 +69,7 @@ def mark(tenant_id: ObjectId, moments: Iterable[datetime]) -> None:
         for quarter in over
     ]
     # In this order: see `calendars`.
-    Rollup.collection().bulk_write([*writes, *calendars.deletions(tenant_id, over)])
+    Rollup.collection().bulk_write([*writes, *calendar_rollups.deletions(tenant_id, over)])
 
 
 def refresh(tenant_id: ObjectId, period: Period) -> None:
@@ -90,7 +90,7 @@ def refresh(tenant_id: ObjectId, period: Period) -> None:
             return
         covered = _cover(tenant_id, span, settled)
     _renew(tenant_id, span, settled)
-    calendars.make(tenant_id, replace(period, span=period.span & covered))
+    calendar_rollups.make(tenant_id, replace(period, span=period.span & covered))
 
 
 def verify(tenant_id: ObjectId) -> int:

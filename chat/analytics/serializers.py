@@ -12,7 +12,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from chat.analytics.periods import FIRST_YEAR, INTERVALS, LAST_YEAR, MAX_INTERVALS, Period, Span
-from config.api.serializers import StrictSerializer
+from core.api.serializers import StrictSerializer
 
 DEFAULT_DAYS = 30
 

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.analytics.answers import AnalyticsSerializer, answer
-from chat.analytics.reading import read
+from chat.analytics.reader import read
 from chat.analytics.serializers import PeriodSerializer
 from tenants.rights import VIEW_ANALYTICS
 from tenants.scoping import TenantScoped

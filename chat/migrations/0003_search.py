@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-import config.mongo.indexes
+import core.mongo.indexes
 
 
 class Migration(migrations.Migration):
@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name="message",
-            index=config.mongo.indexes.TextIndex(
+            index=core.mongo.indexes.TextIndex(
                 condition=models.Q(("status__in", ["complete", "cancelled", "failed", "interrupted"])),
                 fields=["tenant", "content", "created_at"],
                 name="message_words",

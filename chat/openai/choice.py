@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework.exceptions import PermissionDenied
 
 from chat.openai.errors import ModelNotFound
-from chat.options import refuse_models, requested_target
+from chat.turns.options import refuse_models, requested_target
 from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route

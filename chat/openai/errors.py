@@ -14,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
-from config.api.errors import Problem, exception_handler, problem
+from core.api.errors import Problem, exception_handler, problem
 from llm.errors import ProviderError
 
 #: Error kind of a provider -> status, code and parameter at fault. The rest is 502 `provider_failed`.

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from bson import ObjectId
 
-from chat import settlement
-from chat.acceptance import given_back_on_failure
-from chat.budget import Budget
-from chat.entitlement import hold
 from chat.models import Message
-from chat.turns import attempt_data
+from chat.turns import settlement
+from chat.turns.acceptance import given_back_on_failure
+from chat.turns.access_watch import hold
+from chat.turns.budget import Budget
+from chat.turns.turn import attempt_data
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access

@@ -14,8 +14,8 @@ from rest_framework import serializers
 
 from chat.openai.fields import JSONBoolean, JSONInteger, JSONNumber, JSONText, invalid
 from chat.openai.messages import conversation
-from chat.options import longest_answer
-from config.api.serializers import StrictSerializer
+from chat.turns.options import longest_answer
+from core.api.serializers import StrictSerializer
 from llm.canonical import Request, Target, Tool
 from tenants.models import Plan
 

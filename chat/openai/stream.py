@@ -11,7 +11,7 @@ from django.http import StreamingHttpResponse
 from chat.openai.errors import AnswerBroken, NoAnswer, error_body
 from chat.openai.metering import MeteredRun
 from chat.openai.reply import Chunks, event
-from chat.sse import PING, PING_SECONDS
+from chat.turns.sse import PING, PING_SECONDS
 from llm import canonical, errors
 
 #: How often a silent stream looks whether its client is still there.

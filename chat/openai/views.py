@@ -18,12 +18,12 @@ from chat.openai.metering import MeteredRun
 from chat.openai.reply import completion_body
 from chat.openai.request import CompletionRequestSerializer, canonical_request
 from chat.openai.stream import CompletionStream
-from config.api.parsers import PassThroughJSONParser
+from core.api.parsers import PassThroughJSONParser
 from llm import canonical, errors
 from tenants import rights
 from tenants.access import Access
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
-from tenants.on_record import RefusalsOnRecord
+from tenants.denials import RefusalsOnRecord
 from tenants.permissions import HasRight
 from tenants.throttling import show_minute
 

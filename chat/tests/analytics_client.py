@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from chat.models import ChatSession, Message
-from chat.tests.recount import NOTHING, comparable, label, recount
+from chat.tests.reference_analytics import NOTHING, comparable, label, recount
 
 
 def path(tenant) -> str:

@@ -8,12 +8,12 @@ import pytest
 from openai import OpenAI
 from rest_framework.test import APIClient
 
-from chat import keeper, settlement
 from chat.models import ChatSession, Message
 from chat.tests.clients import FINAL, STUCK_SECONDS
 from chat.tests.server import RunningServer
+from chat.turns import heartbeat, settlement
 from config.launch.tests.conftest import wait_until
-from llm.fake.server import BASE_PATHS, FakeProvider
+from qa.fake_provider.server import BASE_PATHS, FakeProvider
 from tenants.models import Tenant, Usage
 from tenants.tests.conftest import *  # noqa: F403 - the same cast
 from tenants.tests.conftest import issue, signed_in, with_key
@@ -43,9 +43,9 @@ def fake(fake_server: FakeProvider, settings, db) -> Iterator[FakeProvider]:
         for name in settings.LLM_PROVIDERS
     }
     yield fake_server
-    for turn in keeper.turns():
+    for turn in heartbeat.turns():
         turn.cancel()
-    wait_until(lambda: not keeper.turns(), "the turns end")
+    wait_until(lambda: not heartbeat.turns(), "the turns end")
     settlement.finish(STUCK_SECONDS)
 
 

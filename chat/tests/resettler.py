@@ -21,7 +21,7 @@ def main() -> None:
     from pymongo.errors import PyMongoError
 
     from chat.models import Message
-    from chat.settlement import settle
+    from chat.turns.settlement import settle
 
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 from django.conf import settings
 
-from config.launch import claims
+from config.launch import locks
 from config.launch.tests.conftest import PATIENCE_SECONDS, Start
 
 
@@ -24,7 +24,7 @@ class RunningServer(Start):
         environment = {
             "DJANGO_ENV": "test",
             "MONGODB_URI": mongodb_uri,
-            "PORT": str(claims.free_port()),
+            "PORT": str(locks.free_port()),
             "VAR_DIR": str(folder),
             "WORKERS": "1",
             "THREADS": "64",

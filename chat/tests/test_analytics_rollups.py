@@ -11,11 +11,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from chat.analytics import calendars, rollups
+from chat.analytics import calendar_rollups, rollups
 from chat.analytics.counting import count_spans
+from chat.analytics.deletion import forget_person, remove_messages, remove_sessions
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter
-from chat.analytics.removal import forget_person, remove_messages, remove_sessions
 from chat.models import ChatSession, Message
 from chat.tests.analytics_client import ask, check
 from chat.tests.traffic import Traffic
@@ -110,12 +110,12 @@ def test_a_day_that_is_announced_while_its_month_is_made_is_not_in_it(site, acme
     rollups.refresh(acme.pk, february_and_march)
     Rollup.collection().delete_many({"kind": "month"})
     months = february_and_march.whole("month")
-    places = calendars._places(acme.pk, "month", months)
-    summed = dict(calendars._from_days(acme.pk, months, ZoneInfo("UTC")))
+    places = calendar_rollups._places(acme.pk, "month", months)
+    summed = dict(calendar_rollups._from_days(acme.pk, months, ZoneInfo("UTC")))
     reply = a_reply(acme)
     announced(acme, reply)
     for month, figures in summed.items():
-        Rollup.collection().update_one({"_id": places[month]}, {"$set": calendars._filled(figures)})
+        Rollup.collection().update_one({"_id": places[month]}, {"$set": calendar_rollups._filled(figures)})
     Message.collection().update_one({"_id": reply["_id"]}, {"$set": {"feedback": {"rating": "up"}}})
 
     check(ask(site, acme, **{"from": "2026-02-01", "to": "2026-04-01"}), acme)
@@ -296,7 +296,7 @@ def test_another_tenants_messages_are_never_removed(acme, umbrella, traffic):
 
 
 def test_a_forgotten_visitor_leaves_the_counts_but_no_trace(site, acme, traffic):
-    from chat.analytics.figures import person, unpacked
+    from chat.analytics.metrics import person, unpacked
 
     before = ask(site, acme, **WEEK)
     visitor = "visitor-3"

@@ -14,7 +14,6 @@ import pytest
 from openai import APIError, OpenAI, RateLimitError
 from rest_framework.test import APIClient
 
-from chat import keeper
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client
 from chat.tests.conftest import events, settled_usage
@@ -22,8 +21,9 @@ from chat.tests.faulty_mongod import FaultyMongod
 from chat.tests.server import RunningServer
 from chat.tests.test_turns import in_background, messages, wait_for
 from chat.tests.usage_watch import is_anything_open
+from chat.turns import heartbeat
 from config.launch.tests.conftest import wait_until
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 from tenants.models import LedgerEntry, Tenant, Usage
 from tenants.tests.conftest import limited, problem
 
@@ -62,7 +62,7 @@ class Stage:
         session = self.open_session()
         wait = in_background(lambda: self.client.post(messages(session), BODY))
         (held,) = wait_for(lambda: Usage.objects.of(self.tenant).reservations).values()
-        for turn in wait_for(keeper.turns):
+        for turn in wait_for(heartbeat.turns):
             turn.cancel()
         wait()
         self.fake.reset()

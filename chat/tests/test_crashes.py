@@ -19,10 +19,10 @@ from django.core.management import call_command
 
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client, Exchange
-from chat.tests.gate import Gate, Side, Where
+from chat.tests.mongo_proxy import Gate, Side, Where
 from chat.tests.server import RunningServer
 from config.launch.tests.conftest import wait_until
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 from tenants.models import LedgerEntry, Usage
 from tenants.tests.conftest import issue, limited
 

@@ -13,11 +13,12 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from chat import erasure, settlement
+from chat import erasure
 from chat.models import ChatSession, Message
 from chat.tests.conftest import settled
+from chat.turns import settlement
+from core.mongo.append_only import Unchangeable
 from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
-from tenants.models.append_only import Unchangeable
 from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope, digest_of
 from tenants.tests.conftest import at_once, by, problem, signed_in

@@ -16,13 +16,13 @@ import requests
 from bson import ObjectId
 from pymongo.database import Database
 
-from chat import settlement
 from chat.tests.clients import STUCK_SECONDS, Client, Exchange
 from chat.tests.faulty_mongod import FaultyMongod
 from chat.tests.server import RunningServer
 from chat.tests.usage_watch import is_anything_open
+from chat.turns import settlement
 from config.launch.tests.conftest import wait_until
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 from tenants.models import LedgerEntry, Usage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from llm.fake.answers import WORDS
+from qa.fake_provider.answers import WORDS
 
 ANSWER = f"You said: Hello {WORDS}"
 

@@ -18,7 +18,7 @@ import pytest
 from django.conf import settings
 
 from chat.tests.conftest import settled_usage
-from llm.fake.answers import WORDS
+from qa.fake_provider.answers import WORDS
 from tenants.models import LedgerEntry
 
 SOURCE = Path(__file__).parent / "openai_node"

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI, pydantic_function_tool
 from pydantic import BaseModel
 
-from llm.fake.answers import WORDS
+from qa.fake_provider.answers import WORDS
 from tenants.tests.conftest import issue
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -8,7 +8,7 @@ import pytest
 from openai import APIError, InternalServerError
 
 from chat.tests.conftest import settled_usage
-from llm.fake.answers import WORDS
+from qa.fake_provider.answers import WORDS
 from tenants.models import LedgerEntry
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -22,7 +22,7 @@ from pymongo.database import Database
 from chat.tests.clients import Client, Exchange
 from chat.tests.server import RunningServer
 from config.launch.tests.conftest import wait_until
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from chat.tests.server import RunningServer
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 
 PRINTED_URL = "http://127.0.0.1:3001"
 

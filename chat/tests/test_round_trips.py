@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 
 #: Answers "ok" so fast that checkpoints and settlement play no part.
 BODY = {"message": "Hello"}

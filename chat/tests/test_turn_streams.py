@@ -19,7 +19,7 @@ from chat.models import ChatSession, Message
 from chat.tests.clients import Client, events, text_of
 from chat.tests.server import RunningServer
 from config.launch.tests.conftest import wait_until
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 from tenants.models import LedgerEntry, Tenant, Usage
 from tenants.tests.conftest import issue, limited
 

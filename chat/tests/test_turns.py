@@ -12,9 +12,9 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from chat import settlement
 from chat.models import ChatSession, Message
 from chat.tests.conftest import events, settled
+from chat.turns import settlement
 from tenants.models import LedgerEntry, Usage
 from tenants.tests.conftest import at_once, limited, problem, signed_in
 

@@ -9,13 +9,13 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.entitlement import EntitledEvents
-from chat.following import BEGINNING, follow, wait_for_end
-from chat.outcome import ReplyFailed, answered
-from chat.sending import Attached
 from chat.serializers import EventSerializer
-from chat.sse import EventStream, Position
-from chat.turns import Turn
+from chat.turns.access_watch import EntitledEvents
+from chat.turns.following import BEGINNING, follow, wait_for_end
+from chat.turns.outcome import ReplyFailed, answered
+from chat.turns.sending import Attached
+from chat.turns.sse import EventStream, Position
+from chat.turns.turn import Turn
 from tenants import rights
 from tenants.access import Access
 from tenants.throttling import show_minute

@@ -15,13 +15,10 @@ from rest_framework.viewsets import GenericViewSet
 
 from chat import conversation
 from chat.analytics import rollups
-from chat.analytics.stored import utc
+from chat.analytics.rollup_store import utc
 from chat.conversation import Conversation
 from chat.filters import MessageFilter
-from chat.following import request_cancel, wait_for_end
-from chat.keeper import local_turn
 from chat.models import Message
-from chat.sending import once_key, retry, send
 from chat.serializers import (
     ExchangeSerializer,
     FeedbackSerializer,
@@ -30,10 +27,13 @@ from chat.serializers import (
     RetrySerializer,
     message_data,
 )
-from chat.sse import EventStream, last_position
+from chat.turns.following import request_cancel, wait_for_end
+from chat.turns.heartbeat import local_turn
+from chat.turns.sending import once_key, retry, send
+from chat.turns.sse import EventStream, last_position
 from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer, followed
 from chat.views.scoped import SessionScoped, is_public, listed
-from config.api.errors import Conflict
+from core.api.errors import Conflict
 from tenants import rights
 from tenants.scoping import TenantScoped
 

@@ -25,8 +25,8 @@ from chat.serializers import (
 )
 from chat.views.scoped import SessionScoped, listed, tenant_access
 from chat.visitors import VisitorPass
-from config.api.etags import check_if_match, etag
-from config.api.idempotency import idempotent
+from core.api.etags import check_if_match, etag
+from core.api.idempotency import idempotent
 from tenants import rights
 from tenants.access import Access
 from tenants.models.audit import Actor

@@ -11,9 +11,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from chat import conversation
 from chat.conversation import Conversation
-from chat.sending import asked_before, once_key, send, send_first
 from chat.serializers import SimpleChatSerializer, SimpleReplySerializer, message_data
-from chat.sse import EventStream
+from chat.turns.sending import asked_before, once_key, send, send_first
+from chat.turns.sse import EventStream
 from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer
 from chat.views.scoped import SessionScoped, is_public
 from chat.views.sessions import open_session, visitor_token

@@ -33,14 +33,14 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from config.launch import claims
-from config.launch.guard import guarded
-from config.mongo import embedded
+from config.launch import locks
+from config.launch.parent_death import guarded
+from core.mongo import embedded
 from llm.route import default_route
 
 #: Folders whose changes restart the workers in development. Never the whole project: the
 #: database writes into it all the time.
-RELOADED = ("config", "accounts", "tenants", "chat", "llm", "templates")
+RELOADED = ("config", "core", "console", "accounts", "tenants", "chat", "llm", "templates")
 MODEL_SECONDS = 60
 SERVER_SECONDS = 60
 #: What a part may take to end after its last request.
@@ -97,11 +97,11 @@ class Supervisor:
         self.jobs: Part | None = None
 
     def run(self) -> None:
-        """Serve until asked to stop. Raises Failed, or claims.Unavailable if something is in the way."""
+        """Serve until asked to stop. Raises Failed, or locks.Unavailable if something is in the way."""
         with (
             _stop_signals(),
-            claims.folder(settings.VAR_DIR, note=f"on {self.url} (pid {os.getpid()})"),
-            claims.port(settings.HOST, settings.PORT),
+            locks.folder(settings.VAR_DIR, note=f"on {self.url} (pid {os.getpid()})"),
+            locks.port(settings.HOST, settings.PORT),
         ):
             try:
                 self._start()

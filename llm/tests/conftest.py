@@ -10,9 +10,9 @@ import pytest
 
 from llm import canonical
 from llm.errors import ProviderError
-from llm.fake.server import FakeProvider
 from llm.providers import PROVIDERS, Limits, Provider
 from llm.providers.exchange import Exchange
+from qa.fake_provider.server import FakeProvider
 
 KEY = "good-key-of-the-tests"
 
@@ -117,7 +117,7 @@ def call(provider: Callable[..., Provider]) -> Callable[..., Outcome]:
 def answers(fake: FakeProvider, call: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """Return what a call comes to that is answered with these very bytes.
 
-    `pieces` are texts, bytes or seconds to pause; see `llm.fake.server.Script`.
+    `pieces` are texts, bytes or seconds to pause; see `qa.fake_provider.server.Script`.
     """
 
     def make(

@@ -6,9 +6,9 @@ import pytest
 
 from llm import errors
 from llm.canonical import Message, Request, ToolCall, Usage
-from llm.fake.server import fingerprint
 from llm.providers import ListedModel
 from llm.tests.conftest import CLOCK, KEY, LIMITS, WEATHER, asking
+from qa.fake_provider.server import fingerprint
 
 
 def sent(fake):

@@ -14,10 +14,10 @@ from django.test import override_settings
 
 from llm import errors, providers
 from llm.canonical import Text
-from llm.fake.server import FakeProvider
 from llm.providers.exchange import OpenStreams
 from llm.providers.transport import Transport
 from llm.tests.conftest import KEY, LIMITS, asking, outcome_of
+from qa.fake_provider.server import FakeProvider
 
 
 def settings_with(**changes):

@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
 from tenants.admin.base import TenantOwned
+from tenants.billing.limits import month_of, number, plain
 from tenants.models import AuditEvent, LedgerEntry, Usage
-from tenants.models.limits import month_of, number, plain
 from tenants.models.tenant import object_id
 
 

@@ -4,7 +4,7 @@ import django_mongodb_backend.fields
 from django.conf import settings
 from django.db import migrations, models
 
-import tenants.models.usage
+import tenants.billing.usage
 
 
 class Migration(migrations.Migration):
@@ -273,9 +273,9 @@ class Migration(migrations.Migration):
                 ("minute", models.DateTimeField(null=True)),
                 ("minute_count", models.IntegerField(default=0)),
                 ("live", models.IntegerField(default=0)),
-                ("reservations", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
-                ("months", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
-                ("alerts", tenants.models.usage.SubdocumentField(default=dict, editable=False)),
+                ("reservations", tenants.billing.usage.SubdocumentField(default=dict, editable=False)),
+                ("months", tenants.billing.usage.SubdocumentField(default=dict, editable=False)),
+                ("alerts", tenants.billing.usage.SubdocumentField(default=dict, editable=False)),
             ],
             options={
                 "verbose_name_plural": "usage",

@@ -2,7 +2,7 @@ import django.db.models.deletion
 import django_mongodb_backend.fields
 from django.db import migrations, models
 
-import config.mongo.indexes
+import core.mongo.indexes
 
 
 class Migration(migrations.Migration):
@@ -126,7 +126,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="webhookdelivery",
-            index=config.mongo.indexes.TTLIndex(
+            index=core.mongo.indexes.TTLIndex(
                 expire_after_seconds=2592000, fields=["finished_at"], name="delivery_ttl"
             ),
         ),

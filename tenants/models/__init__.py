@@ -1,15 +1,15 @@
 """Who may do what, and how much of it: one subject a file."""
 
+from tenants.billing.ledger import LedgerEntry
+from tenants.billing.plan import Plan
+from tenants.billing.usage import Usage
 from tenants.models.api_key import ApiKey
 from tenants.models.audit import AuditEvent
 from tenants.models.erasure import Erasure, ErasureManifest
 from tenants.models.invitation import Invitation
-from tenants.models.ledger import LedgerEntry
 from tenants.models.membership import Membership
-from tenants.models.plan import Plan
 from tenants.models.tenant import Tenant
-from tenants.models.usage import Usage
-from tenants.models.webhook import Webhook, WebhookDelivery
+from tenants.webhooks.models import Webhook, WebhookDelivery
 
 __all__ = [
     "ApiKey",

@@ -14,13 +14,13 @@ from django_mongodb_backend.fields import ArrayField
 from pymongo import WriteConcern
 
 from accounts.models import User
-from config.mongo.models import Document
+from core.mongo.models import Document
 from tenants.models import key_secret
 from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import KeyReplaced, PlanLimit
 from tenants.models.origins import is_localhost, origin_is_allowed
 from tenants.models.tenant import Tenant, lookup_tenant, tenant_of
-from tenants.models.webhook import Event, Webhook
+from tenants.webhooks.models import Event, Webhook
 
 
 class Scope(models.TextChoices):

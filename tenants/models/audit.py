@@ -11,9 +11,9 @@ from django.http import HttpRequest
 from django_mongodb_backend.fields import ObjectIdField
 
 from accounts.models import User
-from config.api.addresses import client_address, client_network
-from config.mongo.models import Document
-from tenants.models.append_only import AppendOnly, AppendOnlyQuerySet
+from core.api.addresses import client_address, client_network
+from core.mongo.append_only import AppendOnly, AppendOnlyQuerySet
+from core.mongo.models import Document
 
 _LONGEST_VALUE = 500
 

@@ -20,8 +20,8 @@ from django_mongodb_backend.fields import ObjectIdField
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
-from config.mongo.models import Document
-from tenants.models.append_only import AppendOnly, AppendOnlyQuerySet
+from core.mongo.append_only import AppendOnly, AppendOnlyQuerySet
+from core.mongo.models import Document
 from tenants.models.audit import Actor
 
 BATCH = 1000

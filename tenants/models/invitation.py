@@ -15,7 +15,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.models import User, normalised_email
-from config.mongo.models import Document
+from core.mongo.models import Document
 from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import InvitationClosed
 from tenants.models.membership import Membership, Role

@@ -8,7 +8,7 @@ from bson import ObjectId
 from django.db import models
 
 from accounts.models import User
-from config.mongo.models import Document
+from core.mongo.models import Document
 from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import AlreadyMember, LastAdmin, PlanLimit
 from tenants.models.refusals import record_refusal

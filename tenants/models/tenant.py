@@ -19,10 +19,10 @@ from django_mongodb_backend.transaction import atomic
 from pymongo.errors import PyMongoError
 
 from accounts.models import User
-from config.mongo.models import Document
+from core.mongo.models import Document
+from tenants.billing.limits import CountersBusy
+from tenants.billing.plan import Plan
 from tenants.models.audit import Actor, AuditEvent
-from tenants.models.limits import CountersBusy
-from tenants.models.plan import Plan
 
 #: How long staff can restore a deleted tenant.
 RESTORABLE = timedelta(days=30)

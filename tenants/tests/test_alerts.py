@@ -6,7 +6,7 @@ from decimal import Decimal
 from bson import ObjectId
 from django.core import mail
 
-from tenants import alerts
+from tenants.billing import alerts
 from tenants.models import LedgerEntry, Usage
 from tenants.tests.conftest import at_once, by, limited
 

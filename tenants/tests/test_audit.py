@@ -8,8 +8,8 @@ from django.db import IntegrityError
 from django.test import Client
 
 from accounts.models import User
+from core.mongo.append_only import Unchangeable
 from tenants.models import AuditEvent, Tenant
-from tenants.models.append_only import Unchangeable
 from tenants.tests.conftest import by, problem, signed_in, with_key
 
 

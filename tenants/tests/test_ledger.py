@@ -10,9 +10,9 @@ from bson import ObjectId
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
+from core.mongo.append_only import Unchangeable
+from tenants.billing.limits import LimitExceeded, money
 from tenants.models import LedgerEntry, Usage
-from tenants.models.append_only import Unchangeable
-from tenants.models.limits import LimitExceeded, money
 from tenants.tests.conftest import at_once, limited
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

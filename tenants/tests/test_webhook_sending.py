@@ -11,8 +11,8 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from tenants.models import webhook_secret
 from tenants.tests.https_server import HOST, Receiver, answering
+from tenants.webhooks import signing_secret
 from tenants.webhooks.addresses import NotPublic, is_public, public_addresses
 from tenants.webhooks.sender import NotDelivered, Sender
 
@@ -38,7 +38,7 @@ def loopback(host: str, port: int) -> list[str]:
 
 
 def send(sender: Sender, receiver: Receiver, secret: str = "") -> int:
-    return sender.send(receiver.url, secret or webhook_secret.generate(), "msg_1", BODY)
+    return sender.send(receiver.url, secret or signing_secret.generate(), "msg_1", BODY)
 
 
 def refusal(sender: Sender, receiver: Receiver) -> NotDelivered:
@@ -48,7 +48,7 @@ def refusal(sender: Sender, receiver: Receiver) -> NotDelivered:
 
 
 def test_what_is_sent_carries_a_standard_signature(sender, receiver):
-    secret = webhook_secret.generate()
+    secret = signing_secret.generate()
 
     assert send(sender, receiver, secret) == 204
 
@@ -58,7 +58,7 @@ def test_what_is_sent_carries_a_standard_signature(sender, receiver):
     assert headers["Content-Type"] == "application/json"
     assert Verifier(secret).verify(body, headers)["type"] == "webhook.test"
     with pytest.raises(WebhookVerificationError):
-        Verifier(webhook_secret.generate()).verify(body, headers)
+        Verifier(signing_secret.generate()).verify(body, headers)
     with pytest.raises(WebhookVerificationError):
         Verifier(secret).verify(body + " ", headers)
 
@@ -114,7 +114,7 @@ def test_a_certificate_for_another_name_is_refused(receiver):
     )
 
     with pytest.raises(NotDelivered, match="certificate"):
-        elsewhere.send(f"https://other.example:{receiver.port}/", webhook_secret.generate(), "msg_1", BODY)
+        elsewhere.send(f"https://other.example:{receiver.port}/", signing_secret.generate(), "msg_1", BODY)
 
 
 def test_a_certificate_that_nobody_signed_is_refused(receiver):
@@ -141,7 +141,7 @@ def test_a_refused_connection_is_a_failure_in_our_words(receiver):
         unused.bind(("127.0.0.1", 0))
         url = f"https://{HOST}:{unused.getsockname()[1]}/"
         with pytest.raises(NotDelivered, match=r"^The connection was refused\.$"):
-            Sender(resolve=loopback).send(url, webhook_secret.generate(), "msg_1", BODY)
+            Sender(resolve=loopback).send(url, signing_secret.generate(), "msg_1", BODY)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_as_it_is_made_for_production_it_never_reaches_this_machine(receiver, ho
 
     shown = f"[{host}]" if ":" in host else host
     with pytest.raises(NotDelivered, match="not on the public internet"):
-        Sender().send(f"https://{shown}:{receiver.port}/", webhook_secret.generate(), "msg_1", BODY)
+        Sender().send(f"https://{shown}:{receiver.port}/", signing_secret.generate(), "msg_1", BODY)
     assert receiver.received == []
 
 

@@ -15,13 +15,13 @@ from django.core.management import call_command
 from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 
-from tenants import alerts
+from tenants.billing import alerts
 from tenants.models import AuditEvent, Webhook, WebhookDelivery
-from tenants.models.webhook import LEASE, MOST_WEBHOOKS, RETRIES, Event
 from tenants.tests.conftest import at_once, by, eventually, issue, limited, problem, signed_in
 from tenants.tests.https_server import Receiver, answering
 from tenants.tests.test_alerts import NOW, use
 from tenants.webhooks.delivery import deliver_due
+from tenants.webhooks.models import LEASE, MOST_WEBHOOKS, RETRIES, Event
 from tenants.webhooks.sender import Sender
 
 Status = WebhookDelivery.Status

@@ -7,10 +7,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from rest_framework import serializers
 
-from config.api.serializers import DocumentSerializer
+from core.api.serializers import DocumentSerializer
 from tenants.models import Webhook, WebhookDelivery
-from tenants.models.webhook import Event
 from tenants.webhooks.addresses import is_public
+from tenants.webhooks.models import Event
 
 
 class WebhookURLField(serializers.CharField):

@@ -11,13 +11,13 @@ from rest_framework.generics import ListAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.api.etags import check_if_match, etag
-from config.api.idempotency import idempotent
+from core.api.etags import check_if_match, etag
+from core.api.idempotency import idempotent
 from tenants.models import Webhook
 from tenants.models.audit import Actor
-from tenants.models.webhook import TEST_EVENT
 from tenants.rights import ADMINISTER
 from tenants.scoping import TenantScoped
+from tenants.webhooks.models import TEST_EVENT
 from tenants.webhooks.serializers import (
     DeliverySerializer,
     NewWebhookSerializer,

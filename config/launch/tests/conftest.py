@@ -16,7 +16,7 @@ import requests
 from django.conf import settings
 
 from config.environment import VARIABLES
-from config.launch import claims
+from config.launch import locks
 
 #: Generous: the machine may be busy. A condition that holds is seen at once.
 PATIENCE_SECONDS = 60
@@ -93,7 +93,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """What makes a start independent of all others. Its provider is never called: no model to load."""
     return {
         "DJANGO_ENV": "development",
-        "PORT": str(claims.free_port()),
+        "PORT": str(locks.free_port()),
         "VAR_DIR": str(tmp_path / "var"),
         "WORKERS": "1",
         "JOBS": "False",

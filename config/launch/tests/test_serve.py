@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
-from llm.fake.server import FakeProvider
+from qa.fake_provider.server import FakeProvider
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

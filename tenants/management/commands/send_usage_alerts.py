@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from tenants import alerts
+from tenants.billing import alerts
 
 
 class Command(BaseCommand):

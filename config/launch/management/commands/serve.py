@@ -4,7 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from config.launch import claims
+from config.launch import locks
 from config.launch.supervisor import Failed, StopAsked, Supervisor
 
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *, reload: bool, seed: bool, **options: Any) -> None:
         try:
             Supervisor(reload=reload, seed=seed, say=self._say).run()
-        except (Failed, claims.Unavailable) as error:
+        except (Failed, locks.Unavailable) as error:
             raise CommandError(str(error)) from error
         except StopAsked:
             return  # Asked before anything was started.

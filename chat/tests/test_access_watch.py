@@ -1,0 +1,120 @@
+"""A stream ends when its reader's right to it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from chat.tests.conftest import events
+from chat.turns import access_watch
+from config.launch.tests.conftest import wait_until
+from tenants.access import Access
+from tenants.models import ApiKey, Membership
+from tenants.rights import SEND_MESSAGES
+from tenants.tests.conftest import by, issue, signed_in, with_key
+
+
+@pytest.fixture
+def silent(fake) -> Iterator[None]:
+    """Every provider begins an answer and says no more of it."""
+    fake.script(fault="stall")
+    yield
+    wait_until(lambda: not access_watch.open_streams(), "every stream is released")
+
+
+@pytest.fixture
+def stream(silent, session) -> Callable[[APIClient], StreamingHttpResponse]:
+    def begin(client: APIClient) -> StreamingHttpResponse:
+        body = {"message": "Hello", "stream": True}
+        response = client.post(f"/api/chat/sessions/{session.pk}/messages", body)
+        assert response.status_code == 200, response.content
+        return response
+
+    return begin
+
+
+def test_a_member_who_is_removed_loses_the_stream(stream, dave_client, dave, alice):
+    response = stream(dave_client)
+    Membership.objects.get(user=dave).end(by(alice))
+
+    name, _, problem = events(response)[-1]
+    assert (name, problem["code"]) == ("error", "access_ended")
+
+
+def test_a_member_who_may_only_read_now_loses_the_stream_of_a_send(stream, dave_client, dave, alice):
+    response = stream(dave_client)
+    Membership.objects.get(user=dave).change_role("viewer", by(alice))
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
+def test_a_user_who_is_deactivated_loses_the_stream(stream, dave_client, dave):
+    response = stream(dave_client)
+    dave.is_active = False
+    dave.save()
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
+def test_a_suspended_tenants_streams_end(stream, site, acme, alice):
+    response = stream(site)
+    acme.suspend(by(alice))
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
+def test_a_deleted_tenants_streams_end(stream, site, acme, alice):
+    response = stream(site)
+    acme.delete_softly(by(alice))
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
+def test_a_revoked_key_loses_its_stream(stream, site, alice):
+    response = stream(site)
+    ApiKey.objects.get().revoke(by(alice))
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
+def test_an_expired_key_loses_its_stream(stream, site):
+    response = stream(site)
+    ApiKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
+def test_a_reader_who_is_removed_loses_the_stream_and_the_turn_goes_on(stream, dave_client, bob, alice):
+    sent = stream(dave_client)
+    body = iter(sent.streaming_content)
+    reply_id = next(body).decode().partition('"reply_id":"')[2][:24]
+    path = sent.request["PATH_INFO"]
+    read = signed_in(bob).get(f"{path}/{reply_id}/stream")
+    Membership.objects.get(user=bob).end(by(alice))
+
+    assert events(read)[-1][2]["code"] == "access_ended"
+    assert dave_client.get(f"{path}/{reply_id}").json()["status"] == "streaming"
+    sent.close()
+
+
+def test_an_openai_client_with_a_revoked_key_loses_its_stream(silent, acme, alice):
+    issued = issue(acme, alice, scopes=["messages:send"])
+    body = {"model": "default", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    response = with_key(issued.secret).post("/v1/chat/completions", body)
+    assert response.status_code == 200, response.content
+    issued.key.revoke(by(alice))
+
+    assert "error" in b"".join(response.streaming_content).decode()
+
+
+def test_a_member_whose_role_still_allows_it_keeps_the_stream(acme, dave, alice):
+    held = access_watch.hold(Access(acme, role="developer", user=dave), SEND_MESSAGES, lambda: None)
+    Membership.objects.get(user=dave).change_role("admin", by(alice))
+
+    assert access_watch.lost_among([held]) == []
+    held.release()

@@ -1,9 +1,0 @@
-from django.apps import AppConfig
-
-
-class JobsConfig(AppConfig):
-    """What runs again and again without anybody waiting for it."""
-
-    name = "config.jobs"
-    label = "jobs"
-    verbose_name = "Operations"

@@ -1,0 +1,85 @@
+"""What every request gets: an id, its rate-limit headers and one log line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+from django.http import HttpRequest, HttpResponse
+
+from core import logs, metrics
+from core.api.addresses import client_address
+from core.api.limits import set_rate_limit_headers
+
+logger = logging.getLogger("config.requests")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+
+
+class RequestContext:
+    """Accepts or makes `X-Request-ID`, echoes it, and logs the request once it is over.
+
+    `request.log_fields` is a dict that authentication and views add to (caller, tenant).
+    A streamed answer is over when its last byte is sent or its client is gone.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        request.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request.log_fields = {}
+        token = logs.request_id.set(request.id)
+        try:
+            response = self.get_response(request)
+            response["X-Request-ID"] = request.id
+            set_rate_limit_headers(request, response)
+            if response.streaming and not response.is_async:
+                response.streaming_content = self._until_sent(
+                    response.streaming_content, request, response, began
+                )
+            else:
+                self._finish(request, response, began)
+            return response
+        finally:
+            logs.request_id.reset(token)
+
+    def _until_sent(
+        self, chunks: Iterator[bytes], request: HttpRequest, response: HttpResponse, began: float
+    ) -> Iterator[bytes]:
+        # The server may pull chunks from another thread than the one that made the response.
+        token = logs.request_id.set(request.id)
+        try:
+            yield from chunks
+        finally:
+            # Closing by hand: a generator that is closed does not close a plain iterator it draws from.
+            if hasattr(chunks, "close"):
+                chunks.close()
+            self._finish(request, response, began)
+            # Closed from another thread, the context never had the id.
+            with contextlib.suppress(ValueError):
+                logs.request_id.reset(token)
+
+    def _finish(self, request: HttpRequest, response: HttpResponse, began: float) -> None:
+        seconds = time.perf_counter() - began
+        route = request.resolver_match.route if request.resolver_match else ""
+        metrics.count_request(request.method, route, response.status_code, seconds)
+        logger.log(
+            logging.ERROR if response.status_code >= 500 else logging.INFO,
+            "request",
+            extra={
+                "request_id": request.id,
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "duration_ms": round(seconds * 1000, 1),
+                "address": client_address(request),
+                **request.log_fields,
+            },
+        )

@@ -1,0 +1,100 @@
+"""The one way in for bodies: JSON that is small, shallow and storable."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from core.api.errors import PayloadTooLarge
+
+MAX_DEPTH = 32
+_MAX_INTEGER = 2**63 - 1
+
+
+class StrictJSONParser(BaseParser):
+    """Parses a JSON body of at most 1 MiB.
+
+    Refused with 400 and a sentence: malformed JSON or UTF-8, more than 32
+    levels, NaN, infinity, integers beyond 64 bits, lone surrogates, NUL, equal
+    keys, and keys that MongoDB would read as an operator or a path. 413 when
+    too large.
+    """
+
+    media_type = "application/json"
+    #: Keys like `$ref` or `a.b` are refused, as they must not reach a stored document.
+    storable_keys = True
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise PayloadTooLarge(f"The body is larger than {limit} bytes.")
+        try:
+            data = json.loads(
+                body.decode("utf-8"),
+                object_pairs_hook=_object_without_equal_keys,
+                parse_constant=_refuse_constant,
+            )
+        except UnicodeDecodeError as error:
+            raise ParseError("The body is not UTF-8.") from error
+        except RecursionError as error:
+            raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
+        except json.JSONDecodeError as error:
+            raise ParseError(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
+        except ValueError as error:  # int() refuses numbers of thousands of digits
+            raise ParseError("The body holds a number that is too long.") from error
+        self._check(data, 1)
+        return data
+
+    def _check(self, value: Any, depth: int) -> None:
+        if isinstance(value, str):
+            _check_text(value)
+        elif isinstance(value, dict | list):
+            if depth > MAX_DEPTH:
+                raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.")
+            if isinstance(value, dict):
+                for key in value:
+                    self._check_key(key)
+            for item in value.values() if isinstance(value, dict) else value:
+                self._check(item, depth + 1)
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise ParseError("The body holds a number that is too large.")
+        elif isinstance(value, int) and not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+            raise ParseError("The body holds an integer beyond 64 bits.")
+
+    def _check_key(self, key: str) -> None:
+        _check_text(key)
+        if self.storable_keys and (key.startswith("$") or "." in key):
+            raise ParseError(f"The key {key!r} is not allowed: no key may start with '$' or hold '.'.")
+
+
+class PassThroughJSONParser(StrictJSONParser):
+    """For what is passed on and never stored: JSON Schemas need `$ref` and any property name."""
+
+    storable_keys = False
+
+
+def _object_without_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ParseError("An object of the body names the same key twice.")
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise ParseError(f"{name} is not a JSON number.")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise ParseError("The body holds a NUL character.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ParseError("The body holds half of a surrogate pair.") from error

@@ -1,0 +1,73 @@
+"""A rate for each endpoint, counted by django-ratelimit in the shared cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from core.api.addresses import client_network
+from core.api.errors import Unavailable
+from core.api.limits import LimitReached, LimitState, show_limit
+
+if TYPE_CHECKING:  # DRF's views import this module.
+    from rest_framework.views import APIView
+
+_PERIOD_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class EndpointRate(BaseThrottle):
+    """Counts the request against `settings.RATES[view.rate_scope]`.
+
+    Counted per user, key or visitor, and per address for callers that are none
+    of them. A view without `rate_scope` counts as "default". When the counter
+    can't be read the request is refused with 503: an open door is worse.
+    """
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        state = counted(request, getattr(view, "rate_scope", "default"), caller_key)
+        if state is None:
+            return True
+        show_limit(request, state)
+        if state.used > state.limit:
+            raise LimitReached(state, scope="address" if request.user.is_anonymous else "caller")
+        return True
+
+
+def counted(
+    request: HttpRequest | Request, group: str, key: Callable[[str, HttpRequest | Request], str]
+) -> LimitState | None:
+    """Count one more for `key(group, request)` under `settings.RATES[group]` and return how it stands.
+
+    None when RATELIMIT_ENABLE is off. Raises Unavailable when the counter can't be read.
+    """
+    rate = settings.RATES.get(group, settings.RATES["default"])
+    usage = get_usage(request, group=group, key=key, rate=rate, increment=True)
+    if usage is None:
+        return None
+    if usage["time_left"] < 0:
+        raise Unavailable("Requests can't be counted right now.", "counter_unavailable")
+    return LimitState(
+        name=group,
+        limit=usage["limit"],
+        used=usage["count"],
+        window_seconds=_period_seconds(rate),
+        reset_seconds=usage["time_left"],
+    )
+
+
+def caller_key(group: str, request: Request) -> str:
+    """Return who is counted: `user:…`, `key:…`, `visitor:…` or `address:…`."""
+    return getattr(request.auth, "rate_key", None) or (
+        f"address:{client_network(request)}" if request.user.is_anonymous else f"user:{request.user.pk}"
+    )
+
+
+def _period_seconds(rate: str) -> int:
+    period = rate.partition("/")[2]
+    return int(period[:-1] or 1) * _PERIOD_SECONDS[period[-1]]

@@ -1,0 +1,50 @@
+"""A database as it was at one moment, and back to it: for tests and for checks on scratch databases."""
+
+from __future__ import annotations
+
+import re
+
+import psutil
+from django.core.cache import caches
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from core.mongo import embedded
+
+
+class Pristine:
+    """Remembers all documents when made; `restore()` brings them back and removes all others.
+
+    Django would flush every collection and emit `post_migrate` after each test, and lose the rows
+    that data migrations made. Here one command gives a hash of each collection, and only those that
+    changed are written.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._hashes = self._current_hashes()
+        self.documents = {name: list(database[name].find()) for name in self._hashes}
+
+    def restore(self) -> None:
+        caches["default"].clear()  # Also what the process remembers of it.
+        for name, digest in self._current_hashes().items():
+            if digest != self._hashes.get(name):
+                self._database[name].delete_many({})
+                if documents := self.documents.get(name):
+                    self._database[name].insert_many(documents)
+
+    def _current_hashes(self) -> dict[str, str]:
+        return self._database.command("dbHash")["collections"]
+
+
+def drop_abandoned(client: MongoClient) -> None:
+    """Drop the databases of tests and checks that were killed: the name of each holds the process id.
+
+    Only on the embedded server: the processes of another one may be on other machines.
+    """
+    if client.admin.command("hello").get("setName") != embedded.REPLICA_SET:
+        return
+    for name in client.list_database_names():
+        run = re.fullmatch(r"(?:test|isolation)_(\d+)(_gw\d+)?", name)
+        if run and not psutil.pid_exists(int(run[1])):
+            client.drop_database(name)
