@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.erasure import erase_session
 from chat.models import ChatSession, Message
+from core.mongo.ids import object_id
 from tenants.models.audit import Actor
-from tenants.models.tenant import object_id
 
 #: Messages of a transcript on one page; the list of messages has the rest.
 TRANSCRIPT_MESSAGES = 200

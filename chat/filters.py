@@ -5,7 +5,7 @@ from __future__ import annotations
 import django_filters as filters
 
 from chat.models import ChatSession, Message, MessageQuerySet
-from tenants.models.tenant import object_id
+from core.mongo.ids import object_id
 
 #: Each word of a search costs a look-up of its own.
 SEARCH_CHARS = 200

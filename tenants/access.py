@@ -10,9 +10,10 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 
 from accounts.models import User
+from core.mongo.ids import object_id
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.models.membership import Role
-from tenants.models.tenant import lookup_tenant, object_id, tenant_of
+from tenants.models.tenant import lookup_tenant, tenant_of
 from tenants.rights import Right
 
 __all__ = ["Access", "TenantSuspended", "access_to", "lookup_tenant", "refuse_suspended", "tenant_of"]

@@ -11,10 +11,10 @@ from rest_framework.response import Response
 
 from chat.erasure import erase_visitor
 from chat.models import ChatSession
+from core.mongo.ids import object_id
 from tenants.models import Erasure, ErasureManifest
 from tenants.models.audit import Actor
 from tenants.models.erasure import Scope
-from tenants.models.tenant import object_id
 from tenants.rights import ADMINISTER
 from tenants.scoping import TenantScoped
 

@@ -20,9 +20,10 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from core import errors
 from core.mongo.engine.errors import is_unreachable
 
-logger = logging.getLogger("config.errors")
+logger = logging.getLogger("core.errors")
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -84,6 +85,31 @@ class Unavailable(Problem):
         super().__init__(detail, code, headers={"Retry-After": str(retry_after)})
 
 
+#: The status of each domain error; of a subclass its nearest parent's.
+STATUSES: dict[type[errors.DomainError], int] = {
+    errors.InvalidInput: status.HTTP_400_BAD_REQUEST,
+    errors.Forbidden: status.HTTP_403_FORBIDDEN,
+    errors.NotFound: status.HTTP_404_NOT_FOUND,
+    errors.Conflict: status.HTTP_409_CONFLICT,
+    errors.Gone: status.HTTP_410_GONE,
+    errors.Unprocessable: status.HTTP_422_UNPROCESSABLE_ENTITY,
+    errors.LimitReached: status.HTTP_429_TOO_MANY_REQUESTS,
+    errors.UpstreamFailed: status.HTTP_502_BAD_GATEWAY,
+    errors.Unavailable: status.HTTP_503_SERVICE_UNAVAILABLE,
+}
+
+
+def from_domain_error(error: errors.DomainError) -> exceptions.APIException:
+    """Return the API's form of a domain error. Every class has one by its parents."""
+    if isinstance(error, errors.InvalidInput):
+        return exceptions.ValidationError(error.fields, error.code)
+    wait = error.retry_after_seconds
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    answer = Problem(error.detail, error.code, headers=headers, extra=error.extra)
+    answer.status_code = next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
+    return answer
+
+
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     """Answer any exception of a view; what is not an API error is logged and becomes a bare 500."""
     request = context["request"]
@@ -106,6 +132,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
 def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
     if isinstance(exc, exceptions.APIException):
         return exc
+    if isinstance(exc, errors.DomainError):
+        return from_domain_error(exc)
     if isinstance(exc, Http404):
         return exceptions.NotFound()
     if isinstance(exc, PermissionDenied):

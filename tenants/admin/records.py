@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from core.mongo.ids import object_id
 from tenants.admin.base import TenantOwned
 from tenants.billing.limits import month_of, number, plain
 from tenants.models import AuditEvent, LedgerEntry, Usage
-from tenants.models.tenant import object_id
 
 
 @admin.register(Usage)

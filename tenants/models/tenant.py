@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from bson import ObjectId
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import DatabaseError, IntegrityError, models
 from django.utils import timezone
@@ -201,13 +200,6 @@ def tenant_of(raw: Mapping[str, Any]) -> Tenant:
     tenant = Tenant.from_document(raw["tenant"])
     tenant.plan = Plan.from_document(raw["plan"])
     return tenant
-
-
-def object_id(text: object) -> ObjectId | None:
-    """Return the id that `text` spells in 24 hex digits, or None."""
-    if isinstance(text, ObjectId):
-        return text
-    return ObjectId(text) if isinstance(text, str) and ObjectId.is_valid(text) else None
 
 
 def _is_transient(error: DatabaseError) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat import erasure, retention
+from core.mongo.ids import object_id
 from tenants.models import Erasure, Tenant
 from tenants.models.erasure import Scope
-from tenants.models.tenant import object_id
 
 
 class Command(BaseCommand):
