@@ -21,7 +21,8 @@ from pymongo.client_session import ClientSession
 from chat.analytics.metrics import Figures, Summary
 from chat.analytics.models import Rollup
 from chat.analytics.periods import Interval, Period, Span, joined
-from chat.analytics.rollup_store import calendar_match, key, quarters_match, span_of, utc, write_new
+from chat.analytics.rollup_store import calendar_match, key, quarters_match, span_of, write_new
+from core.time import utc
 
 #: With more people in it a document could outgrow 16 MiB. Such a span is read from its parts.
 MOST_PEOPLE = 500_000

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,7 @@ from chat.analytics.histogram import rounded_expression
 from chat.analytics.metrics import ATTEMPT_COUNTS, Figures, Share, Target, person
 from chat.analytics.periods import Span
 from chat.models import ChatSession, Message
+from core.time import utc
 
 FINAL = ("complete", "cancelled", "failed", "interrupted")
 COST_BASES = ("reported", "priced", "estimated")
@@ -93,7 +94,7 @@ def count_messages(
 def count_sessions(counted: Counted, match: dict[str, Any], session: ClientSession | None = None) -> None:
     """Add the sessions that `match` finds, each in the quarter hour in which it was created."""
     for row in ChatSession.collection().aggregate(session_pipeline(match), session=session):
-        counted.quarters[_utc(row["_id"])].sessions += row["sessions"]
+        counted.quarters[utc(row["_id"])].sessions += row["sessions"]
 
 
 # -- pipelines -----------------------------------------------------------------
@@ -216,11 +217,7 @@ def _rounded_if(condition: Any, path: str) -> dict[str, Any]:
 
 def _place(row: dict[str, Any]) -> tuple[datetime, Target]:
     group = row["_id"]
-    return _utc(group["quarter"]), Target(group.get("provider") or "", group.get("model") or "")
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC)
+    return utc(group["quarter"]), Target(group.get("provider") or "", group.get("model") or "")
 
 
 def _add_replies(share: Share, row: dict[str, Any]) -> None:
@@ -260,7 +257,7 @@ def _add_questions(
         elif document.get("visitor"):
             visitors[document["_id"]] = person(tenant_id, "visitor", document["visitor"])
     for row in rows:
-        figures, asker = counted.quarters[_utc(row["_id"]["quarter"])], row["_id"]["session"]
+        figures, asker = counted.quarters[utc(row["_id"]["quarter"])], row["_id"]["session"]
         figures.messages += row["messages"]
         if asker in users:
             figures.users.add(users[asker])

@@ -22,9 +22,10 @@ from chat.analytics.calendar_rollups import LONGEST
 from chat.analytics.counting import Counted, count_messages, count_sessions
 from chat.analytics.metrics import Figures, packed, person, unpacked
 from chat.analytics.models import Rollup
-from chat.analytics.rollup_store import quarter_key, utc
+from chat.analytics.rollup_store import quarter_key
 from chat.models import ChatSession, Message
 from core.mongo.models import Document
+from core.time import utc
 
 BATCH = 1000
 

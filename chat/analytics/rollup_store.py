@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -12,6 +12,7 @@ from pymongo.errors import BulkWriteError
 
 from chat.analytics.models import Rollup
 from chat.analytics.periods import QUARTER, Interval, Span
+from core.time import utc
 
 _DUPLICATE_KEY = 11000
 
@@ -60,8 +61,3 @@ def write_new(writes: Sequence[InsertOne | UpdateOne]) -> None:
 
 def span_of(row: dict[str, Any]) -> Span:
     return Span(utc(row["start"]), utc(row["end"]))
-
-
-def utc(moment: datetime) -> datetime:
-    """Return what pymongo read as the time it is."""
-    return moment.replace(tzinfo=UTC)

@@ -33,8 +33,9 @@ from chat.analytics.counting import Counted, count_spans
 from chat.analytics.metrics import Figures
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter, joined
-from chat.analytics.rollup_store import quarter_key, quarters_match, utc, write_new
+from chat.analytics.rollup_store import quarter_key, quarters_match, write_new
 from chat.models import ChatSession, Message
+from core.time import utc
 
 #: How long clocks may differ, and how long an announced change may take.
 SETTLING = timedelta(minutes=5)

@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from django.utils import timezone
 from rest_framework import serializers
 
 from chat.analytics.periods import FIRST_YEAR, INTERVALS, LAST_YEAR, MAX_INTERVALS, Period, Span
 from core.api.serializers import StrictSerializer
+from core.time import in_milliseconds, now_in_milliseconds, utc
 
 DEFAULT_DAYS = 30
 
@@ -79,7 +79,7 @@ class PeriodSerializer(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         zone, interval = attrs["tz"], attrs["interval"]
-        end = _utc(attrs["to"], zone) if "to" in attrs else _milliseconds(timezone.now())
+        end = _utc(attrs["to"], zone) if "to" in attrs else now_in_milliseconds()
         start = _utc(attrs["from"], zone) if "from" in attrs else _default_start(end, zone)
         if start >= end:
             raise serializers.ValidationError({"to": self.error_messages["not_after"]}, "not_after")
@@ -91,12 +91,7 @@ class PeriodSerializer(StrictSerializer):
 
 
 def _utc(moment: datetime, zone: ZoneInfo) -> datetime:
-    return _milliseconds((moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC))
-
-
-def _milliseconds(moment: datetime) -> datetime:
-    """Cut to what the database stores."""
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return in_milliseconds(utc(moment if moment.tzinfo else moment.replace(tzinfo=zone)))
 
 
 def _default_start(end: datetime, zone: ZoneInfo) -> datetime:

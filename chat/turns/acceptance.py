@@ -18,12 +18,12 @@ from django.utils import timezone
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from chat.analytics import rollups
-from chat.analytics.rollup_store import utc
 from chat.models import ChatSession, Message
 from chat.turns import settlement
 from chat.turns.budget import Budget
 from chat.turns.options import Options
 from chat.turns.turn import Turn
+from core.time import now_in_milliseconds, utc
 from llm import canonical
 from llm.routing import Run
 from tenants.models import Tenant, Usage
@@ -196,12 +196,6 @@ def _documents(
         "updated_at": now,
     }
     return asked, _reply(asked, options, now)
-
-
-def now_in_milliseconds() -> datetime:
-    """The time as the database keeps it, so that a document reads the same before and after it is stored."""
-    now = timezone.now()
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _reply(asked: dict, options: Options, now: datetime) -> dict:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import models
-from django.utils import timezone
 
 from core.mongo.models import Document
+from core.time import now_in_milliseconds
 
 #: How long a process that was killed keeps a job from the others; those alive renew their claims.
 CLAIM = timedelta(seconds=60)
@@ -25,7 +25,7 @@ class JobManager(models.Manager):
         Return the moment of that, by which it is renewed and finished, else None. A job that nobody has
         seen yet is due at once.
         """
-        now = _now()
+        now = now_in_milliseconds()
         fresh = {"due_at": now, "claimed_until": None, "started_at": None, "finished_at": None, "outcome": ""}
         jobs = self.model.collection()
         jobs.update_one(
@@ -37,7 +37,7 @@ class JobManager(models.Manager):
         return now if claimed.modified_count else None
 
     def renew(self, name: str, claim: datetime) -> None:
-        self._change(name, claim, claimed_until=_now() + CLAIM)
+        self._change(name, claim, claimed_until=now_in_milliseconds() + CLAIM)
 
     def finish(self, name: str, claim: datetime, every: timedelta, error: str = "") -> None:
         """Note how the job ended; it is due again `every` after it began."""
@@ -47,7 +47,7 @@ class JobManager(models.Manager):
             claim,
             due_at=claim + again,
             claimed_until=None,
-            finished_at=_now(),
+            finished_at=now_in_milliseconds(),
             outcome=error[:_LONGEST_OUTCOME] or "done",
         )
 
@@ -57,14 +57,8 @@ class JobManager(models.Manager):
 
     def _change(self, name: str, claim: datetime, **fields: object) -> None:
         self.model.collection().update_one(
-            {"_id": name, "started_at": claim}, {"$set": {**fields, "updated_at": _now()}}
+            {"_id": name, "started_at": claim}, {"$set": {**fields, "updated_at": now_in_milliseconds()}}
         )
-
-
-def _now() -> datetime:
-    """The time as the database keeps it."""
-    now = timezone.now()
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class Job(Document):

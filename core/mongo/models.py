@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 
 from bson import Decimal128, Int64
 from django.db import connection, models
 from django.db.models.base import ModelState
 from pymongo.collection import Collection
+
+from core.time import in_milliseconds, utc
 
 
 class Document(models.Model):
@@ -34,7 +36,7 @@ class Document(models.Model):
         for field in self._meta.concrete_fields:
             value = self.__dict__.get(field.attname)
             if isinstance(value, datetime):
-                setattr(self, field.attname, value.replace(microsecond=value.microsecond // 1000 * 1000))
+                setattr(self, field.attname, in_milliseconds(value))
 
     @classmethod
     def collection(cls) -> Collection:
@@ -71,7 +73,7 @@ def _names(model: type[Document]) -> list[tuple[str, str]]:
 
 #: What Python has for what the database returns; all the rest stays as it is.
 _CONVERTED: dict[type, Callable[[Any], Any]] = {
-    datetime: lambda value: value.replace(tzinfo=UTC) if value.tzinfo is None else value,
+    datetime: utc,
     Decimal128: Decimal128.to_decimal,
     Int64: int,
 }
