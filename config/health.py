@@ -40,8 +40,8 @@ def ready(request: HttpRequest) -> HttpResponse:
     if refusal := _read_only(request):
         return refusal
     checks = {"database": _answers(_ping_database), "cache": _answers(_ping_cache)}
-    ok = all(checks.values()) and not shutdown.is_stopping()
-    standing = "ready" if ok else "draining" if shutdown.is_stopping() else "unavailable"
+    ok = all(checks.values()) and not shutdown.is_draining()
+    standing = "ready" if ok else "draining" if shutdown.is_draining() else "unavailable"
     return JsonResponse(
         {"status": standing, "checks": checks},
         status=200 if ok else 503,

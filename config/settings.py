@@ -83,7 +83,7 @@ if not PRODUCTION:
 
 MIDDLEWARE = [
     "core.api.middleware.RequestContext",
-    "core.shutdown.Refusal",
+    "core.api.middleware.RejectWhileDraining",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",

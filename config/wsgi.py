@@ -29,8 +29,8 @@ django_application = get_wsgi_application()
 from chat.turns import heartbeat, settlement  # noqa: E402 - models exist once Django is set up
 from core import shutdown  # noqa: E402
 
-shutdown.finish_before_stopping(end=heartbeat.interrupt, put_away=settlement.finish)
-application = shutdown.Counted(django_application)
+shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt, flush=settlement.finish)
+application = shutdown.InFlight(django_application)
 
 # From its first second a worker ends what dead ones left, whether or not it gets a turn of its own.
 settlement.start()

@@ -1,10 +1,10 @@
-"""Leaving in order: a worker that is asked to stop finishes what it has begun and begins nothing new.
+"""Graceful shutdown: a worker that gets SIGTERM finishes what it has begun and accepts nothing new.
 
-    SIGTERM ─ new requests are refused, /ready says "draining" ─ all is finished ─ the server's own stop
-                                                              └ or DRAIN_SECONDS are over: what still runs
-                                                                is ended, its partial work kept
+    SIGTERM ─ new requests get 503, /ready says "draining" ─ all work is finished ─ the server stops
+                                                           └ after DRAIN_SECONDS: what still runs is
+                                                             interrupted, its partial results are stored
 
-granian would stop listening at once and not know of work that goes on without a connection.
+granian alone would stop listening at once, and does not know of work that continues without a connection.
 """
 
 from __future__ import annotations
@@ -17,21 +17,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
 
-from core.api.errors import problem_response
-
-#: Answered to the end, so that whoever watches sees the worker leave rather than vanish.
-PROBES = {"/health", "/ready", "/status", "/metrics"}
-
-#: When a refused client may try again: by then another worker takes it.
+#: When a client that was rejected may try again: by then another worker accepts it.
 RETRY_AFTER_SECONDS = 2
 
-#: What ended work may take to be put away.
-PUT_AWAY_SECONDS = 3.0
+#: How long interrupted work may take to store its partial results.
+FLUSH_SECONDS = 3.0
 
 
-class _Work:
+class _WorkCounter:
     """Counts what this process has begun and not finished."""
 
     def __init__(self) -> None:
@@ -47,61 +41,48 @@ class _Work:
             self._count -= 1
             self._changed.notify_all()
 
-    def wait(self, seconds: float) -> bool:
-        """Return whether all was finished within so many seconds."""
+    def wait(self, timeout_seconds: float) -> bool:
+        """Return whether all work was finished within `timeout_seconds`."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._count == 0, seconds)
+            return self._changed.wait_for(lambda: self._count == 0, timeout_seconds)
 
 
-#: Requests, and whatever goes on after its request: who begins such work also ends it here.
-work = _Work()
+#: Requests, and work that outlives its request: code that calls `begin()` also calls `end()`.
+work = _WorkCounter()
 
-_stopping = threading.Event()
-
-
-def is_stopping() -> bool:
-    """Whether this worker takes no new requests any more."""
-    return _stopping.is_set()
+_draining = threading.Event()
 
 
-def finish_before_stopping(end: Callable[[], None], put_away: Callable[[float], None]) -> None:
-    """From now on have SIGTERM wait for this process's work. Call it in the main thread, before others start.
+def is_draining() -> bool:
+    """Return whether this worker has stopped accepting requests."""
+    return _draining.is_set()
 
-    `end` is called when the time is over and stops what still runs; `put_away`, given the seconds it may
-    take, stores what is still in memory.
+
+def drain_on_sigterm(*, interrupt: Callable[[], None], flush: Callable[[float], None]) -> None:
+    """From now on let SIGTERM wait for this process's work. Call it in the main thread, before others start.
+
+    `interrupt` stops what still runs after DRAIN_SECONDS. `flush` stores what is still in memory,
+    within the seconds that it is given.
     """
-    # Blocked here and in every thread to come, the signal waits for the one that asks for it.
+    # Blocked here and in every thread started later, the signal is left to the thread that waits for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_leave, args=(end, put_away), name="draining", daemon=True).start()
+    threading.Thread(target=_drain, args=(interrupt, flush), name="shutdown", daemon=True).start()
 
 
-def _leave(end: Callable[[], None], put_away: Callable[[float], None]) -> None:
+def _drain(interrupt: Callable[[], None], flush: Callable[[float], None]) -> None:
     signal.sigwait({signal.SIGTERM})
-    _stopping.set()
+    _draining.set()
     if not work.wait(settings.DRAIN_SECONDS):
-        end()
-        work.wait(PUT_AWAY_SECONDS)
-    put_away(PUT_AWAY_SECONDS)
-    while True:  # Asked before the server listens to it, it would not hear the first one.
-        os.kill(os.getpid(), signal.SIGINT)  # granian stops at it as it does at SIGTERM.
+        interrupt()
+        work.wait(FLUSH_SECONDS)
+    flush(FLUSH_SECONDS)
+    while True:  # granian ignores a signal that arrives before it has installed its handlers.
+        os.kill(os.getpid(), signal.SIGINT)  # It stops at this one as it does at SIGTERM.
         time.sleep(0.5)
 
 
-class Refusal:
-    """Django middleware: 503 for new requests while the worker is stopping."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not is_stopping() or request.path in PROBES:
-            return self.get_response(request)
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        return problem_response(request, 503, "draining", "This server is being stopped. Try again.", headers)
-
-
-class Counted:
-    """WSGI: counts a request as work from its arrival until its last byte is sent or its client is gone."""
+class InFlight:
+    """WSGI middleware: a request counts as work until its last byte is sent or its client is gone."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
@@ -109,25 +90,27 @@ class Counted:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         work.begin()
         try:
-            return _Answer(self._application(environ, start_response))
+            return _CountedBody(self._application(environ, start_response))
         except BaseException:
             work.end()
             raise
 
 
-class _Answer:
-    def __init__(self, answer: Iterable[bytes]) -> None:
-        self._answer = answer
+class _CountedBody:
+    """A response body whose `close()` ends the request's work, once."""
+
+    def __init__(self, body: Iterable[bytes]) -> None:
+        self._body = body
         self._closed = threading.Lock()
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._answer)
+        return iter(self._body)
 
     def close(self) -> None:
         if not self._closed.acquire(blocking=False):
             return
         try:
-            if hasattr(self._answer, "close"):
-                self._answer.close()
+            if hasattr(self._body, "close"):
+                self._body.close()
         finally:
             work.end()

@@ -1,4 +1,4 @@
-"""What every request gets: an id, its rate-limit headers and one log line."""
+"""Middleware of every request: its id, rate-limit headers and log line; 503 while the worker is draining."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from collections.abc import Callable, Iterator
 
 from django.http import HttpRequest, HttpResponse
 
-from core import logs, metrics
+from core import logs, metrics, shutdown
 from core.api.addresses import client_address
+from core.api.errors import problem_response
 from core.api.limits import set_rate_limit_headers
 
-logger = logging.getLogger("config.requests")
+logger = logging.getLogger("core.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
+#: Served until the end, so that monitoring sees the worker drain rather than vanish.
+_PROBES = {"/health", "/ready", "/status", "/metrics"}
+
 
 class RequestContext:
-    """Accepts or makes `X-Request-ID`, echoes it, and logs the request once it is over.
+    """Takes over or generates `X-Request-ID`, echoes it, and logs the request when it is over.
 
     `request.log_fields` is a dict that authentication and views add to (caller, tenant).
-    A streamed answer is over when its last byte is sent or its client is gone.
+    A streamed response is over when its last byte is sent or its client is gone.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -83,3 +87,16 @@ class RequestContext:
                 **request.log_fields,
             },
         )
+
+
+class RejectWhileDraining:
+    """Responds 503 to new requests while the worker is shutting down."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not shutdown.is_draining() or request.path in _PROBES:
+            return self.get_response(request)
+        headers = {"Retry-After": str(shutdown.RETRY_AFTER_SECONDS)}
+        return problem_response(request, 503, "draining", "This server is being stopped. Try again.", headers)

@@ -89,7 +89,7 @@ def known_ids(acme, alice, dave, session, site) -> dict[str, str]:
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # schemathesis does
 @pytest.mark.parametrize("caller", ["admin", "secret key", "nobody"])
 def test_every_answer_is_described(schema, fake: FakeProvider, callers, known_ids, caller, caplog):
-    caplog.set_level(logging.ERROR, "config.requests")
+    caplog.set_level(logging.ERROR, "core.requests")
     operations = [result.ok() for result in schema.get_all_operations()]
     # Deleted last, the inner before the outer: others need it.
     operations.sort(key=lambda operation: (operation.method == "delete", -len(operation.path)))

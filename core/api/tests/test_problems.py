@@ -96,10 +96,10 @@ def test_passwords_in_urls_and_configured_secrets_stay_out_too(settings):
 
 
 def test_a_request_is_one_line_with_caller_and_duration(db, client, caplog):
-    with caplog.at_level(logging.INFO, "config.requests"):
+    with caplog.at_level(logging.INFO, "core.requests"):
         client.get("/health", HTTP_X_REQUEST_ID="known-request-id")
 
-    [record] = [r for r in caplog.records if r.name == "config.requests"]
+    [record] = [r for r in caplog.records if r.name == "core.requests"]
     line = logs.JSONFormatter().format(record)
     for part in ('"request_id": "known-request-id"', '"method": "GET"', '"path": "/health"', '"status": 200'):
         assert part in line
