@@ -27,12 +27,12 @@ from django.conf import settings
 from django.utils import timezone
 from pymongo.errors import PyMongoError
 
+from chat import metrics
 from chat.models import ChatSession, Message
 from chat.turns import heartbeat, settlement
 from chat.turns.events import TurnEvents
 from chat.turns.outcome import error_data, start_data
 from chat.turns.sse import TurnEvent
-from core import metrics
 from core.mongo.engine.errors import is_unreachable
 from llm import canonical, errors
 from llm.routing import Run
