@@ -10,7 +10,7 @@ from collections.abc import Callable
 from django.db import DatabaseError
 from pymongo.errors import PyMongoError
 
-logger = logging.getLogger("core.background")
+logger = logging.getLogger(__name__)
 
 
 class BackgroundThread:

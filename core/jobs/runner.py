@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from core.jobs.models import CLAIM, Job
 
-logger = logging.getLogger("core.jobs")
+logger = logging.getLogger(__name__)
 
 #: How long the database is left alone when it is away.
 PAUSE_SECONDS = 5.0

@@ -54,7 +54,7 @@ OPTIONS = [
 ]
 REPLICA_SET = "embedded"
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class EmbeddedServerError(OperationalError):
@@ -120,7 +120,7 @@ class _Keeper(threading.Thread):
                 lock = None
         except Exception as error:  # Whatever it is: handed to those who wait, or logged.
             if self._settled.is_set():
-                log.exception("The embedded MongoDB ended and could not be started again.")
+                logger.exception("The embedded MongoDB ended and could not be started again.")
             self._failure = error
             self._let_go()
         self._settled.set()
@@ -160,7 +160,7 @@ class _Keeper(threading.Thread):
         self._settle(port)
         code = server.wait()
         if not self._stopping:
-            log.warning("The embedded MongoDB ended with code %s; starting it again.", code)
+            logger.warning("The embedded MongoDB ended with code %s; starting it again.", code)
 
     def _settle(self, port: int) -> None:
         self._uri = f"mongodb://{HOST}:{port}/?directConnection=true"
