@@ -9,7 +9,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 
 from accounts.models import User
-from core.api.limits import LimitReached
+from core.api.limits import RateLimited
 
 
 class StaffLoginForm(AdminAuthenticationForm):
@@ -18,8 +18,8 @@ class StaffLoginForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         try:
             return super().clean()
-        except LimitReached as error:
-            raise forms.ValidationError(str(error.detail), code="too_many_failed_logins") from error
+        except RateLimited as error:
+            raise forms.ValidationError(error.detail, code="too_many_failed_logins") from error
 
 
 class NewUserForm(AdminUserCreationForm):

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from accounts.events import tell_refusal
 from core.api.addresses import client_network
-from core.api.limits import LimitReached, LimitState
+from core.api.limits import LimitState, RateLimited
 from core.api.throttling import counted
 
 
@@ -29,7 +29,7 @@ class LoginAttempts:
         self._state: LimitState | None = None
 
     def begin(self) -> None:
-        """Count an attempt. Raises LimitReached, a 429, when too many have failed.
+        """Count an attempt. Raises RateLimited, a 429, when too many have failed.
 
         Counted before the password is looked at: guesses sent at once don't get past the limit.
         """
@@ -39,7 +39,7 @@ class LoginAttempts:
         if self._state and self._state.used > self._state.limit:
             tell_refusal("user.locked_out", "too_many_failed_logins", self._request, email=self._email)
             minutes = math.ceil(self._state.retry_after / 60)
-            raise LimitReached(
+            raise RateLimited(
                 self._state,
                 scope="e-mail and network address",
                 detail=f"Too many failed logins. Try again in {minutes} minute{'s' * (minutes > 1)}.",

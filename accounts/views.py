@@ -31,8 +31,8 @@ from accounts.serializers import (
     TokensSerializer,
     UserSerializer,
 )
-from core.api.errors import Conflict
 from core.api.etags import check_if_match, etag
+from core.errors import Conflict
 
 #: Answers that hold tokens must stay out of every cache on the way (RFC 6749, 5.1).
 NOT_STORED = {"Cache-Control": "no-store"}

@@ -1,4 +1,4 @@
-"""What the product's rules refuse, in its own terms: models and turns raise these, `core.api.errors` answers.
+"""Domain errors: what the product's rules refuse. `core.api.errors` turns them into responses.
 
 DomainError
 ├── InvalidInput         a value breaks a rule; `fields` names it            400
@@ -11,7 +11,7 @@ DomainError
 ├── UpstreamFailed       a provider gave no whole answer                     502
 └── Unavailable          a service needed for it cannot be reached now       503
 
-The status of each is in `core.api.errors`. Apps subclass these with a `code` and a sentence of their own.
+The status of each is in `core.api.problems`. Apps subclass these with a `code` and a sentence of their own.
 """
 
 from __future__ import annotations

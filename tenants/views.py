@@ -18,9 +18,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from core.api.errors import Unavailable
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
+from core.errors import Unavailable
 from tenants.billing.limits import as_json, month_of
 from tenants.filters import AuditFilter
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, Usage

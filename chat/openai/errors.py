@@ -14,7 +14,8 @@ from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
-from core.api.errors import Problem, exception_handler, problem
+from core.api.errors import exception_handler, problem_of
+from core.errors import DomainError, NotFound, UpstreamFailed
 from llm.errors import ProviderError
 
 #: Error kind of a provider -> status, code and parameter at fault. The rest is 502 `provider_failed`.
@@ -53,30 +54,28 @@ class OpenAIErrorSerializer(serializers.Serializer):
     error = OpenAIErrorDetailSerializer()
 
 
-class NoAnswer(Problem):
+class NoAnswer(APIException):
     """No provider gave a whole answer."""
 
     def __init__(self, error: ProviderError) -> None:
         self.status_code, code, self.param = _FAILURES.get(error.kind, (502, "provider_failed", None))
-        headers = {}
+        self.headers = {}
         if self.status_code in _RETRYABLE:
             seconds = error.retry_after_seconds or _DEFAULT_RETRY_SECONDS
-            headers["Retry-After"] = str(math.ceil(seconds))
+            self.headers["Retry-After"] = str(math.ceil(seconds))
         # LangChain knows this failure by these words.
         sentence = f"The prompt is too long. {error}" if error.kind == "context_length" else str(error)
-        super().__init__(sentence, code, headers=headers)
+        super().__init__(sentence, code)
 
 
-class AnswerBroken(Problem):
+class AnswerBroken(UpstreamFailed):
     """The answer would have to start again, and this wire has no word for "drop what you have"."""
 
-    status_code = 502
     default_code = "answer_broken"
     default_detail = "The answer broke off and could not be continued."
 
 
-class ModelNotFound(Problem):
-    status_code = 404
+class ModelNotFound(NotFound):
     default_code = "model_not_found"
     param = "model"
 
@@ -89,9 +88,9 @@ def in_their_shape(exc: Exception, context: dict[str, Any]) -> Response:
     return response
 
 
-def error_body(error: APIException) -> dict[str, Any]:
+def error_body(error: APIException | DomainError) -> dict[str, Any]:
     """Return the body for `error` where no view answers it: in a stream that has begun."""
-    return _body(problem(error, ""), getattr(error, "param", None))
+    return _body(problem_of(error).body(""), getattr(error, "param", None))
 
 
 def _body(told: dict[str, Any], param: str | None) -> dict[str, Any]:

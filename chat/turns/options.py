@@ -11,7 +11,7 @@ from typing import Any
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from chat.turns.history import HISTORY_LIMIT, history
-from core.api.errors import Problem, Unavailable
+from core.errors import Forbidden, Unavailable
 from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route
@@ -27,8 +27,7 @@ _TOKENS_A_MESSAGE = 16
 _TOKENS_AN_IMAGE = 8192
 
 
-class UnpricedRefused(Problem):
-    status_code = 403
+class UnpricedRefused(Forbidden):
     default_code = "model_unpriced"
     default_detail = "The price of this model is not known, and the plan allows priced models only."
 
@@ -107,7 +106,9 @@ def _route(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> t
         raise ValidationError({"model" if wished else "route": [str(error)]}) from error
     if not route:
         raise Unavailable(
-            "No provider is configured. Set a provider's key or name a route.", "no_provider", retry_after=60
+            "No provider is configured. Set a provider's key or name a route.",
+            "no_provider",
+            retry_after_seconds=60,
         )
     return route
 

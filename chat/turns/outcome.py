@@ -7,58 +7,46 @@ from typing import Any
 from chat.models import Message
 from chat.serializers import message_data
 from chat.turns.sse import TurnEvent
-from core.api.errors import Problem, problem
+from core.api.problems import ProblemDetails
+from core.errors import DomainError, Gone, LimitReached, Unavailable, Unprocessable, UpstreamFailed
 from core.logs import request_id
 
 Status = Message.Status
 
-#: Error kind of a provider -> status and code of ours. The rest is 502 `provider_failed`.
-_PROBLEMS = {
-    "blocked": (422, "content_blocked"),
-    "context_length": (422, "context_too_long"),
-    "bad_request": (422, "provider_refused"),
-    "rate_limit": (503, "providers_busy"),
-    "no_target": (503, "no_provider"),
-    "out_of_budget": (429, "quota_exceeded"),
-    "budget_unknown": (503, "counter_unavailable"),
-    "deleted": (410, "session_deleted"),
+#: Error kind of a provider -> the error and code of ours. The rest is a failure of the provider.
+_ERRORS: dict[str, tuple[type[DomainError], str]] = {
+    "blocked": (Unprocessable, "content_blocked"),
+    "context_length": (Unprocessable, "context_too_long"),
+    "bad_request": (Unprocessable, "provider_refused"),
+    "rate_limit": (Unavailable, "providers_busy"),
+    "no_target": (Unavailable, "no_provider"),
+    "out_of_budget": (LimitReached, "quota_exceeded"),
+    "budget_unknown": (Unavailable, "counter_unavailable"),
+    "deleted": (Gone, "session_deleted"),
 }
 
 _DEFAULT_RETRY_SECONDS = 10
 
 
-class ProviderFailed(Problem):
-    default_code = "provider_failed"
-
-    def __init__(self, error: dict[str, Any], code: str = "", extra: dict[str, Any] | None = None) -> None:
-        self.status_code, named = _PROBLEMS.get(error.get("kind", ""), (502, ""))
-        headers = {}
-        if self.status_code in (429, 503):
-            headers["Retry-After"] = str(int(error.get("retry_after_seconds") or _DEFAULT_RETRY_SECONDS))
-        if limit := error.get("limit"):
-            extra = {**(extra or {}), "limit": limit}
-        super().__init__(
-            error.get("detail") or "No provider gave an answer.",
-            named or code or self.default_code,
-            headers=headers,
-            extra=extra,
-        )
-
-
-class ReplyFailed(ProviderFailed):
-    """The question is stored, its reply has no whole answer; `retry` makes another attempt."""
-
-    def __init__(self, reply: dict[str, Any]) -> None:
-        super().__init__(
-            reply["error"] or {},
-            "reply_interrupted" if reply["status"] == Status.INTERRUPTED else "",
-            {
-                "session_id": str(reply["session_id"]),
-                "message_id": str(reply["in_reply_to_id"]),
-                "reply_id": str(reply["_id"]),
-                "reply_status": reply["status"],
-            },
-        )
+def reply_error(reply: dict[str, Any]) -> DomainError:
+    """Return the error of a stored reply that has no complete answer; `retry` makes another attempt."""
+    error = reply["error"] or {}
+    interrupted = reply["status"] == Status.INTERRUPTED
+    default = (UpstreamFailed, "reply_interrupted" if interrupted else "provider_failed")
+    error_class, code = _ERRORS.get(error.get("kind", ""), default)
+    extra = {
+        "session_id": str(reply["session_id"]),
+        "message_id": str(reply["in_reply_to_id"]),
+        "reply_id": str(reply["_id"]),
+        "reply_status": reply["status"],
+    }
+    if limit := error.get("limit"):
+        extra["limit"] = limit
+    retry_after = None
+    if issubclass(error_class, LimitReached | Unavailable):
+        retry_after = int(error.get("retry_after_seconds") or _DEFAULT_RETRY_SECONDS)
+    detail = error.get("detail") or "No provider gave an answer."
+    return error_class(detail, code, extra=extra, retry_after_seconds=retry_after)
 
 
 def error_data(error: Exception) -> dict[str, Any]:
@@ -91,7 +79,8 @@ def final_events(reply: dict[str, Any]) -> list[TurnEvent]:
     """Return `usage` and `done` with the whole reply, or `error` with a problem; the partial text stays."""
     epoch, offset = reply["epoch"], len(reply["content"])
     if not answered(reply):
-        return [TurnEvent("error", problem(ReplyFailed(reply), request_id.get()), epoch, offset)]
+        problem = ProblemDetails.of(reply_error(reply)).body(request_id.get())
+        return [TurnEvent("error", problem, epoch, offset)]
     data = message_data(reply)
     return [
         TurnEvent("usage", data["usage"], epoch, offset),

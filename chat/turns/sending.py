@@ -30,9 +30,9 @@ from chat.turns.acceptance import (
 )
 from chat.turns.options import Options, choose_options, refuse_models
 from chat.turns.turn import Turn
-from core.api.errors import Conflict
 from core.api.idempotency import fingerprint, idempotency_key, key_reused
 from core.api.throttling import caller_key
+from core.errors import Conflict
 from tenants.billing.limits import LimitExceeded
 
 Status = Message.Status

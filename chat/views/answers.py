@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from chat.serializers import EventSerializer
 from chat.turns.access_watch import EntitledEvents
 from chat.turns.following import BEGINNING, follow, wait_for_end
-from chat.turns.outcome import ReplyFailed, answered
+from chat.turns.outcome import answered, reply_error
 from chat.turns.sending import Attached
 from chat.turns.sse import EventStream, Position
 from chat.turns.turn import Turn
@@ -48,12 +48,12 @@ def answer(
         first = next(events)
         if first is not None and first.name == "error":
             events.close()
-            raise ReplyFailed(outcome.reply)
+            raise reply_error(outcome.reply)
         response: Response | EventStream = EventStream(first, events)
     else:
         reply = wait_for_end(outcome.reply, settings.LLM_TOTAL_SECONDS) if replayed else outcome.finish()
         if not answered(reply):
-            raise ReplyFailed(reply)
+            raise reply_error(reply)
         response = show(outcome.asked, reply)
     if replayed:
         response["Idempotent-Replayed"] = "true"

@@ -15,7 +15,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from chat import conversation
 from chat.analytics import rollups
-from chat.analytics.rollup_store import utc
 from chat.conversation import Conversation
 from chat.filters import MessageFilter
 from chat.models import Message
@@ -33,7 +32,8 @@ from chat.turns.sending import once_key, retry, send
 from chat.turns.sse import EventStream, last_position
 from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer, followed
 from chat.views.scoped import SessionScoped, is_public, listed
-from core.api.errors import Conflict
+from core.errors import Conflict
+from core.time import utc
 from tenants import rights
 from tenants.scoping import TenantScoped
 

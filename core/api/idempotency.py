@@ -21,8 +21,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.api.errors import Conflict, UnprocessableEntity
 from core.api.throttling import caller_key
+from core.errors import Conflict, Unprocessable
 
 KEPT_SECONDS = 24 * 3600
 # A worker that dies while it answers must not block the key for a day.
@@ -52,8 +52,8 @@ def fingerprint(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def key_reused() -> UnprocessableEntity:
-    return UnprocessableEntity(
+def key_reused() -> Unprocessable:
+    return Unprocessable(
         "This Idempotency-Key was used with another body. Use a new key for a new request.",
         "idempotency_key_reused",
     )
@@ -111,7 +111,7 @@ def _replay(stored: dict | None, body: str, key: str) -> Response:
         raise Conflict(
             "A request with this Idempotency-Key is being answered.",
             "idempotency_key_in_use",
-            headers={"Retry-After": "1"},
+            retry_after_seconds=1,
         )
     kept = json.loads(_cipher(key).decrypt(stored["sealed"].encode()))
     return Response(

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
-from rest_framework import status
 
-from core.api.errors import Problem
+from core import errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,8 @@ class LimitState:
         return max(1, math.ceil(self.reset_seconds))
 
 
-class LimitReached(Problem):
+class RateLimited(errors.LimitReached):
     """429 that says which limit, whose, how much is used and when it resets."""
-
-    status_code = status.HTTP_429_TOO_MANY_REQUESTS
-    default_code = "rate_limited"
 
     def __init__(self, state: LimitState, *, scope: str, detail: str = "", code: str | None = None) -> None:
         super().__init__(
@@ -46,7 +42,7 @@ class LimitReached(Problem):
             or f"The limit {state.name!r} of {state.limit} for this {scope} is reached."
             f" Try again in {state.retry_after} seconds.",
             code,
-            headers={"Retry-After": str(state.retry_after)},
+            retry_after_seconds=state.retry_after,
             extra={
                 "limit": {
                     "name": state.name,

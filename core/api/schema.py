@@ -6,7 +6,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 
-from core.api.errors import CONTENT_TYPE
+from core.api.problems import CONTENT_TYPE
 
 
 class FieldProblemSerializer(serializers.Serializer):

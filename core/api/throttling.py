@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from core.api.addresses import client_network
-from core.api.errors import Unavailable
-from core.api.limits import LimitReached, LimitState, show_limit
+from core.api.limits import LimitState, RateLimited, show_limit
+from core.errors import Unavailable
 
 if TYPE_CHECKING:  # DRF's views import this module.
     from rest_framework.views import APIView
@@ -35,7 +35,7 @@ class EndpointRate(BaseThrottle):
             return True
         show_limit(request, state)
         if state.used > state.limit:
-            raise LimitReached(state, scope="address" if request.user.is_anonymous else "caller")
+            raise RateLimited(state, scope="address" if request.user.is_anonymous else "caller")
         return True
 
 
