@@ -1,4 +1,4 @@
-"""What all tests share: one database server, and a pristine database for every test."""
+"""What all tests share: one database server, a restored database for every test, and fixtures."""
 
 import logging
 import os
@@ -16,7 +16,8 @@ from core.mongo import embedded
 from qa.command_log import CommandLog
 from qa.snapshot import Pristine, drop_abandoned
 
-pytest_plugins = ["qa.testing.progress"]
+pytest.register_assert_rewrite("qa.testing")
+pytest_plugins = ["qa.testing.progress", "qa.testing.fixtures.tenants", "qa.testing.fixtures.chat"]
 
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()

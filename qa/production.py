@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
+
+from core.ports import free_port
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -56,7 +57,7 @@ def serve() -> None:
     with tempfile.TemporaryDirectory(prefix="production-check-") as name, _database(Path(name)) as uri:
         folder = Path(name)
         python = _install(folder / "venv")
-        port = _free_port()
+        port = free_port()
         options = {"PORT": str(port), "VAR_DIR": str(folder / "var"), "WORKERS": "1", "GROQ_API_KEY": "-"}
         env = environment(uri, **options)
         manage(python, "migrate", "--no-input", "--verbosity", "0", env=env)
@@ -127,12 +128,6 @@ def _status(port: int, method: str, path: str, body: str | None = None) -> int |
         return None
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

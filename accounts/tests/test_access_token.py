@@ -10,8 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from accounts.tests.conftest import Person
 from accounts.tokens import AccessToken, RefreshToken
+from qa.testing.accounts import Person
 
 ACCESS_SECRET = settings.SIMPLE_JWT["SIGNING_KEY"]
 

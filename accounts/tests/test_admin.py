@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import RefreshToken, User
-from accounts.tests.conftest import PASSWORD, Person
+from qa.testing.accounts import PASSWORD, Person
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import time_machine
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.tests.conftest import PASSWORD, Person, at_once, problem_fields
+from qa.testing.accounts import PASSWORD, Person, problem_fields
+from qa.testing.concurrency import at_once
 
 NEW = "a much better secret"
 CHANGE = {"current_password": PASSWORD, "new_password": NEW}
@@ -81,7 +82,7 @@ def test_of_changes_at_once_one_succeeds(alice):
         person.log_in()
 
     responses = at_once(
-        [
+        *[
             partial(person.put, "change-password", {**CHANGE, "new_password": f"{NEW} number {number}"})
             for number, person in enumerate(people)
         ]
@@ -101,7 +102,7 @@ def test_no_login_with_the_old_password_survives_the_change(alice):
         people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(4)]
         change = partial(changing.put, "change-password", {"current_password": old, "new_password": new})
 
-        changed, *_ = at_once([change, *[partial(person.log_in, old) for person in people]])
+        changed, *_ = at_once(change, *[partial(person.log_in, old) for person in people])
 
         assert changed.status_code == 204
         assert not any(person.access and person.is_signed_in() for person in people)

@@ -7,7 +7,8 @@ import pytest
 import time_machine
 from django.test import Client, override_settings
 
-from accounts.tests.conftest import PASSWORD, Person, at_once
+from qa.testing.accounts import PASSWORD, Person
+from qa.testing.concurrency import at_once
 
 GUESSER = "198.51.100.7"
 
@@ -80,7 +81,7 @@ def test_the_lock_opens_when_its_time_is_over(guesser):
 def test_guesses_sent_at_once_do_not_get_past_the_limit(alice):
     guesser = Person(alice.email, address=GUESSER)
 
-    responses = at_once([partial(guesser.log_in, f"guess number {number}") for number in range(20)])
+    responses = at_once(*[partial(guesser.log_in, f"guess number {number}") for number in range(20)])
 
     assert sorted(response.status_code for response in responses) == [401] * 5 + [429] * 15
 

@@ -5,7 +5,7 @@ from django.test import RequestFactory
 from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts.models import RefreshToken, User
-from accounts.tests.conftest import PASSWORD, Person, problem_fields
+from qa.testing.accounts import PASSWORD, Person, problem_fields
 
 
 def test_login_answers_the_user_and_two_tokens(alice):

@@ -2,7 +2,7 @@ import pytest
 
 from accounts.models import User
 from accounts.serializers import UserSerializer
-from accounts.tests.conftest import problem_fields
+from qa.testing.accounts import problem_fields
 
 
 def test_the_profile_shows_its_owner(laptop, alice):

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.test import override_settings
 
 from accounts.models import REUSE_GRACE, RefreshToken
-from accounts.tests.conftest import Person, at_once, problem_fields
+from qa.testing.accounts import Person, problem_fields
+from qa.testing.concurrency import at_once
 
 
 def refresh(person: Person, token: str | None = None):
@@ -73,7 +74,7 @@ def test_a_token_asked_for_twice_at_once_ends_nothing(laptop):
 @override_settings(RATES={"default": "600/m"})
 def test_of_twenty_refreshes_at_once_exactly_one_succeeds_and_its_tokens_work(laptop, alice):
     for _ in range(3):
-        responses = at_once([partial(refresh, laptop)] * 20)
+        responses = at_once(*[partial(refresh, laptop)] * 20)
 
         assert sorted(response.status_code for response in responses) == [200] + [401] * 19
         [winner] = [response for response in responses if response.status_code == 200]
@@ -89,7 +90,7 @@ def test_no_refresh_that_races_with_logout_all_survives_it(alice):
         for person in people:
             person.log_in()
 
-        _, *responses = at_once([alice.end_sessions, *[partial(refresh, person) for person in people]])
+        _, *responses = at_once(alice.end_sessions, *[partial(refresh, person) for person in people])
 
         for response in responses:
             if response.status_code == 200:

@@ -1,7 +1,7 @@
 import pytest
 
 from accounts.models import User
-from accounts.tests.conftest import PASSWORD, Person, problem_fields
+from qa.testing.accounts import PASSWORD, Person, problem_fields
 
 CAROL = {"email": "carol@example.com", "password": PASSWORD, "name": "Carol"}
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from accounts.tests.conftest import Person, problem_fields
+from qa.testing.accounts import Person, problem_fields
 
 
 def test_sessions_are_listed_once_each_however_often_refreshed(laptop, phone):

@@ -21,9 +21,9 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from config.launch import locks
-from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
 from core.mongo import embedded
+from core.ports import free_port
+from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
 #: What `config.settings` calls itself; faults meet nobody else.
 _OUR_SERVERS = "chat-agent-platform"
@@ -51,7 +51,7 @@ class FaultyMongod:
     """A replica set of one. `uri` names a database, `database` is the same for the test, without faults."""
 
     def __init__(self, folder: Path) -> None:
-        self._port = locks.free_port()
+        self._port = free_port()
         self.uri = f"mongodb://127.0.0.1:{self._port}/chat-agent?directConnection=true"
         self._folder = folder
         self.faults: Counter[str] = Counter()

@@ -24,8 +24,8 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from chat.tests.clients import STUCK_SECONDS, Client, Exchange
-from config.launch.tests.conftest import wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.waiting import wait_until
 
 OPERATIONS = 120
 CLIENTS = 8

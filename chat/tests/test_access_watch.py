@@ -10,13 +10,13 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from chat.tests.conftest import events
 from chat.turns import access_watch
-from config.launch.tests.conftest import wait_until
+from qa.testing.chat import events
+from qa.testing.tenants import by, issue, signed_in, with_key
+from qa.testing.waiting import wait_until
 from tenants.access import Access
 from tenants.models import ApiKey, Membership
 from tenants.rights import SEND_MESSAGES
-from tenants.tests.conftest import by, issue, signed_in, with_key
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from chat.models import ChatSession, Message
 from chat.tests.analytics_client import ask, path
-from tenants.tests.conftest import issue, problem, signed_in, with_key
+from qa.testing.tenants import issue, problem, signed_in, with_key
 
 pytestmark = pytest.mark.django_db
 

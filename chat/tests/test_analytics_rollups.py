@@ -19,7 +19,7 @@ from chat.analytics.periods import QUARTER, Period, Span, floor_quarter
 from chat.models import ChatSession, Message
 from chat.tests.analytics_client import ask, check
 from chat.tests.traffic import Traffic
-from tenants.tests.conftest import at_once
+from qa.testing.concurrency import at_once
 
 pytestmark = pytest.mark.django_db
 

@@ -16,16 +16,16 @@ from rest_framework.test import APIClient
 
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client
-from chat.tests.conftest import events, settled_usage
 from chat.tests.faulty_mongod import FaultyMongod
-from chat.tests.server import RunningServer
 from chat.tests.test_turns import in_background, messages, wait_for
 from chat.tests.usage_watch import is_anything_open
 from chat.turns import heartbeat
-from config.launch.tests.conftest import wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.chat import events, settled_usage
+from qa.testing.server import RunningServer
+from qa.testing.tenants import limited, problem
+from qa.testing.waiting import wait_until
 from tenants.models import LedgerEntry, Tenant, Usage
-from tenants.tests.conftest import limited, problem
 
 ROUTE = ["gemini/first", "openrouter/second"]
 BODY = {"message": "Hello", "max_tokens": 50}

@@ -20,11 +20,11 @@ from django.core.management import call_command
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client, Exchange
 from chat.tests.mongo_proxy import Gate, Side, Where
-from chat.tests.server import RunningServer
-from config.launch.tests.conftest import wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.tenants import issue, limited
+from qa.testing.waiting import wait_until
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import issue, limited
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

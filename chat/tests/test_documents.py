@@ -7,8 +7,8 @@ from bson import Decimal128
 
 from chat.models import ChatSession, Message
 from chat.serializers import MessageSerializer, UsageSerializer, message_data
-from chat.tests.conftest import settled
 from core.mongo.models import Document
+from qa.testing.chat import settled
 from tenants.models import ApiKey, LedgerEntry, Membership, Plan, Tenant
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from chat.tests.conftest import settled
+from qa.testing.chat import settled
+from qa.testing.tenants import issue, limited, problem
 from tenants.models import Usage
-from tenants.tests.conftest import issue, limited, problem
 
 ONE_AFTER_THE_OTHER = 12
 

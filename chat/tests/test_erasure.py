@@ -15,13 +15,14 @@ from django.utils import timezone
 
 from chat import erasure
 from chat.models import ChatSession, Message
-from chat.tests.conftest import settled
 from chat.turns import settlement
 from core.mongo.append_only import Unchangeable
+from qa.testing.chat import settled
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, problem, signed_in
 from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
 from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope, digest_of
-from tenants.tests.conftest import at_once, by, problem, signed_in
 
 
 @pytest.fixture

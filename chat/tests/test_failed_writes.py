@@ -18,11 +18,11 @@ from pymongo.database import Database
 
 from chat.tests.clients import STUCK_SECONDS, Client, Exchange
 from chat.tests.faulty_mongod import FaultyMongod
-from chat.tests.server import RunningServer
 from chat.tests.usage_watch import is_anything_open
 from chat.turns import settlement
-from config.launch.tests.conftest import wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.waiting import wait_until
 from tenants.models import LedgerEntry, Usage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connection
 
 from chat.models import ChatSession, Message
-from chat.tests.conftest import settled
+from qa.testing.chat import settled
 
 
 def test_chat_queries_use_indexes(fake, site, dave_client, acme, session, commands):

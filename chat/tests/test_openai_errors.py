@@ -16,9 +16,9 @@ from openai import (
     RateLimitError,
 )
 
-from chat.tests.conftest import settled_usage
+from qa.testing.chat import settled_usage
+from qa.testing.tenants import by, issue, limited
 from tenants.models import ApiKey
-from tenants.tests.conftest import by, issue, limited
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

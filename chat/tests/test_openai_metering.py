@@ -9,9 +9,10 @@ from bson import json_util
 from django.db import connection
 from openai import APIError, OpenAI
 
-from chat.tests.conftest import settled_usage
+from qa.testing.chat import settled_usage
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import limited
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import at_once, limited
 
 SENTINEL = "xyzzy-no-word-of-this"
 MODEL = "groq/openai/gpt-oss-120b"

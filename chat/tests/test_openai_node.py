@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from chat.tests.conftest import settled_usage
 from qa.fake_provider.answers import WORDS
+from qa.testing.chat import settled_usage
 from tenants.models import LedgerEntry
 
 SOURCE = Path(__file__).parent / "openai_node"

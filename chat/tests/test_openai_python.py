@@ -9,7 +9,7 @@ from openai import OpenAI, pydantic_function_tool
 from pydantic import BaseModel
 
 from qa.fake_provider.answers import WORDS
-from tenants.tests.conftest import issue
+from qa.testing.tenants import issue
 
 HELLO = [{"role": "user", "content": "Hello"}]
 ANSWER = f"You said: Hello {WORDS}"

@@ -7,7 +7,7 @@ import json
 import pytest
 from rest_framework.test import APIClient
 
-from tenants.tests.conftest import issue, with_key
+from qa.testing.tenants import issue, with_key
 
 PATH = "/v1/chat/completions"
 HELLO = {"role": "user", "content": "Hello"}

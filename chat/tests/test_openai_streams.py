@@ -7,8 +7,8 @@ import json
 import pytest
 from openai import APIError, InternalServerError
 
-from chat.tests.conftest import settled_usage
 from qa.fake_provider.answers import WORDS
+from qa.testing.chat import settled_usage
 from tenants.models import LedgerEntry
 
 HELLO = [{"role": "user", "content": "Hello"}]

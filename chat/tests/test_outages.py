@@ -20,9 +20,9 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from chat.tests.clients import Client, Exchange
-from chat.tests.server import RunningServer
-from config.launch.tests.conftest import wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

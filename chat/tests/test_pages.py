@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from accounts.models import User
 from chat.models import ChatSession, Message
-from chat.tests.server import RunningServer
+from qa.testing.server import RunningServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -29,10 +29,10 @@ from pymongo.database import Database
 from chat.tests.clients import Client
 from chat.tests.faulty_mongod import FAULTS, FaultyMongod
 from chat.tests.random_load import Storm, catalogue
-from chat.tests.server import RunningServer
 from chat.tests.usage_watch import UsageWatch, figures, is_anything_open
-from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
 from qa.fake_provider.server import BASE_PATHS, FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

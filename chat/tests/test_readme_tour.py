@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from django.conf import settings
 
-from chat.tests.server import RunningServer
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
 
 PRINTED_URL = "http://127.0.0.1:3001"
 

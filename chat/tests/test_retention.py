@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from chat import retention
 from chat.models import ChatSession, Message
-from config.launch.tests.conftest import wait_until
+from qa.testing.tenants import limited
+from qa.testing.waiting import wait_until
 from tenants.models import Erasure, ErasureManifest, Tenant
-from tenants.tests.conftest import limited
 
 
 def converse(tenant: Tenant, idle_days: float, messages: int = 2, **fields) -> ChatSession:

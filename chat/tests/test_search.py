@@ -9,8 +9,8 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.models import ChatSession, Message
-from chat.tests.conftest import settled
-from tenants.tests.conftest import problem, signed_in
+from qa.testing.chat import settled
+from qa.testing.tenants import problem, signed_in
 
 
 def say(session: ChatSession, *texts: str, **fields) -> list[Message]:

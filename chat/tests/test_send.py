@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from chat.models import Message
-from chat.tests.conftest import events
-from tenants.tests.conftest import problem
+from qa.testing.chat import events
+from qa.testing.tenants import problem
 
 
 def send(client, session, body=None, **extra):
@@ -40,6 +40,6 @@ def test_a_streamed_answer_is_the_stored_one(fake, dave_client, session):
 
 
 def test_mallory_gets_404(fake, mallory, session):
-    from tenants.tests.conftest import signed_in
+    from qa.testing.tenants import signed_in
 
     assert problem(send(signed_in(mallory), session), 404) == "not_found"

@@ -9,7 +9,7 @@ import pytest
 from bson import ObjectId
 
 from chat.models import ChatSession, Message
-from tenants.tests.conftest import issue, problem, signed_in, with_key
+from qa.testing.tenants import issue, problem, signed_in, with_key
 
 
 def path(session) -> str:

@@ -10,11 +10,11 @@ import requests
 
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client
-from chat.tests.server import RunningServer
-from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.tenants import issue
+from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 from tenants.models import Usage
-from tenants.tests.conftest import issue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

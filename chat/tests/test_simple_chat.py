@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chat.models import ChatSession, Message
-from chat.tests.conftest import events
-from tenants.tests.conftest import at_once, issue, limited, problem, with_key
+from qa.testing.chat import events
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import issue, limited, problem, with_key
 
 
 def test_a_message_gets_a_reply_and_a_session(fake, site, acme):

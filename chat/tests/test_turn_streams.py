@@ -17,11 +17,11 @@ import requests
 
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client, events, text_of
-from chat.tests.server import RunningServer
-from config.launch.tests.conftest import wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.tenants import issue, limited
+from qa.testing.waiting import wait_until
 from tenants.models import LedgerEntry, Tenant, Usage
-from tenants.tests.conftest import issue, limited
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -13,10 +13,11 @@ import pytest
 from django.utils import timezone
 
 from chat.models import ChatSession, Message
-from chat.tests.conftest import events, settled
 from chat.turns import settlement
+from qa.testing.chat import events, settled
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import limited, problem, signed_in
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import at_once, limited, problem, signed_in
 
 WAIT_SECONDS = 10
 

@@ -9,9 +9,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from chat.models import ChatSession
-from chat.tests.conftest import events
+from qa.testing.chat import events
+from qa.testing.tenants import problem, signed_in, with_key
 from tenants.models import ApiKey
-from tenants.tests.conftest import problem, signed_in, with_key
 
 SHOP = "https://shop.example"
 

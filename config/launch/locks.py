@@ -87,10 +87,3 @@ def _wait_until_free(host: str, number: int) -> None:
                 reason = f"Port {number} on {host} is taken by another program. Stop it, or set another PORT."
                 raise Unavailable(reason) from error
             time.sleep(0.05)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
 from llm import providers
-from llm.tests.conftest import KEY
+from qa.testing.llm import KEY
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ import pytest
 from llm import errors
 from llm.canonical import Message, Request, ToolCall
 from llm.providers import ListedModel
-from llm.tests.conftest import CLOCK, KEY, LIMITS, WEATHER, asking
+from qa.testing.llm import CLOCK, KEY, LIMITS, WEATHER, asking
 
 
 def sent(fake):

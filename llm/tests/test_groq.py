@@ -7,8 +7,8 @@ import pytest
 from llm import errors
 from llm.canonical import Message, Request, ToolCall, Usage
 from llm.providers import ListedModel
-from llm.tests.conftest import CLOCK, KEY, LIMITS, WEATHER, asking
 from qa.fake_provider.server import fingerprint
+from qa.testing.llm import CLOCK, KEY, LIMITS, WEATHER, asking
 
 
 def sent(fake):

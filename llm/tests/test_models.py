@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from llm import providers
-from llm.tests.conftest import KEY
+from qa.testing.llm import KEY
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from llm import errors
 from llm.canonical import Message, Request, Usage
 from llm.providers import ListedModel
 from llm.providers.local import Local
-from llm.tests.conftest import LIMITS, asking
+from qa.testing.llm import LIMITS, asking
 
 BOTH = ["openai_compatible", "local"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from llm.canonical import Message, Request, Usage
 from llm.providers import ListedModel
-from llm.tests.conftest import CLOCK, LIMITS, asking
+from qa.testing.llm import CLOCK, LIMITS, asking
 
 
 def details(*fragments, finish=None):

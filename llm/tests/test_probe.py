@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from llm import providers
 from llm.probe import probe
-from llm.tests.conftest import KEY
+from qa.testing.llm import KEY
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from llm import canonical, errors
 from llm.providers import Limits
 from llm.providers.exchange import OpenStreams, open_streams
-from llm.tests.conftest import LIMITS, asking, outcome_of
+from qa.testing.llm import LIMITS, asking, outcome_of
 
 SHORT = Limits(connect_seconds=2, first_token_seconds=0.3, between_tokens_seconds=0.3, total_seconds=10)
 PROVIDERS_BY_WIRE = ["groq", "openrouter", "gemini"]

@@ -16,8 +16,8 @@ from llm import errors, providers
 from llm.canonical import Text
 from llm.providers.exchange import OpenStreams
 from llm.providers.transport import Transport
-from llm.tests.conftest import KEY, LIMITS, asking, outcome_of
 from qa.fake_provider.server import FakeProvider
+from qa.testing.llm import KEY, LIMITS, asking, outcome_of
 
 
 def settings_with(**changes):

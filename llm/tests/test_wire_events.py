@@ -9,7 +9,7 @@ import pytest
 from llm import errors
 from llm.canonical import Text, Usage
 from llm.tests.bodies import DONE, END, chunk, part
-from llm.tests.conftest import CLOCK, asking
+from qa.testing.llm import CLOCK, asking
 
 TEXT = "Hällo, 世界! 🙂 done"
 

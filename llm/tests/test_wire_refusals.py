@@ -8,7 +8,7 @@ import pytest
 
 from llm import errors
 from llm.providers import retry_after
-from llm.tests.conftest import KEY
+from qa.testing.llm import KEY
 
 
 def refused(answers, status, body, name="groq", **headers):

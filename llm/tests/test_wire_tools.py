@@ -7,7 +7,7 @@ import pytest
 from llm import errors
 from llm.canonical import ToolCall, ToolCallDelta
 from llm.tests.bodies import DONE, calls, chunk, fragment
-from llm.tests.conftest import CLOCK, WEATHER, asking
+from qa.testing.llm import CLOCK, WEATHER, asking
 
 
 def asked_with_tools(answers, *pieces, **options):

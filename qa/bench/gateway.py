@@ -29,7 +29,7 @@ import psutil
 import requests
 from bson import ObjectId
 
-from config.launch import locks
+from core.ports import free_port
 from qa.bench.turns import PLAIN, STREAMED, TOKENS, Bench, Sample, at_once, call, stage
 
 START_SECONDS = 120
@@ -67,7 +67,7 @@ def litellm(program: str, fake_url: str) -> Iterator[LiteLLM]:
         }
         for name in (PLAIN, STREAMED)
     ]
-    port = locks.free_port()
+    port = free_port()
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR"}
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.json"  # JSON is YAML

@@ -42,8 +42,8 @@ from bson import ObjectId  # noqa: E402
 from pymongo import MongoClient  # noqa: E402
 from pymongo.database import Database  # noqa: E402
 
-from chat.tests.server import RunningServer  # noqa: E402
-from config.launch.tests.conftest import wait_until  # noqa: E402
+from qa.testing.server import RunningServer  # noqa: E402
+from qa.testing.waiting import wait_until  # noqa: E402
 
 TOKENS = 100
 STREAMED = f"tokens-{TOKENS}-every-20ms"

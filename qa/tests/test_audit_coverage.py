@@ -26,10 +26,10 @@ from django.utils import timezone
 from rest_framework.response import Response
 
 from accounts.models import RefreshToken, User
-from accounts.tests.conftest import PASSWORD
 from chat.models import ChatSession
+from qa.testing.accounts import PASSWORD
+from qa.testing.tenants import by, fellow_member, issue, signed_in
 from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Plan, Tenant, Usage, Webhook
-from tenants.tests.conftest import acquaintance, by, issue, signed_in
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -76,7 +76,7 @@ class Stage:
     @cached_property
     def carol(self) -> User:
         """Somebody of another tenant of Alice's."""
-        return acquaintance(self.alice)
+        return fellow_member(self.alice)
 
     @cached_property
     def key(self) -> ApiKey:
@@ -149,7 +149,7 @@ RECORDED: dict[str, tuple[str, Callable[[Stage], Response]]] = {
     "POST api/tenants/<str:tenant_id>/members": (
         "member.added",
         lambda s: s.client.post(
-            f"{s.tenant}/members", {"user": str(acquaintance(s.alice).pk), "role": "viewer"}
+            f"{s.tenant}/members", {"user": str(fellow_member(s.alice).pk), "role": "viewer"}
         ),
     ),
     "PATCH api/tenants/<str:tenant_id>/members/<str:user_id>": (

@@ -28,9 +28,9 @@ from schemathesis.specs.openapi.checks import (
 
 from accounts.tokens import AccessToken
 from qa.fake_provider.server import FakeProvider
+from qa.testing.tenants import by, issue, limited
 from tenants.models import Invitation, Webhook
 from tenants.models.api_key import Scope
-from tenants.tests.conftest import by, issue, limited
 
 CHECKS = [
     status_code_conformance,

@@ -25,10 +25,10 @@ from django.db import connection
 from django.urls import reverse
 
 from accounts.models import User
-from chat.tests.server import RunningServer
 from qa.fake_provider.server import FakeProvider
+from qa.testing.server import RunningServer
+from qa.testing.tenants import by, issue
 from tenants.models import ApiKey, Invitation, Webhook
-from tenants.tests.conftest import by, issue
 
 pytestmark = pytest.mark.slow
 

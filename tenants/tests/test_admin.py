@@ -8,8 +8,8 @@ from bson import ObjectId
 from django.test import Client
 
 from accounts.models import User
+from qa.testing.tenants import by, issue, limited
 from tenants.models import ApiKey, AuditEvent, Invitation, LedgerEntry, Membership, Plan, Tenant, Usage
-from tenants.tests.conftest import by, issue, limited
 
 MODELS = (Plan, Tenant, Membership, Invitation, ApiKey, Usage, LedgerEntry, AuditEvent)
 SECRET = re.compile(r"cap_[ps]k_(?:live|test)_[0-9A-Za-z]{38}")

@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 from bson import ObjectId
 
+from qa.testing.tenants import limited
 from tenants.billing.counters import Settlement
 from tenants.billing.limits import LimitExceeded
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import limited
 
 NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from decimal import Decimal
 
 import pytest
 
+from qa.testing.tenants import limited
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import limited
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,10 @@ from decimal import Decimal
 from bson import ObjectId
 from django.core import mail
 
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, limited
 from tenants.billing import alerts
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import at_once, by, limited
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DECEMBER = datetime(2026, 12, 2, tzinfo=UTC)

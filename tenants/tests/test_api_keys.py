@@ -9,10 +9,11 @@ import time_machine
 from bson import ObjectId
 from django.utils import timezone
 
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, issue, limited, problem, signed_in, with_key
 from tenants.models import ApiKey, AuditEvent
 from tenants.models.api_key import IssuedKey
 from tenants.models.errors import PlanLimit
-from tenants.tests.conftest import at_once, by, issue, limited, problem, signed_in, with_key
 
 EVERY_SCOPE = ["sessions:read", "sessions:write", "messages:send", "analytics:read", "usage:read"]
 

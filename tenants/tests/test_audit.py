@@ -9,8 +9,8 @@ from django.test import Client
 
 from accounts.models import User
 from core.mongo.append_only import Unchangeable
+from qa.testing.tenants import by, problem, signed_in, with_key
 from tenants.models import AuditEvent, Tenant
-from tenants.tests.conftest import by, problem, signed_in, with_key
 
 
 def url(tenant) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from rest_framework.test import APIClient
 
-from tenants.tests.conftest import by, with_key
+from qa.testing.tenants import by, with_key
 
 SHOP = "https://shop.example"
 ALLOWED = "Access-Control-Allow-Origin"

@@ -17,10 +17,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, issue, limited, middle_of_next_hour, problem, signed_in, with_key
 from tenants.models import ApiKey, AuditEvent
 from tenants.models.audit import Actor
 from tenants.models.refusals import MOST_AN_HOUR, record_refusal
-from tenants.tests.conftest import amid_an_hour, at_once, by, issue, limited, problem, signed_in, with_key
 
 PROCESSES = 4
 
@@ -224,7 +225,7 @@ def test_what_a_plan_does_not_include_is_no_matter_of_rights(acme, alice):
 
 def test_repetitions_are_one_line_an_hour(acme, bob, secret_key):
     secret_key.key.revoke(by(bob))
-    now = amid_an_hour()
+    now = middle_of_next_hour()
 
     for moment in (now, now + timedelta(minutes=20), now + timedelta(hours=1)):
         with time_machine.travel(moment):

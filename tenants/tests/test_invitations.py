@@ -9,9 +9,10 @@ from bson import ObjectId
 from django.core import mail
 from django.utils import timezone
 
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, create_user, limited, problem, signed_in
 from tenants.models import AuditEvent, Invitation
 from tenants.models.errors import InvitationClosed
-from tenants.tests.conftest import at_once, by, limited, person, problem, signed_in
 
 ACCEPT = "/api/invitations/accept"
 
@@ -71,7 +72,7 @@ def test_an_invitation_accepted_in_parallel_makes_one_member(invited, mallory, a
 
 
 def test_somebody_else_can_not_use_the_token(invited, db):
-    eve = person("eve")
+    eve = create_user("eve")
 
     stolen = signed_in(eve).post(ACCEPT, {"token": invited})
     invented = signed_in(eve).post(ACCEPT, {"token": "inv_invented"})

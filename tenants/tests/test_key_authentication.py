@@ -8,9 +8,10 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
+from qa.testing.tenants import by, issue, problem, signed_in, with_key
+from qa.testing.waiting import wait_until
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
 from tenants.models import ApiKey, key_secret
-from tenants.tests.conftest import by, eventually, issue, problem, signed_in, with_key
 
 SHOP = "https://shop.example"
 
@@ -202,10 +203,10 @@ def test_use_is_noted_at_most_once_a_minute(secret_key):
         ApiKey.objects.get(pk=key.pk).note_use(address, SHOP, start + timedelta(seconds=seconds))
 
     use(0, "192.0.2.1")
-    eventually(lambda: ApiKey.objects.get(pk=key.pk).last_used_address == "192.0.2.1")
+    wait_until(lambda: ApiKey.objects.get(pk=key.pk).last_used_address == "192.0.2.1", "the use is stored")
     use(59, "192.0.2.2")
     use(60, "192.0.2.3")
-    eventually(lambda: ApiKey.objects.get(pk=key.pk).last_used_address != "192.0.2.1")
+    wait_until(lambda: ApiKey.objects.get(pk=key.pk).last_used_address != "192.0.2.1", "the use is stored")
 
     last = ApiKey.objects.get(pk=key.pk)
     assert (last.last_used_address, last.last_used_origin) == ("192.0.2.3", SHOP)

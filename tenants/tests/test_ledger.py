@@ -11,9 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
 from core.mongo.append_only import Unchangeable
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import limited
 from tenants.billing.limits import LimitExceeded, money
 from tenants.models import LedgerEntry, Usage
-from tenants.tests.conftest import at_once, limited
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -3,9 +3,10 @@
 import pytest
 from bson import ObjectId
 
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, create_user, fellow_member, limited, problem, signed_in
 from tenants.models import AuditEvent, Membership
 from tenants.models.errors import LastAdmin, PlanLimit
-from tenants.tests.conftest import acquaintance, at_once, by, limited, person, problem, signed_in
 
 
 def url(tenant, user=None) -> str:
@@ -27,7 +28,7 @@ def test_admins_see_who_is_in(alice, acme):
 @pytest.fixture
 def carol(alice):
     """Alice knows her from another tenant that she administers."""
-    return acquaintance(alice)
+    return fellow_member(alice)
 
 
 def test_admins_add_people_of_their_other_tenants(alice, carol, acme):
@@ -49,7 +50,7 @@ def test_nobody_learns_whose_an_id_is(alice, mallory, umbrella, acme):
 
 
 def test_a_tenant_that_one_does_not_administer_makes_nobody_known(alice, acme):
-    carol = acquaintance(alice, role="developer")
+    carol = fellow_member(alice, role="developer")
 
     problem(signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"}), 404)
 
@@ -172,7 +173,7 @@ def test_changes_of_the_team_are_recorded(alice, bob, acme):
 @pytest.mark.parametrize("exit_by", ["leaving", "stepping down"])
 def test_admins_who_go_at_once_leave_one_behind(alice, acme, attempt, exit_by):
     for number in range(5):
-        acme.memberships.create(user=person(f"admin{number}"), role="admin")
+        acme.memberships.create(user=create_user(f"admin{number}"), role="admin")
     admins = list(Membership.objects.filter(tenant=acme, role="admin").select_related("tenant"))
 
     if exit_by == "leaving":
@@ -186,7 +187,7 @@ def test_admins_who_go_at_once_leave_one_behind(alice, acme, attempt, exit_by):
 
 def test_members_added_at_once_do_not_pass_the_plan(alice, acme):
     limited(acme, max_members=5)
-    people = [person(f"new{number}") for number in range(6)]
+    people = [create_user(f"new{number}") for number in range(6)]
 
     outcomes = at_once(*[lambda p=p: Membership.objects.admit(acme, p, "viewer", by(alice)) for p in people])
 

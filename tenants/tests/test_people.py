@@ -13,9 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.tests.conftest import PASSWORD, Person
+from qa.testing.accounts import PASSWORD, Person
+from qa.testing.tenants import middle_of_next_hour
 from tenants.models import AuditEvent
-from tenants.tests.conftest import amid_an_hour
 
 NEW_PASSWORD = "quite another phrase"
 
@@ -101,7 +101,7 @@ def test_a_changed_name_is_recorded_and_the_same_name_is_not(laptop):
 
 def test_guesses_of_the_current_password_are_one_line_an_hour(laptop):
     body = {"current_password": "wrong", "new_password": NEW_PASSWORD}
-    with time_machine.travel(amid_an_hour(), tick=False):
+    with time_machine.travel(middle_of_next_hour(), tick=False):
         laptop.log_in()
         assert [laptop.put("change-password", body).status_code for _ in range(3)] == [400] * 3
 
@@ -130,7 +130,7 @@ def test_a_lockout_is_recorded_once_after_the_failures_that_led_to_it(alice, ema
     # A network of its own: this process remembers what it has recorded, the database of a test goes.
     network = "198.51.100.1" if email == alice.email else "198.51.100.2"
     guesser = Person(email, address=network)
-    with time_machine.travel(amid_an_hour(), tick=False):
+    with time_machine.travel(middle_of_next_hour(), tick=False):
         statuses = [guesser.log_in("wrong").status_code for _ in range(8)]
 
     assert statuses == [401] * 5 + [429] * 3
@@ -149,7 +149,7 @@ def test_a_password_in_the_wrong_field_is_not_recorded(db):
 
 def test_a_network_can_not_fill_the_trail_with_failed_logins(db, settings):
     settings.RATES = {**settings.RATES, "auth.login": "1000/m"}
-    with time_machine.travel(amid_an_hour(), tick=False):
+    with time_machine.travel(middle_of_next_hour(), tick=False):
         for number in range(110):
             client = Client(REMOTE_ADDR="203.0.113.77")
             body = {"email": f"u{number}@example.com", "password": "wrong"}

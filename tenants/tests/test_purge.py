@@ -10,11 +10,11 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from qa.testing.tenants import by, issue
 from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Membership, Tenant, Usage
 from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope
 from tenants.purge import purge
-from tenants.tests.conftest import by, issue
 
 
 def fill(tenant, user) -> None:

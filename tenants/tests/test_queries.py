@@ -6,9 +6,9 @@ import pytest
 from bson import ObjectId
 from django.db import connection
 
+from qa.testing.tenants import by, create_user, fellow_member, issue, signed_in
 from tenants.access import access_to
 from tenants.models import ApiKey, Tenant, Usage
-from tenants.tests.conftest import acquaintance, by, issue, person, signed_in
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def crowd(alice, acme):
     """Enough other rows that a scan would not be the best plan."""
     for number in range(30):
         tenant = Tenant.objects.open(name=f"T{number}", by=by(alice))
-        tenant.memberships.create(user=person(f"p{number}"), role="viewer")
+        tenant.memberships.create(user=create_user(f"p{number}"), role="viewer")
         ApiKey.objects.generate(tenant, kind="sk", environment="live", name="x")
         Usage.objects.of(tenant)
 
@@ -31,7 +31,7 @@ def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, crowd, alic
         client.get(tenant)
         client.patch(tenant, {"domain": "a.example"})
         client.get(f"{tenant}/members?page_size=1")
-        client.post(f"{tenant}/members", {"user": str(acquaintance(alice).pk), "role": "viewer"})
+        client.post(f"{tenant}/members", {"user": str(fellow_member(alice).pk), "role": "viewer"})
         client.patch(f"{tenant}/members/{bob.pk}", {"role": "admin"})
         client.delete(f"{tenant}/members/{bob.pk}")
         client.get(f"{tenant}/invitations")

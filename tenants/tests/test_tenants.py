@@ -4,8 +4,8 @@ import pytest
 from bson import ObjectId
 from rest_framework.test import APIClient
 
+from qa.testing.tenants import by, problem, signed_in
 from tenants.models import AuditEvent, Plan, Tenant
-from tenants.tests.conftest import by, problem, signed_in
 
 FIELDS = {
     "id",

@@ -5,8 +5,8 @@ from decimal import Decimal
 from bson import ObjectId
 from rest_framework.test import APIClient
 
+from qa.testing.tenants import limited, problem, signed_in
 from tenants.models import Plan, Tenant, Usage
-from tenants.tests.conftest import limited, problem, signed_in
 
 
 def url(tenant) -> str:

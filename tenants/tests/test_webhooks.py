@@ -15,9 +15,11 @@ from django.core.management import call_command
 from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 
+from qa.testing.concurrency import at_once
+from qa.testing.tenants import by, issue, limited, problem, signed_in
+from qa.testing.waiting import wait_until
 from tenants.billing import alerts
 from tenants.models import AuditEvent, Webhook, WebhookDelivery
-from tenants.tests.conftest import at_once, by, eventually, issue, limited, problem, signed_in
 from tenants.tests.https_server import Receiver, answering
 from tenants.tests.test_alerts import NOW, use
 from tenants.webhooks.delivery import deliver_due
@@ -345,8 +347,8 @@ def test_the_loop_delivers_until_it_is_told_to_end(acme, alice, mongodb_uri):
     loop = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment)
     try:
         issue(acme, alice)
-        eventually(
-            lambda: WebhookDelivery.objects.filter(attempts__gte=1, claim=None).exists(), within_seconds=60
+        wait_until(
+            lambda: WebhookDelivery.objects.filter(attempts__gte=1, claim=None).exists(), "an attempt is made"
         )
         loop.terminate()
         assert loop.wait(30) == 0

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from config.environment import VARIABLES
-from config.launch import locks
+from core.ports import free_port
 from llm import local_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -46,7 +46,7 @@ def test_demo_prints_a_conversation_and_its_figures(tmp_path):
 def test_demo_without_an_answer_fails_and_says_why(tmp_path):
     result = demo(
         VAR_DIR=str(tmp_path),
-        OPENAI_COMPATIBLE_BASE_URL=f"http://127.0.0.1:{locks.free_port()}/v1",
+        OPENAI_COMPATIBLE_BASE_URL=f"http://127.0.0.1:{free_port()}/v1",
         OPENAI_COMPATIBLE_MODEL="nobody",
     )
     assert result.returncode == 1

@@ -7,8 +7,8 @@ import psutil
 import pytest
 import requests
 
-from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
 from qa.fake_provider.server import FakeProvider
+from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

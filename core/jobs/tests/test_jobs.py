@@ -13,10 +13,10 @@ from django.conf import settings
 from django.core.management import CommandError, call_command, get_commands
 from django.utils import timezone
 
-from config.launch.tests.conftest import PATIENCE_SECONDS, wait_until
 from core.jobs.models import CLAIM, RETRY, Job
 from core.jobs.runner import Runner, run
-from tenants.tests.conftest import at_once
+from qa.testing.concurrency import at_once
+from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
 DAY = timedelta(days=1)
 

@@ -1,1 +1,1 @@
-from llm.tests.conftest import _running_fake, answers, call, fake, provider  # noqa: F401 - the same fixtures
+from qa.testing.fixtures.llm import answers, call, fake, provider  # noqa: F401 - fixtures

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from llm import errors
-from llm.tests.conftest import LIMITS, asking
 from qa.fake_provider import faults
+from qa.testing.llm import LIMITS, asking
 
 SHORT = dataclasses.replace(
     LIMITS, first_token_seconds=0.3, between_tokens_seconds=0.3, max_reply_bytes=3 << 20

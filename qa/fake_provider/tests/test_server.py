@@ -12,8 +12,8 @@ import pytest
 import requests
 from django.conf import settings
 
-from llm.tests.conftest import CLOCK, KEY, WEATHER, asking
 from qa.fake_provider.server import FakeProvider, Script, fingerprint
+from qa.testing.llm import CLOCK, KEY, WEATHER, asking
 
 WIRES = ["groq", "openrouter", "openai_compatible", "gemini"]
 

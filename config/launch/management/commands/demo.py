@@ -14,8 +14,9 @@ import requests
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from config.launch import conversation, locks
+from config.launch import conversation
 from config.launch.supervisor import END_SECONDS, Part
+from core.ports import free_port
 
 READY_SECONDS = 180
 LOG_LINES = 20
@@ -40,7 +41,7 @@ class Command(BaseCommand):
 @contextlib.contextmanager
 def _server(folder: Path) -> Iterator[str]:
     """A ready server on a free port; its log is shown if anything goes wrong."""
-    port = locks.free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     ours = {"DJANGO_ENV": "development", "HOST": "127.0.0.1", "PORT": str(port), "VAR_DIR": str(folder)}
     with (folder / "server.log").open("w+") as log:
