@@ -143,11 +143,13 @@ DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
 MIGRATION_MODULES = {app: f"core.mongo.contrib_migrations.{app}" for app in ("admin", "auth", "contenttypes")}
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 
-CACHES = {"default": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "cache"}}
+CACHES = {
+    "default": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "cache"},
+    "rates": {"BACKEND": "core.mongo.cache.RateLimitCache", "LOCATION": "cache"},
+}
 if _env["REDIS_URL"]:
-    CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
-    }
+    _redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
+    CACHES = {"default": _redis, "rates": _redis}
 
 # -- Jobs ---------------------------------------------------------------------
 
@@ -276,7 +278,7 @@ RATES = {
     "llm.test": "6/m",
     "chat.messages": "120/m",
 }
-RATELIMIT_USE_CACHE = "default"
+RATELIMIT_USE_CACHE = "rates"
 RATELIMIT_FAIL_OPEN = False
 # django-ratelimit knows only memcached and django-redis; ours is shared and counts atomically (tested).
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]

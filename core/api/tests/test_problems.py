@@ -109,10 +109,11 @@ def test_a_request_is_one_line_with_caller_and_duration(db, client, caplog):
 
 def test_requests_that_cannot_be_counted_are_refused(db, client, settings):
     """An open door is worse than a closed one."""
-    nobody_listens = "redis://127.0.0.1:1/0"
-    settings.CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": nobody_listens}
+    unreachable = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": "redis://127.0.0.1:1/0",
     }
+    settings.CACHES = {"default": unreachable, "rates": unreachable}
     response = client.post("/api/auth/login", {"email": "a@example.com", "password": "x"}, "application/json")
 
     assert (response.status_code, response.json()["code"]) == (503, "counter_unavailable")

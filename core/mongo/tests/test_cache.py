@@ -15,7 +15,7 @@ import time_machine
 from django.db import connection
 from pymongo.errors import PyMongoError
 
-from core.mongo.cache import KnownAlive, MongoCache
+from core.mongo.cache import MongoCache, RateLimitCache
 
 pytestmark = pytest.mark.django_db
 
@@ -29,11 +29,6 @@ def cache() -> MongoCache:
 
 def later(**time: float) -> time_machine.travel:
     return time_machine.travel(datetime.now(UTC) + timedelta(**time), tick=True)
-
-
-def delete_behind_its_back(cache: MongoCache, key: str) -> None:
-    """As another process would."""
-    connection.database["cache"].delete_one({"_id": cache.make_key(key)})
 
 
 @pytest.mark.parametrize(
@@ -190,23 +185,6 @@ def test_clear_removes_everything(cache):
     assert connection.database["cache"].count_documents({}) == 0
 
 
-def test_a_key_seen_alive_is_not_asked_for_again(cache):
-    cache.add("added", 1)
-    cache.set("counted", 1)
-    cache.incr("counted")
-    for key in ("added", "counted"):
-        delete_behind_its_back(cache, key)
-        assert not MongoCache("cache", {}).add(key, 2)  # As in another thread of this process.
-
-
-def test_a_vanished_counter_is_noticed_by_the_next_incr(cache):
-    cache.add("key", 1)
-    delete_behind_its_back(cache, "key")
-    with pytest.raises(ValueError):
-        cache.incr("key")
-    assert cache.add("key", 1)
-
-
 @pytest.mark.parametrize(
     "end",
     [
@@ -218,25 +196,17 @@ def test_a_vanished_counter_is_noticed_by_the_next_incr(cache):
         lambda cache: cache.touch("key", timeout=0),
     ],
 )
-def test_a_key_ended_by_this_process_can_be_added_again(cache, end):
+def test_a_key_that_has_ended_can_be_added_again(cache, end):
     cache.add("key", 1)
     end(cache)
     assert cache.add("key", 2)
     assert cache.get("key") == 2
 
 
-def test_a_key_seen_alive_can_be_added_after_its_expiry(cache):
+def test_a_key_can_be_added_after_its_expiry(cache):
     cache.add("key", 1, timeout=10)
     with later(seconds=11):
         assert cache.add("key", 2)
-
-
-def test_the_memory_of_keys_is_bounded():
-    known = KnownAlive()
-    for number in range(2 * KnownAlive.LIMIT + 1):
-        known.note(str(number), datetime.now(UTC) + timedelta(hours=1))
-    assert len(known) <= KnownAlive.LIMIT
-    assert str(2 * KnownAlive.LIMIT) in known
 
 
 def test_the_write_concern_of_the_settings_is_used():
@@ -248,6 +218,46 @@ def test_the_write_concern_of_the_settings_is_used():
 def test_migrate_makes_the_index_that_deletes_expired_entries():
     indexes: dict[str, Any] = connection.database["cache"].index_information()
     assert indexes["cache_ttl"]["expireAfterSeconds"] == 0
+
+
+def counted(cache: RateLimitCache, key: str = "key", timeout: int = 60) -> int:
+    """Count as django-ratelimit does."""
+    return 1 if cache.add(key, 1, timeout) else cache.incr(key)
+
+
+def test_requests_are_counted_in_one_round_trip(commands):
+    cache = RateLimitCache("cache", {})
+    assert counted(cache) == 1
+    with commands.recording() as recording:
+        assert counted(cache) == 2
+    assert len(recording.of_this_thread()) == 1
+
+
+def test_counters_are_kept_apart_and_expire(cache):
+    rates = RateLimitCache("cache", {})
+    assert [counted(rates, key) for key in "aab"] == [1, 2, 1]
+    with later(seconds=50):
+        assert counted(rates, "a") == 3  # Counting does not extend the period.
+    with later(seconds=61):
+        assert counted(rates, "a") == 1
+        assert cache.get("a") == 1
+
+
+def test_a_counter_that_another_process_deleted_starts_again(cache):
+    rates = RateLimitCache("cache", {})
+    counted(rates)
+    cache.delete("key")
+    assert counted(rates) == 1
+
+
+def test_a_count_is_only_for_the_add_before_it():
+    cache = RateLimitCache("cache", {})
+    counted(cache)
+    cache.add("key", 1)
+    with pytest.raises(ValueError, match="follows an add"):
+        cache.incr("other")
+    with pytest.raises(ValueError, match="from 1"):
+        cache.add("key", 5)
 
 
 COUNTING = """
