@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.erasure import erase_session
 from chat.models import ChatSession, Message
+from core.api.actors import actor_of
 from core.mongo.ids import object_id
-from tenants.models.audit import Actor
 
 #: Messages of a transcript on one page; the list of messages has the rest.
 TRANSCRIPT_MESSAGES = 200
@@ -86,11 +86,11 @@ class ChatSessionAdmin(ReadOnlyAdmin):
         return [str(session) for session in objs], {"chat sessions": len(objs)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: ChatSession) -> None:
-        erase_session(obj, Actor.of(request))
+        erase_session(obj, actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
         for session in queryset:
-            erase_session(session, Actor.of(request))
+            erase_session(session, actor_of(request))
 
 
 @admin.register(Message)

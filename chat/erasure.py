@@ -25,8 +25,8 @@ from chat.analytics.models import Rollup, RollupCoverage
 from chat.models import ChatSession, Message
 from chat.turns import settlement
 from core.api.idempotency import forget_answers
-from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant
-from tenants.models.audit import Actor
+from core.audit.models import Actor, AuditEvent
+from tenants.models import Erasure, ErasureManifest, LedgerEntry
 from tenants.models.erasure import Scope
 
 #: Sessions of one batch, and messages of which the ledger forgets the session at once.
@@ -60,7 +60,7 @@ def erase_chat(tenant_id: ObjectId, by: Actor) -> ErasureManifest:
 
 def _erase(tenant_id: ObjectId, scope: Scope, subject: object, by: Actor) -> ErasureManifest:
     manifest = resume(Erasure.objects.begin(tenant_id, scope, subject, by))
-    AuditEvent.objects.record(by, f"{scope}.erased", manifest, tenant=Tenant(pk=tenant_id))
+    AuditEvent.objects.record(by, f"{scope}.erased", manifest, tenant_id=tenant_id)
     return manifest
 
 

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from chat import erasure
 from chat.models import ChatSession, Message
+from core.audit.models import SYSTEM
 from tenants.models import Erasure, ErasureManifest, Tenant
-from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope
 
 BATCH_SESSIONS = 500

@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "console.apps.ConsoleConfig",
     "core.mongo.contrib.AuthConfig",
     "core.mongo.contrib.ContentTypesConfig",
+    "core.audit",
     "core.jobs",
     "config.launch",
     "django.contrib.sessions",

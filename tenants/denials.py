@@ -1,44 +1,47 @@
-"""Refusals that a view answers with 401 or 403, put into the tenant's audit trail.
+"""Denials that a view answers with 401 or 403, recorded in the tenant's audit trail.
 
-Of weight is what a member or a key of the tenant was not let do: a key that is revoked, expired, out of its
-place or without the scope, a role that is too low, a suspended tenant. Not: what names nobody (unknown keys
-and tokens), what must equal a missing object (404), and what a plan does not include, which is no matter of
-rights.
+Recorded are denials of a known member or key of the tenant: a key that is revoked, expired, used in the
+wrong place or without the scope, a role that is too low, a suspended tenant. Not recorded: credentials that
+identify no one (unknown keys and tokens), what must look like a missing object (404), and what a plan does
+not include, which is not a matter of rights.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.api.actors import actor_of, source_of
+from core.audit.denials import record_denial
+from core.audit.models import Actor
 from tenants.access import Access, TenantSuspended
 from tenants.models import ApiKey
-from tenants.models.audit import Actor
-from tenants.models.refusals import record_refusal
 
-OF_THE_PLAN = {"streaming_not_in_plan", "model_unpriced"}
+NOT_IN_PLAN = {"streaming_not_in_plan", "model_unpriced"}
 
 
-class RefusalsOnRecord:
-    """For views. Requests that are let in do not come by here."""
+class DenialAudit:
+    """For views. Requests that are allowed cost nothing here."""
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
         if response.status_code in (401, 403) and isinstance(exc, APIException):
-            put_on_record(self.request, exc, vars(self).get("access"))
+            record_if_significant(self.request, exc, vars(self).get("access"))
         return response
 
 
-def put_on_record(request: Request, error: APIException, access: Access | None) -> None:
-    """Record the refusal `error` if it is of weight. `access` is what the view has found out, if anything."""
+def record_if_significant(request: Request, error: APIException, access: Access | None) -> None:
+    """Record the denial `error` if a known member or key was denied.
+
+    `access` is what the view has resolved so far, if anything.
+    """
     if access is None and isinstance(request.auth, Access):
         access = request.auth
     code = error.get_codes()
-    if code in OF_THE_PLAN:
+    if code in NOT_IN_PLAN:
         return
     if key := getattr(error, "refused_key", None) or (access and access.key):
         _record_key(request, key, code)
@@ -50,25 +53,27 @@ def put_on_record(request: Request, error: APIException, access: Access | None) 
 
 
 def _record_key(request: Request, key: ApiKey, code: str) -> None:
-    by = Actor.at(request, key.prefix, key_id=key.pk)
+    source = source_of(request)
     if key.is_public:
-        # It stands in a page for all to read: its refusals come from as many addresses as anybody likes.
-        by = replace(by, network="")
-    record_refusal(by, "api_key.refused", _reason(key, code), key, tenant=key.tenant, asked=_asked(request))
+        # Anyone can read it in a page: its denials would come from any number of addresses.
+        source = replace(source, network="")
+    actor = Actor(key.prefix, key_id=key.pk, source=source)
+    reason, asked = _reason(key, code), _asked(request)
+    record_denial(actor, "api_key.refused", reason, key, tenant_id=key.tenant_id, asked=asked)
 
 
 def _reason(key: ApiKey, code: str) -> str:
-    """Return more than the caller is told."""
+    """Return the reason in more detail than the response gives it."""
     if code == "api_key_invalid":
         return "revoked" if key.revoked_at else "expired"
     return "scope_missing" if code == "permission_denied" else code
 
 
 def _record_member(request: Request, access: Access, reason: str) -> None:
-    by = Actor.of(request)
-    record_refusal(by, "member.refused", reason, access.tenant, tenant=access.tenant, asked=_asked(request))
+    tenant, asked = access.tenant, _asked(request)
+    record_denial(actor_of(request), "member.refused", reason, tenant, tenant_id=tenant.pk, asked=asked)
 
 
-def _asked(request: HttpRequest | Request) -> str:
-    """The route, not the path, which may name a visitor."""
+def _asked(request: Request) -> str:
+    """Return method and route; the path is not used because it may contain a visitor's id."""
     return f"{request.method} /{request.resolver_match.route}"

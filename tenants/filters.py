@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import django_filters as filters
 
-from tenants.models import AuditEvent
+from core.audit.models import AuditEvent
 
 
 class AuditFilter(filters.FilterSet):

@@ -16,8 +16,9 @@ from django.http import HttpRequest
 
 from accounts.events import account_changed, account_refused
 from accounts.models import User, normalised_email
-from tenants.models.audit import SYSTEM, Actor, AuditEvent
-from tenants.models.refusals import record_refusal
+from core.api.actors import source_of
+from core.audit.denials import record_denial
+from core.audit.models import SYSTEM, Actor, AuditEvent
 
 
 @receiver(account_changed, dispatch_uid="tenants.people.changed")
@@ -30,14 +31,18 @@ def record_change(
 @receiver(user_logged_in, dispatch_uid="tenants.people.logged_in")
 def record_login(request: HttpRequest | None, user: User, **kwargs: Any) -> None:
     if request is not None:
-        AuditEvent.objects.record(Actor.at(request, user.email, user=user), "user.logged_in", user)
+        AuditEvent.objects.record(
+            Actor(user.email, user_id=user.pk, source=source_of(request)), "user.logged_in", user
+        )
 
 
 @receiver(user_logged_out, dispatch_uid="tenants.people.logged_out")
 def record_logout(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
     """Of the console; that of the API is one of accounts.events."""
     if user is not None:
-        AuditEvent.objects.record(Actor.at(request, user.email, user=user), "user.logged_out", user)
+        AuditEvent.objects.record(
+            Actor(user.email, user_id=user.pk, source=source_of(request)), "user.logged_out", user
+        )
 
 
 @receiver(user_login_failed, dispatch_uid="tenants.people.login_failed")
@@ -45,8 +50,8 @@ def record_failure(credentials: dict[str, Any], request: HttpRequest | None = No
     """Each by itself: the lockout bounds their number. Whose account it is nobody looks up."""
     if request is not None:
         email = _shown(normalised_email(str(credentials.get("username") or "")))
-        by = Actor.at(request, email)
-        record_refusal(by, "user.login_failed", "wrong_credentials", User(email=email), each=True)
+        by = Actor(email, source=source_of(request))
+        record_denial(by, "user.login_failed", "wrong_credentials", User(email=email), deduplicate=False)
 
 
 @receiver(account_refused, dispatch_uid="tenants.people.refused")
@@ -54,7 +59,8 @@ def record_account_refusal(
     action: str, reason: str, request: HttpRequest, email: str, user: User | None, **kwargs: Any
 ) -> None:
     email = _shown(email)
-    record_refusal(Actor.at(request, email, user=user), action, reason, user or User(email=email))
+    by = Actor(email, user_id=user and user.pk, source=source_of(request))
+    record_denial(by, action, reason, user or User(email=email))
 
 
 def _shown(email: str) -> str:
@@ -71,4 +77,4 @@ def _doer(request: HttpRequest | None, target: Model) -> Actor:
     if request is None:
         return SYSTEM
     user = request.user if request.user.is_authenticated else target
-    return Actor.at(request, user.email, user=user)
+    return Actor(user.email, user_id=user.pk, source=source_of(request))

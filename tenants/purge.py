@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from django.apps import apps
 
+from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
-from tenants.models import AuditEvent, Tenant
-from tenants.models.audit import Actor
+from tenants.models import Tenant
 from tenants.models.erasure import Erasure, ErasureManifest, Scope
 
 

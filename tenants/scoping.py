@@ -8,13 +8,13 @@ from rest_framework.views import APIView
 from accounts.authentication import JWTAuthentication
 from tenants.access import Access, access_to
 from tenants.authentication import ApiKeyAuthentication
-from tenants.denials import RefusalsOnRecord
+from tenants.denials import DenialAudit
 from tenants.models import Tenant
 from tenants.permissions import HasRight
 from tenants.rights import Right
 
 
-class TenantScoped(RefusalsOnRecord, APIView):
+class TenantScoped(DenialAudit, APIView):
     """A view below one tenant. `rights` says per method who gets in; what is not listed nobody may do.
 
     A view whose path names another object than the tenant overrides `find_access`.

@@ -10,8 +10,9 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from core.audit.models import AuditEvent
 from llm.routing import parse_route
-from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Plan, Tenant
+from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant
 from tenants.models.api_key import Scope
 from tenants.models.membership import Role
 from tenants.models.origins import is_origin_pattern

@@ -18,14 +18,15 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
+from core.audit.models import AuditEvent
 from core.errors import Unavailable
 from tenants.billing.limits import as_json, month_of
 from tenants.filters import AuditFilter
-from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Tenant, Usage
+from tenants.models import ApiKey, Invitation, Membership, Tenant, Usage
 from tenants.models.api_key import IssuedKey
-from tenants.models.audit import Actor
 from tenants.models.membership import known_to
 from tenants.rights import ADMINISTER, BELONG, EDIT, VIEW
 from tenants.scoping import TenantScoped
@@ -71,7 +72,7 @@ class Tenants(ListAPIView):
     @idempotent
     def post(self, request: Request) -> Response:
         fields = _valid(self.get_serializer(data=request.data)).validated_data
-        tenant = Tenant.objects.open(**fields, by=Actor.of(request))
+        tenant = Tenant.objects.open(**fields, by=actor_of(request))
         return Response(
             TenantSerializer(tenant, context={"roles": {tenant.pk: "admin"}}).data,
             status=status.HTTP_201_CREATED,
@@ -99,7 +100,7 @@ class TenantDetail(TenantScoped):
     @extend_schema(responses={204: None})
     def delete(self, request: Request, tenant_id: str) -> Response:
         check_if_match(request, self.tenant)
-        self.tenant.delete_softly(Actor.of(request))
+        self.tenant.delete_softly(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _change(self, request: Request, *, partial: bool) -> Response:
@@ -107,7 +108,7 @@ class TenantDetail(TenantScoped):
         fields = _valid(self._serializer(data=request.data, partial=partial)).validated_data
         if "requested_plan" in fields and not self.access.may(ADMINISTER):
             raise PermissionDenied("Only admins of the tenant may ask for another plan.")
-        self.tenant.change(Actor.of(request), **fields)
+        self.tenant.change(actor_of(request), **fields)
         return self._shown()
 
     def _shown(self) -> Response:
@@ -130,7 +131,7 @@ class Members(TenantScoped, ListAPIView):
     def post(self, request: Request, tenant_id: str) -> Response:
         fields = _valid(NewMemberSerializer(data=request.data)).validated_data
         user = get_object_or_404(known_to(request.user), pk=fields["user"])
-        membership = Membership.objects.admit(self.tenant, user, fields["role"], Actor.of(request))
+        membership = Membership.objects.admit(self.tenant, user, fields["role"], actor_of(request))
         return Response(
             MemberSerializer(membership).data,
             status=status.HTTP_201_CREATED,
@@ -151,12 +152,12 @@ class Member(TenantScoped):
     def patch(self, request: Request, tenant_id: str, user_id: str) -> Response:
         membership = self._membership(user_id)
         fields = _valid(MemberSerializer(membership, data=request.data, partial=True)).validated_data
-        membership.change_role(fields.get("role", membership.role), Actor.of(request))
+        membership.change_role(fields.get("role", membership.role), actor_of(request))
         return Response(MemberSerializer(membership).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, tenant_id: str, user_id: str) -> Response:
-        self._membership(user_id).end(Actor.of(request))
+        self._membership(user_id).end(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _membership(self, user_id: str) -> Membership:
@@ -183,7 +184,7 @@ class Invitations(TenantScoped, ListAPIView):
     def post(self, request: Request, tenant_id: str) -> Response:
         fields = _valid(InvitationSerializer(data=request.data)).validated_data
         try:
-            invitation = Invitation.objects.send(self.tenant, **fields, by=Actor.of(request)).invitation
+            invitation = Invitation.objects.send(self.tenant, **fields, by=actor_of(request)).invitation
         except OSError as error:
             logger.exception("an invitation could not be mailed")
             raise Unavailable("The invitation can't be mailed right now.", "mail_unavailable") from error
@@ -203,7 +204,7 @@ class InvitationDetail(TenantScoped):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, tenant_id: str, invitation_id: str) -> Response:
-        self._invitation(invitation_id).revoke(Actor.of(request))
+        self._invitation(invitation_id).revoke(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _invitation(self, invitation_id: str) -> Invitation:
@@ -220,7 +221,7 @@ class AcceptInvitation(APIView):
     def post(self, request: Request) -> Response:
         token = _valid(InvitationTokenSerializer(data=request.data)).validated_data["token"]
         try:
-            membership = Invitation.objects.accept(token, request.user, Actor.of(request))
+            membership = Invitation.objects.accept(token, request.user, actor_of(request))
         except Invitation.DoesNotExist as error:
             raise NotFound("There is no such invitation for your e-mail address.") from error
         tenant = membership.tenant
@@ -242,7 +243,7 @@ class ApiKeys(TenantScoped, ListAPIView):
     @idempotent
     def post(self, request: Request, tenant_id: str) -> Response:
         fields = _valid(ApiKeySerializer(data=request.data)).validated_data
-        return _issued(ApiKey.objects.issue(self.tenant, by=Actor.of(request), **fields))
+        return _issued(ApiKey.objects.issue(self.tenant, by=actor_of(request), **fields))
 
 
 class ApiKeyDetail(TenantScoped):
@@ -255,7 +256,7 @@ class ApiKeyDetail(TenantScoped):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, tenant_id: str, key_id: str) -> Response:
-        _unrevoked_key(self.tenant, key_id).revoke(Actor.of(request))
+        _unrevoked_key(self.tenant, key_id).revoke(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -270,7 +271,7 @@ class RotateApiKey(TenantScoped):
     def post(self, request: Request, tenant_id: str, key_id: str) -> Response:
         overlap = _valid(RotationSerializer(data=request.data)).validated_data["overlap_seconds"]
         key = _unrevoked_key(self.tenant, key_id)
-        return _issued(key.rotate(overlap=timedelta(seconds=overlap), by=Actor.of(request)))
+        return _issued(key.rotate(overlap=timedelta(seconds=overlap), by=actor_of(request)))
 
 
 class UsageDetail(TenantScoped):
@@ -301,7 +302,7 @@ class AuditTrail(TenantScoped, ListAPIView):
     queryset = AuditEvent.objects.none()
 
     def get_queryset(self) -> QuerySet[AuditEvent]:
-        return self.tenant.audit_events.all()
+        return AuditEvent.objects.of_tenant(self.tenant.pk)
 
 
 def _valid(serializer: BaseSerializer) -> BaseSerializer:

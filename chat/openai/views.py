@@ -23,14 +23,14 @@ from llm import canonical, errors
 from tenants import rights
 from tenants.access import Access
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
-from tenants.denials import RefusalsOnRecord
+from tenants.denials import DenialAudit
 from tenants.permissions import HasRight
 from tenants.throttling import show_minute
 
 COMPLETION_REQUEST = CompletionRequestSerializer()
 
 
-class OpenAIView(RefusalsOnRecord, APIView):
+class OpenAIView(DenialAudit, APIView):
     """A view for OpenAI's clients: a key as Bearer or X-API-Key, errors in their shape.
 
     X-API-Key counts first: their packages always send a Bearer, be it a placeholder.

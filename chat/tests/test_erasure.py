@@ -16,12 +16,12 @@ from django.utils import timezone
 from chat import erasure
 from chat.models import ChatSession, Message
 from chat.turns import settlement
+from core.audit.models import SYSTEM, AuditEvent
 from core.mongo.append_only import Unchangeable
 from qa.testing.chat import settled
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, problem, signed_in
-from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
-from tenants.models.audit import SYSTEM
+from tenants.models import Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
 from tenants.models.erasure import Scope, digest_of
 
 
@@ -141,9 +141,12 @@ def test_a_user_leaves_the_audit_trail_of_that_tenant(acme, umbrella, dave, dave
     manifest = erase("--tenant", str(acme.pk), "--user", "dave@example.com")
 
     assert manifest["removed"]["chat_chatsession"]["count"] == 1
-    issued = AuditEvent.objects.get(action="api_key.issued", tenant=acme)
+    issued = AuditEvent.objects.get(action="api_key.issued", tenant_id=acme.pk)
     assert (issued.actor_id, issued.actor_name, issued.address) == (None, "", "")
-    assert AuditEvent.objects.get(action="api_key.issued", tenant=umbrella).actor_name == "dave@example.com"
+    assert (
+        AuditEvent.objects.get(action="api_key.issued", tenant_id=umbrella.pk).actor_name
+        == "dave@example.com"
+    )
     assert not ChatSession.objects.filter(user=dave, tenant=acme).exists()
 
 

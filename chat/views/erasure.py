@@ -11,9 +11,9 @@ from rest_framework.response import Response
 
 from chat.erasure import erase_visitor
 from chat.models import ChatSession
+from core.api.actors import actor_of
 from core.mongo.ids import object_id
 from tenants.models import Erasure, ErasureManifest
-from tenants.models.audit import Actor
 from tenants.models.erasure import Scope
 from tenants.rights import ADMINISTER
 from tenants.scoping import TenantScoped
@@ -57,7 +57,7 @@ class VisitorView(TenantScoped):
         begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor_id)
         if not own.exists() and not begun.exists():
             raise NotFound
-        manifest = erase_visitor(tenant.pk, visitor_id, Actor.of(request))
+        manifest = erase_visitor(tenant.pk, visitor_id, actor_of(request))
         location = reverse("tenant-erasure", args=[tenant.pk, manifest.pk])
         return Response(manifest.data(), status=202, headers={"Location": location})
 

@@ -25,11 +25,11 @@ from chat.serializers import (
 )
 from chat.views.scoped import SessionScoped, listed, tenant_access
 from chat.visitors import VisitorPass
+from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
 from tenants import rights
 from tenants.access import Access
-from tenants.models.audit import Actor
 from tenants.scoping import TenantScoped
 
 # Built once: a serializer made for each request copies all its fields.
@@ -77,7 +77,7 @@ class SessionViewSet(SessionScoped, GenericViewSet):
 
     def destroy(self, request: Request, session_id: str) -> Response:
         check_if_match(request, self.conversation.session)
-        erase_session(self.conversation.session, Actor.of(request))
+        erase_session(self.conversation.session, actor_of(request))
         return Response(status=204)
 
     @extend_schema(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from accounts.models import User
 from config.launch.conversation import SYSTEM_PROMPT
+from core.audit.models import Actor
 from tenants.models import ApiKey, Plan, Tenant
 from tenants.models.api_key import Scope
-from tenants.models.audit import Actor
 
 EMAIL = "demo@example.com"
 NAME = "Demo"
@@ -33,7 +33,7 @@ def demo(*, renew: bool = False) -> Demo | None:
     user = User.objects.filter(email=EMAIL).first()
     user = user or User.objects.create_superuser(EMAIL, name=NAME)
     made = user.has_usable_password()
-    by = Actor(user.email, user=user)
+    by = Actor(user.email, user_id=user.pk)
     tenant = _tenant_of(user)
     if made and (tenant is None or not renew):
         return Demo(tenant) if tenant else None

@@ -2,7 +2,7 @@
 
 A *scope* is a condition that keeps the documents of one tenant, session or person from all others:
 
-- `visible_to(…)`, `present()`, and a related manager such as `tenant.api_keys`;
+- `visible_to(…)`, `of_tenant(…)`, `present()`, and a related manager such as `tenant.api_keys`;
 - an argument of `filter`, `get`, `exclude` or `get_object_or_404` on an owner: `tenant=…`;
 - an entry of a raw query on an owner: `{"session_id": …}`, `match["tenant_id"] = …`, and the columns
   by which a `$lookup` joins one;
@@ -31,7 +31,7 @@ from chat.models import ChatSession
 from qa.isolation.exempt import FOR_STAFF, NO_PRODUCT, ONLY_IN_COMMANDS, WITHOUT_EFFECT
 from tenants.models import Tenant, Webhook
 
-FOLDERS = ("accounts", "tenants", "chat", "core/api")
+FOLDERS = ("accounts", "tenants", "chat", "core/api", "core/audit")
 
 #: Fields and columns that say whose a document is; the last two hide what belongs to nobody any more.
 OWNERS = {"tenant", "tenant_id", "user", "user_id", "session", "session_id", "visitor"}
@@ -44,7 +44,7 @@ SECRETS = {"digest", "idempotency"}
 COLUMNS = {"tenant_id", "user_id", "session_id", "visitor", "tenant.deleted_at"}
 
 _QUERIES = {"filter", "get", "exclude", "get_object_or_404"}
-_SCOPING_CALLS = {"visible_to", "present"}
+_SCOPING_CALLS = {"visible_to", "of_tenant", "present"}
 
 #: Functions whose answer tells callers apart.
 _TELLING_APART = {"caller_key"}

@@ -16,9 +16,10 @@ from pymongo.database import Database
 
 from chat.analytics.models import RollupCoverage
 from chat.models import ChatSession, Message
+from core.audit.models import AuditEvent
 from core.mongo.models import Document
 from qa.snapshot import Pristine
-from tenants.models import ApiKey, AuditEvent, Membership, Tenant, Usage
+from tenants.models import ApiKey, Membership, Tenant, Usage
 
 #: Not documents of the product: counters and answers kept for a day.
 _UNOWNED = {"cache"}

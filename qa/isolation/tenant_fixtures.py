@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import ChatSession, Message
+from core.audit.models import Actor
 from qa.isolation.canaries import FIGURE, mark
 from tenants.billing.limits import month_of
 from tenants.models import ApiKey, ErasureManifest, Invitation, LedgerEntry, Plan, Tenant, Webhook
-from tenants.models.audit import Actor
 from tenants.webhooks.models import Event
 
 SHOP = "https://shop.example"
@@ -168,7 +168,7 @@ def person(login: str, **fields: Any) -> User:
 
 
 def actor(user: User) -> Actor:
-    return Actor(user.email, user=user)
+    return Actor(user.email, user_id=user.pk)
 
 
 def _key(tenant: Tenant, **fields: Any) -> ApiKey:

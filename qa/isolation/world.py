@@ -9,13 +9,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import ChatSession, Message
+from core.audit.models import AuditEvent
 from qa.isolation import principals
 from qa.isolation.callers import Caller, Kind
 from qa.isolation.canaries import FIGURE, mark
 from qa.isolation.principals import MAX_API_KEYS
 from qa.isolation.tenant_fixtures import TALKED_FIRST_AT, Estate, actor, furnish
 from tenants.billing.limits import month_of
-from tenants.models import ApiKey, AuditEvent, Erasure, Plan, Tenant, Usage, Webhook
+from tenants.models import ApiKey, Erasure, Plan, Tenant, Usage, Webhook
 from tenants.models.erasure import Scope
 from tenants.webhooks.models import MOST_WEBHOOKS, Event
 
@@ -83,7 +84,7 @@ def build() -> World:
     _talked_first(world.umbrella)
     # Somebody did something in two tenants.
     AuditEvent.objects.record(
-        actor(world.acme.admin), "tenant.updated", world.umbrella.tenant, tenant=world.umbrella.tenant
+        actor(world.acme.admin), "tenant.updated", world.umbrella.tenant, tenant_id=world.umbrella.tenant.pk
     )
     principals.people(world)
     principals.keys(world)

@@ -11,9 +11,9 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.tokens import AccessToken
+from core.audit.models import Actor
 from tenants.models import ApiKey, Plan, Tenant
 from tenants.models.api_key import IssuedKey
-from tenants.models.audit import Actor
 
 
 def create_user(name: str) -> User:
@@ -29,7 +29,7 @@ def fellow_member(user: User, role: str = "admin") -> User:
 
 
 def by(user: User) -> Actor:
-    return Actor(user.email, user=user)
+    return Actor(user.email, user_id=user.pk)
 
 
 def signed_in(user: User) -> APIClient:

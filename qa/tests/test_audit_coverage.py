@@ -27,9 +27,10 @@ from rest_framework.response import Response
 
 from accounts.models import RefreshToken, User
 from chat.models import ChatSession
+from core.audit.models import AuditEvent
 from qa.testing.accounts import PASSWORD
 from qa.testing.tenants import by, fellow_member, issue, signed_in
-from tenants.models import ApiKey, AuditEvent, Invitation, Membership, Plan, Tenant, Usage, Webhook
+from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant, Usage, Webhook
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -257,7 +258,7 @@ def test_a_change_by_the_api_leaves_a_line(stage: Stage, route: str):
     assert answer.status_code < 300, answer.content
     event = recorded_at_a_distance(action)
     assert event.actor_name in ("alice@example.com", "eve@example.com", "new@example.com")
-    assert event.actor is not None
+    assert event.actor_id is not None
     assert (event.tenant_id is None) == action.startswith("user.")
     assert event.reason == ""
 

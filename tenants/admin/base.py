@@ -34,7 +34,7 @@ class TenantOwned(admin.ModelAdmin):
         if not term:
             return queryset, False
         tenants = Tenant.objects.filter(Q(name__istartswith=term) | Q(slug__startswith=term.lower()))
-        found = Q(tenant__in=list(tenants.values_list("pk", flat=True)[:FOUND_OWNERS]))
+        found = Q(tenant_id__in=list(tenants.values_list("pk", flat=True)[:FOUND_OWNERS]))
         for field in self.own_search_fields:
             found |= Q(**{f"{field}__istartswith": term})
         return queryset.filter(found | self.own_matches(term)), False

@@ -11,11 +11,11 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from core.api.actors import actor_of
 from tenants.admin.base import RulesAsMessages, TenantOwned
 from tenants.forms import NewApiKeyForm
 from tenants.models import ApiKey
 from tenants.models.api_key import IssuedKey
-from tenants.models.audit import Actor
 
 #: How long a key rotated by staff works on.
 OVERLAP = timedelta(hours=1)
@@ -82,7 +82,7 @@ class ApiKeyAdmin(RulesAsMessages, TenantOwned):
         return request.user.has_perm("tenants.add_apikey")
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm, change: bool) -> None:
-        issued = ApiKey.objects.issue(by=Actor.of(request), **form.cleaned_data)
+        issued = ApiKey.objects.issue(by=actor_of(request), **form.cleaned_data)
         obj.pk = issued.key.pk
         request.issued_key = issued
 
@@ -94,7 +94,7 @@ class ApiKeyAdmin(RulesAsMessages, TenantOwned):
     @admin.action(description="Revoke: refuse from the next request on", permissions=["manage"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         usable = keys.filter(revoked_at=None)
-        self.do_to_each(request, usable, lambda key: key.revoke(Actor.of(request)), "Revoked")
+        self.do_to_each(request, usable, lambda key: key.revoke(actor_of(request)), "Revoked")
 
     @admin.action(description="Rotate: new secret, the old one works for an hour", permissions=["manage"])
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
@@ -102,7 +102,7 @@ class ApiKeyAdmin(RulesAsMessages, TenantOwned):
         self.do_to_each(
             request,
             keys,
-            lambda key: issued.append(key.rotate(overlap=OVERLAP, by=Actor.of(request))),
+            lambda key: issued.append(key.rotate(overlap=OVERLAP, by=actor_of(request))),
             "Rotated",
         )
         if not issued:

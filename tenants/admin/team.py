@@ -8,9 +8,9 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 
 from accounts.models import User, normalised_email
+from core.api.actors import actor_of
 from tenants.admin.base import FOUND_OWNERS, RulesAsMessages, TenantOwned
 from tenants.models import Invitation, Membership
-from tenants.models.audit import Actor
 
 
 @admin.register(Membership)
@@ -32,10 +32,10 @@ class MembershipAdmin(RulesAsMessages, TenantOwned):
         return request.user.has_perm("tenants.add_membership")
 
     def save_model(self, request: HttpRequest, obj: Membership, form: ModelForm, change: bool) -> None:
-        obj.pk = Membership.objects.admit(obj.tenant, obj.user, obj.role, Actor.of(request)).pk
+        obj.pk = Membership.objects.admit(obj.tenant, obj.user, obj.role, actor_of(request)).pk
 
     def _set_role(self, request: HttpRequest, members: QuerySet[Membership], role: str) -> None:
-        self.do_to_each(request, members, lambda m: m.change_role(role, Actor.of(request)), f"Now {role}")
+        self.do_to_each(request, members, lambda m: m.change_role(role, actor_of(request)), f"Now {role}")
 
     @admin.action(description="Make admin", permissions=["manage"])
     def make_admin(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
@@ -51,7 +51,7 @@ class MembershipAdmin(RulesAsMessages, TenantOwned):
 
     @admin.action(description="Remove from the tenant", permissions=["manage"])
     def remove(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
-        self.do_to_each(request, members, lambda member: member.end(Actor.of(request)), "Removed")
+        self.do_to_each(request, members, lambda member: member.end(actor_of(request)), "Removed")
 
 
 @admin.register(Invitation)
@@ -74,4 +74,4 @@ class InvitationAdmin(RulesAsMessages, TenantOwned):
 
     @admin.action(description="Withdraw", permissions=["manage"])
     def revoke(self, request: HttpRequest, invitations: QuerySet[Invitation]) -> None:
-        self.do_to_each(request, invitations, lambda row: row.revoke(Actor.of(request)), "Withdrawn")
+        self.do_to_each(request, invitations, lambda row: row.revoke(actor_of(request)), "Withdrawn")

@@ -9,10 +9,11 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
+from core.api.actors import actor_of
+from core.audit.models import AuditEvent
 from tenants.admin.base import RulesAsMessages
 from tenants.forms import TenantForm
-from tenants.models import ApiKey, AuditEvent, Invitation, LedgerEntry, Membership, Plan, Tenant
-from tenants.models.audit import Actor
+from tenants.models import ApiKey, Invitation, LedgerEntry, Membership, Plan, Tenant
 
 
 @admin.register(Plan)
@@ -38,7 +39,7 @@ class PlanAdmin(admin.ModelAdmin):
         super().save_model(request, obj, form, change)
         changes = {name: (form.initial.get(name), form.cleaned_data[name]) for name in form.changed_data}
         action = "plan.changed" if change else "plan.created"
-        AuditEvent.objects.record(Actor.of(request), action, obj, changes=changes)
+        AuditEvent.objects.record(actor_of(request), action, obj, changes=changes)
 
     def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
         """Plans stay: tenants, past or deleted, refer to them."""
@@ -80,21 +81,21 @@ class TenantAdmin(RulesAsMessages):
         models = (Membership, Invitation, ApiKey, LedgerEntry, AuditEvent)
         links = [
             (
-                reverse(f"admin:tenants_{m._meta.model_name}_changelist"),
+                reverse(f"admin:{m._meta.app_label}_{m._meta.model_name}_changelist"),
                 tenant.pk,
                 m._meta.verbose_name_plural,
             )
             for m in models
         ]
         usage = format_html('<a href="{}">usage</a>', reverse("admin:tenants_usage_change", args=[tenant.pk]))
-        lists = format_html_join(" · ", '<a href="{}?tenant__id__exact={}">{}</a>', links)
+        lists = format_html_join(" · ", '<a href="{}?tenant_id__exact={}">{}</a>', links)
         return format_html("{} · {}", lists, usage)
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: ModelForm, change: bool) -> None:
         tenant = Tenant.objects.get(pk=obj.pk)
         new = {name: form.cleaned_data[name] for name in form.changed_data}
         action = "tenant.plan_changed" if "plan" in new else "tenant.updated"
-        tenant.change(Actor.of(request), action, **new)
+        tenant.change(actor_of(request), action, **new)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Tenants are created by their first admin."""
@@ -106,24 +107,24 @@ class TenantAdmin(RulesAsMessages):
 
     @admin.action(description="Suspend: refuse all members and keys", permissions=["change"])
     def suspend(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        self.do_to_each(request, tenants, lambda tenant: tenant.suspend(Actor.of(request)), "Suspended")
+        self.do_to_each(request, tenants, lambda tenant: tenant.suspend(actor_of(request)), "Suspended")
 
     @admin.action(description="End the suspension", permissions=["change"])
     def resume(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        self.do_to_each(request, tenants, lambda tenant: tenant.resume(Actor.of(request)), "Resumed")
+        self.do_to_each(request, tenants, lambda tenant: tenant.resume(actor_of(request)), "Resumed")
 
     @admin.action(description="Give the plan that was asked for", permissions=["change"])
     def grant_requested_plan(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         asking = tenants.exclude(requested_plan=None)
         self.do_to_each(
-            request, asking, lambda tenant: tenant.move_to(tenant.requested_plan, Actor.of(request)), "Moved"
+            request, asking, lambda tenant: tenant.move_to(tenant.requested_plan, actor_of(request)), "Moved"
         )
 
     @admin.action(description="Delete: gone at once, restorable for 30 days", permissions=["change"])
     def delete_softly(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         present = tenants.filter(deleted_at=None)
-        self.do_to_each(request, present, lambda tenant: tenant.delete_softly(Actor.of(request)), "Deleted")
+        self.do_to_each(request, present, lambda tenant: tenant.delete_softly(actor_of(request)), "Deleted")
 
     @admin.action(description="Restore deleted tenants", permissions=["change"])
     def restore(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        self.do_to_each(request, tenants, lambda tenant: tenant.restore(Actor.of(request)), "Restored")
+        self.do_to_each(request, tenants, lambda tenant: tenant.restore(actor_of(request)), "Restored")

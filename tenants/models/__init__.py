@@ -4,7 +4,6 @@ from tenants.billing.ledger import LedgerEntry
 from tenants.billing.plan import Plan
 from tenants.billing.usage import Usage
 from tenants.models.api_key import ApiKey
-from tenants.models.audit import AuditEvent
 from tenants.models.erasure import Erasure, ErasureManifest
 from tenants.models.invitation import Invitation
 from tenants.models.membership import Membership
@@ -13,7 +12,6 @@ from tenants.webhooks.models import Webhook, WebhookDelivery
 
 __all__ = [
     "ApiKey",
-    "AuditEvent",
     "Erasure",
     "ErasureManifest",
     "Invitation",

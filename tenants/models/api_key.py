@@ -14,9 +14,9 @@ from django_mongodb_backend.fields import ArrayField
 from pymongo import WriteConcern
 
 from accounts.models import User
+from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
 from tenants.models import key_secret
-from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import KeyReplaced, PlanLimit
 from tenants.models.origins import is_localhost, origin_is_allowed
 from tenants.models.tenant import Tenant, lookup_tenant, tenant_of
@@ -60,7 +60,7 @@ class ApiKeyQuerySet(models.QuerySet):
             # A key that is being replaced leaves its place to its successor.
             if limit is not None and tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
                 raise PlanLimit("API keys", limit)
-            issued = self.generate(tenant, created_by=by.user, **fields)
+            issued = self.generate(tenant, created_by_id=by.user_id, **fields)
             issued.key.record(by, Event.KEY_ISSUED)
             return issued
 
@@ -197,7 +197,7 @@ class ApiKey(Document):
                 raise KeyReplaced
             issued = ApiKey.objects.generate(
                 self.tenant,
-                created_by=by.user,
+                created_by_id=by.user_id,
                 **{field: getattr(self, field) for field in _PASSED_ON},
             )
             self.expires_at = min(filter(None, [self.expires_at, timezone.now() + overlap]))
@@ -211,7 +211,7 @@ class ApiKey(Document):
 
     def record(self, by: Actor, event: Event, changes: dict[str, tuple] | None = None) -> None:
         """Put what happened to the key into the audit trail, and tell the tenant's webhooks."""
-        entry = AuditEvent.objects.record(by, event.value, self, tenant=self.tenant, changes=changes)
+        entry = AuditEvent.objects.record(by, event.value, self, tenant_id=self.tenant_id, changes=changes)
         about = {"id": str(self.pk), "name": self.name, "prefix": self.prefix, "last_four": self.last_four}
         Webhook.objects.announce(
             self.tenant, event, {"api_key": about, "actor": by.name}, once=f"audit:{entry.pk}"

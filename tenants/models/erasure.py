@@ -20,9 +20,9 @@ from django_mongodb_backend.fields import ObjectIdField
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
+from core.audit.models import Actor
 from core.mongo.append_only import AppendOnly, AppendOnlyQuerySet
 from core.mongo.models import Document
-from tenants.models.audit import Actor
 
 BATCH = 1000
 

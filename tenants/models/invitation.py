@@ -15,8 +15,8 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.models import User, normalised_email
+from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
-from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import InvitationClosed
 from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant
@@ -48,7 +48,7 @@ class InvitationQuerySet(models.QuerySet):
             email=email,
             role=role,
             digest=_digest(token),
-            invited_by=by.user,
+            invited_by_id=by.user_id,
             expires_at=timezone.now() + OPEN_FOR,
         )
         try:
@@ -60,7 +60,7 @@ class InvitationQuerySet(models.QuerySet):
             with contextlib.suppress(InvitationClosed):  # Just now, by somebody else.
                 earlier.revoke(by)
         AuditEvent.objects.record(
-            by, "invitation.sent", invitation, tenant=tenant, changes={"role": (None, role)}
+            by, "invitation.sent", invitation, tenant_id=tenant.pk, changes={"role": (None, role)}
         )
         return SentInvitation(invitation, token)
 
@@ -120,7 +120,7 @@ class Invitation(Document):
         """Raises InvitationClosed if there is nothing left to withdraw."""
         if not Invitation.objects.open().filter(pk=self.pk).update(revoked_at=timezone.now()):
             raise InvitationClosed
-        AuditEvent.objects.record(by, "invitation.revoked", self, tenant=self.tenant)
+        AuditEvent.objects.record(by, "invitation.revoked", self, tenant_id=self.tenant_id)
 
 
 def _mail(invitation: Invitation, token: str, by: Actor) -> None:

@@ -8,10 +8,10 @@ from bson import ObjectId
 from django.db import models
 
 from accounts.models import User
+from core.audit.denials import record_denial
+from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
-from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import AlreadyMember, LastAdmin, PlanLimit
-from tenants.models.refusals import record_refusal
 from tenants.models.tenant import Tenant
 
 
@@ -45,7 +45,9 @@ class MembershipQuerySet(models.QuerySet):
         if limit is not None and tenant.memberships.count() >= limit:
             raise PlanLimit("members", limit)
         membership = tenant.memberships.create(user=user, role=role)
-        AuditEvent.objects.record(by, "member.added", user, tenant=tenant, changes={"role": (None, role)})
+        AuditEvent.objects.record(
+            by, "member.added", user, tenant_id=tenant.pk, changes={"role": (None, role)}
+        )
         return membership
 
 
@@ -83,7 +85,11 @@ class Membership(Document):
             self.role = role
             self.save(update_fields=["role", "updated_at"])
             AuditEvent.objects.record(
-                by, "member.role_changed", self.user, tenant=self.tenant, changes={"role": (before, role)}
+                by,
+                "member.role_changed",
+                self.user,
+                tenant_id=self.tenant_id,
+                changes={"role": (before, role)},
             )
 
         self._in_turn(change, by, "member.role_change_refused", role)
@@ -96,7 +102,7 @@ class Membership(Document):
             self._keep_an_admin()
             Membership.objects.filter(pk=self.pk).delete()
             AuditEvent.objects.record(
-                by, "member.removed", self.user, tenant=self.tenant, changes={"role": (self.role, None)}
+                by, "member.removed", self.user, tenant_id=self.tenant_id, changes={"role": (self.role, None)}
             )
 
         self._in_turn(change, by, "member.removal_refused", None)
@@ -106,7 +112,9 @@ class Membership(Document):
             self.tenant.in_turn(change)
         except LastAdmin as error:
             changes = {"role": (self.role, role)}
-            record_refusal(by, refused, error.default_code, self.user, tenant=self.tenant, changes=changes)
+            record_denial(
+                by, refused, error.default_code, self.user, tenant_id=self.tenant_id, changes=changes
+            )
             raise
 
     def _keep_an_admin(self) -> None:

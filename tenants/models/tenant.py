@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import DatabaseError, IntegrityError, models
@@ -18,10 +18,10 @@ from django_mongodb_backend.transaction import atomic
 from pymongo.errors import PyMongoError
 
 from accounts.models import User
+from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
 from tenants.billing.limits import CountersBusy
 from tenants.billing.plan import Plan
-from tenants.models.audit import Actor, AuditEvent
 
 #: How long staff can restore a deleted tenant.
 RESTORABLE = timedelta(days=30)
@@ -46,14 +46,17 @@ class TenantQuerySet(models.QuerySet):
         """Those deleted too long ago to be restored."""
         return self.filter(deleted_at__lte=timezone.now() - RESTORABLE)
 
+    def delete(self) -> NoReturn:
+        raise _not_deleted(self)
+
     def open(self, *, name: str, plan: Plan | None = None, by: Actor, **settings: Any) -> Tenant:
-        """Return a new tenant on `plan` (by default free) with `by.user` as its admin."""
+        """Return a new tenant on `plan` (by default free) with the user of `by` as its admin."""
         plan = plan or Plan.objects.get(code="free")
         tenant = self._with_free_slug(Tenant(name=name, plan=plan, **settings))
         # Stopped before this line, the tenant belongs to nobody and nobody sees it.
-        if by.user:
-            tenant.memberships.create(user=by.user, role="admin")
-        AuditEvent.objects.record(by, "tenant.created", tenant, tenant=tenant)
+        if by.user_id:
+            tenant.memberships.create(user_id=by.user_id, role="admin")
+        AuditEvent.objects.record(by, "tenant.created", tenant, tenant_id=tenant.pk)
         return tenant
 
     def _with_free_slug(self, tenant: Tenant) -> Tenant:
@@ -120,6 +123,9 @@ class Tenant(Document):
     def __str__(self) -> str:
         return self.name
 
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise _not_deleted([self])
+
     @property
     def is_suspended(self) -> bool:
         return self.status == self.Status.SUSPENDED
@@ -157,7 +163,7 @@ class Tenant(Document):
         for field, (_, value) in changes.items():
             setattr(self, field, value)
         self.save(update_fields=[*changes, "updated_at"])
-        AuditEvent.objects.record(by, action, self, tenant=self, changes=changes)
+        AuditEvent.objects.record(by, action, self, tenant_id=self.pk, changes=changes)
 
     def delete_softly(self, by: Actor) -> None:
         """Make the tenant gone for everyone at once; staff can restore it for `RESTORABLE`."""
@@ -205,3 +211,8 @@ def tenant_of(raw: Mapping[str, Any]) -> Tenant:
 def _is_transient(error: DatabaseError) -> bool:
     cause = error.__cause__
     return isinstance(cause, PyMongoError) and cause.has_error_label("TransientTransactionError")
+
+
+def _not_deleted(tenants: Iterable[Tenant]) -> models.ProtectedError:
+    """The audit trail knows tenants by id only, so no foreign key protects a tenant that has one."""
+    return models.ProtectedError("Tenants are deleted softly and purged later.", set(tenants))

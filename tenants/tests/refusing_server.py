@@ -9,16 +9,16 @@ from bson import ObjectId
 
 def main() -> None:
     django.setup()
+    from core.audit.denials import record_denial
+    from core.audit.models import Actor
     from tenants.models import Tenant
-    from tenants.models.audit import Actor
-    from tenants.models.refusals import record_refusal
 
     for line in sys.stdin:
         order = json.loads(line)
         tenant = Tenant.objects.get(pk=ObjectId(order["tenant"]))
         print("ready", flush=True)
         sys.stdin.readline()
-        record_refusal(Actor(order["key"]), "api_key.refused", "revoked", tenant, tenant=tenant)
+        record_denial(Actor(order["key"]), "api_key.refused", "revoked", tenant, tenant_id=tenant.pk)
         print("done", flush=True)
 
 

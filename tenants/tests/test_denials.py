@@ -17,17 +17,17 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from core.audit.denials import MAX_PER_HOUR, record_denial
+from core.audit.models import Actor, AuditEvent, Source
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, issue, limited, middle_of_next_hour, problem, signed_in, with_key
-from tenants.models import ApiKey, AuditEvent
-from tenants.models.audit import Actor
-from tenants.models.refusals import MOST_AN_HOUR, record_refusal
+from tenants.models import ApiKey
 
 PROCESSES = 4
 
 
-def refusals(tenant=None) -> list[AuditEvent]:
-    return list(AuditEvent.objects.filter(tenant=tenant).exclude(reason="").order_by("created_at", "id"))
+def refusals(tenant) -> list[AuditEvent]:
+    return list(AuditEvent.objects.of_tenant(tenant.pk).exclude(reason="").order_by("created_at", "id"))
 
 
 def told(tenant) -> list[tuple[str, str, str]]:
@@ -141,7 +141,7 @@ def test_a_member_refused_for_the_role_is_on_record(acme, bob):
     problem(signed_in(bob).post(f"/api/tenants/{acme.pk}/api-keys", {"name": "x"}), 403)
 
     (event,) = refusals(acme)
-    assert (event.action, event.reason, event.actor) == ("member.refused", "role_too_low", bob)
+    assert (event.action, event.reason, event.actor_id) == ("member.refused", "role_too_low", bob.pk)
     assert (event.target_type, event.target_id) == ("tenant", str(acme.pk))
     assert event.asked == "POST /api/tenants/<str:tenant_id>/api-keys"
 
@@ -254,15 +254,15 @@ def test_a_public_key_is_one_line_from_wherever_it_is_used(acme, public_key):
 
 
 def test_different_refusals_of_one_tenant_are_bounded_and_the_end_is_told(acme, umbrella, alice):
-    for number in range(MOST_AN_HOUR + 20):
+    for number in range(MAX_PER_HOUR + 20):
         address = f"192.0.2.{number}"
-        somebody = Actor(f"key{number}", address=address, network=address)
-        record_refusal(somebody, "api_key.refused", "revoked", alice, tenant=acme)
-    record_refusal(Actor("key"), "api_key.refused", "revoked", alice, tenant=umbrella)
+        caller = Actor(f"key{number}", source=Source(address, network=address))
+        record_denial(caller, "api_key.refused", "revoked", alice, tenant_id=acme.pk)
+    record_denial(Actor("key"), "api_key.refused", "revoked", alice, tenant_id=umbrella.pk)
 
-    assert len(refusals(acme)) == MOST_AN_HOUR
+    assert len(refusals(acme)) == MAX_PER_HOUR
     (end,) = AuditEvent.objects.filter(action="refusals.cut_off")
-    assert (end.tenant, end.actor_name, end.address) == (acme, "system", "192.0.2.100")
+    assert (end.tenant_id, end.actor_name, end.address) == (acme.pk, "system", "192.0.2.100")
     assert len(refusals(umbrella)) == 1
 
 
@@ -350,4 +350,4 @@ def test_a_refusal_stands_though_it_can_not_be_recorded(acme, bob, secret_key, f
     problem(with_key(secret_key.secret).post("/api/chat/sessions", {}), 403)
 
     assert told(acme) == []
-    assert caplog.text.count("a refusal could not be put on record") == 2
+    assert caplog.text.count("a denial could not be recorded") == 2

@@ -9,9 +9,10 @@ from bson import ObjectId
 from django.core import mail
 from django.utils import timezone
 
+from core.audit.models import AuditEvent
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, create_user, limited, problem, signed_in
-from tenants.models import AuditEvent, Invitation
+from tenants.models import Invitation
 from tenants.models.errors import InvitationClosed
 
 ACCEPT = "/api/invitations/accept"

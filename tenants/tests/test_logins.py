@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from tenants.models import AuditEvent
+from core.audit.models import AuditEvent
 
 PASSWORD = "a long passphrase"
 

@@ -3,9 +3,10 @@
 import pytest
 from bson import ObjectId
 
+from core.audit.models import AuditEvent
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, create_user, fellow_member, limited, problem, signed_in
-from tenants.models import AuditEvent, Membership
+from tenants.models import Membership
 from tenants.models.errors import LastAdmin, PlanLimit
 
 
@@ -162,7 +163,9 @@ def test_changes_of_the_team_are_recorded(alice, bob, acme):
     signed_in(alice).patch(url(acme, bob), {"role": "developer"})
     signed_in(alice).delete(url(acme, bob))
 
-    recorded = AuditEvent.objects.filter(tenant=acme, target_id=str(bob.pk)).order_by("created_at", "id")
+    recorded = AuditEvent.objects.filter(tenant_id=acme.pk, target_id=str(bob.pk)).order_by(
+        "created_at", "id"
+    )
     assert [(event.action, event.changes["role"]) for event in recorded] == [
         ("member.role_changed", ["viewer", "developer"]),
         ("member.removed", ["developer", None]),

@@ -10,9 +10,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from core.audit.models import SYSTEM, AuditEvent
 from qa.testing.tenants import by, issue
-from tenants.models import AuditEvent, Erasure, ErasureManifest, LedgerEntry, Membership, Tenant, Usage
-from tenants.models.audit import SYSTEM
+from tenants.models import Erasure, ErasureManifest, LedgerEntry, Membership, Tenant, Usage
 from tenants.models.erasure import Scope
 from tenants.purge import purge
 

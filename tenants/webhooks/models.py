@@ -21,9 +21,9 @@ from django.utils import timezone
 from django_mongodb_backend.fields import ArrayField, ObjectIdField
 from pymongo import ReturnDocument
 
+from core.audit.models import Actor, AuditEvent
 from core.mongo.indexes import TTLIndex
 from core.mongo.models import Document
-from tenants.models.audit import Actor, AuditEvent
 from tenants.models.errors import TooManyWebhooks
 from tenants.models.tenant import Tenant
 from tenants.webhooks import signing_secret
@@ -75,7 +75,7 @@ class WebhookQuerySet(models.QuerySet):
                 raise TooManyWebhooks
             webhook = self.create(tenant=tenant, sealed_secret=signing_secret.seal(secret), **fields)
             AuditEvent.objects.record(
-                by, "webhook.created", webhook, tenant=tenant, changes={"url": (None, webhook.url)}
+                by, "webhook.created", webhook, tenant_id=tenant.pk, changes={"url": (None, webhook.url)}
             )
             return webhook
 
@@ -126,11 +126,11 @@ class Webhook(Document):
         for name, value in values.items():
             setattr(self, name, value)
         self.save(update_fields=[*changes, "updated_at"])
-        AuditEvent.objects.record(by, "webhook.changed", self, tenant=self.tenant, changes=changes)
+        AuditEvent.objects.record(by, "webhook.changed", self, tenant_id=self.tenant_id, changes=changes)
 
     def remove(self, by: Actor) -> None:
         """Delete the webhook with its deliveries. A sending that runs is not called back."""
-        AuditEvent.objects.record(by, "webhook.deleted", self, tenant=self.tenant)
+        AuditEvent.objects.record(by, "webhook.deleted", self, tenant_id=self.tenant_id)
         self.deliveries.all().delete()
         self.delete()
 

@@ -11,10 +11,10 @@ from rest_framework.generics import ListAPIView, get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
 from tenants.models import Webhook
-from tenants.models.audit import Actor
 from tenants.rights import ADMINISTER
 from tenants.scoping import TenantScoped
 from tenants.webhooks.models import TEST_EVENT
@@ -42,7 +42,7 @@ class Webhooks(TenantScoped, ListAPIView):
     def post(self, request: Request, tenant_id: str) -> Response:
         asked = WebhookSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        new = Webhook.objects.register(self.tenant, by=Actor.of(request), **asked.validated_data)
+        new = Webhook.objects.register(self.tenant, by=actor_of(request), **asked.validated_data)
         return Response(
             {**WebhookSerializer(new.webhook).data, "secret": new.secret},
             status=status.HTTP_201_CREATED,
@@ -76,14 +76,14 @@ class WebhookDetail(WebhookScoped):
         check_if_match(request, webhook)
         asked = WebhookSerializer(webhook, data=request.data, partial=True)
         asked.is_valid(raise_exception=True)
-        webhook.change(Actor.of(request), **asked.validated_data)
+        webhook.change(actor_of(request), **asked.validated_data)
         return self._shown(webhook)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
         webhook = self.webhook()
         check_if_match(request, webhook)
-        webhook.remove(Actor.of(request))
+        webhook.remove(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _shown(self, webhook: Webhook) -> Response:

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts.models import User
 from chat import erasure
 from chat.models import ChatSession
+from core.audit.models import SYSTEM
 from core.mongo.ids import object_id
 from tenants.models import ErasureManifest, Tenant
-from tenants.models.audit import SYSTEM
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from core.audit.models import SYSTEM
 from tenants.models import Erasure, Tenant
-from tenants.models.audit import SYSTEM
 from tenants.models.erasure import Scope
 from tenants.purge import finish_purge, purge
 

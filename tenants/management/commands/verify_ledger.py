@@ -5,8 +5,8 @@ from typing import Any
 from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tenants.models import AuditEvent, LedgerEntry, Tenant
-from tenants.models.audit import SYSTEM
+from core.audit.models import SYSTEM, AuditEvent
+from tenants.models import LedgerEntry, Tenant
 
 
 class Command(BaseCommand):
@@ -43,4 +43,4 @@ class Command(BaseCommand):
             if drift.tenant_id == tenant_id
         }
         tenant = Tenant.objects.get(pk=tenant_id)
-        AuditEvent.objects.record(SYSTEM, "usage.rebuilt", tenant, tenant=tenant, changes=changes)
+        AuditEvent.objects.record(SYSTEM, "usage.rebuilt", tenant, tenant_id=tenant.pk, changes=changes)
