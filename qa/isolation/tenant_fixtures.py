@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import ChatSession, Message
-from core.audit.models import Actor
+from core.audit.models import Actor, Source
 from qa.isolation.canaries import FIGURE, mark
 from tenants.billing.limits import month_of
 from tenants.models import ApiKey, ErasureManifest, Invitation, LedgerEntry, Plan, Tenant, Webhook
@@ -63,9 +63,8 @@ class Estate:
 
 def furnish(name: str, plan: Plan) -> Estate:
     admin = person(f"{name}-admin")
-    by = replace(
-        actor(admin), name=mark(name), address="192.0.2.1", user_agent=mark(name), request_id=mark(name)
-    )
+    source = Source("192.0.2.1", user_agent=mark(name), request_id=mark(name))
+    by = Actor(mark(name), user_id=admin.pk, source=source)
     tenant = Tenant.objects.open(name=f"{name} {mark(name)}", plan=plan, by=by)
     tenant.change(
         by,
