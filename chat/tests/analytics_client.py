@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from chat.models import ChatSession, Message
-from chat.tests.reference_analytics import NOTHING, comparable, label, recount
+from qa.testing.reference_analytics import NOTHING, comparable, label, recount
 
 
 def path(tenant) -> str:
@@ -37,7 +37,7 @@ def check(answer: dict[str, Any], tenant) -> None:
         label(datetime.fromisoformat(each["start"]), answer["interval"], zone): comparable(each)
         for each in answer["series"]
     }
-    nothing = NOTHING.told_of_interval()
+    nothing = NOTHING.interval_as_json()
     assert series == {name: parts.get(name, nothing) for name in series}
     assert parts.keys() <= series.keys()
     assert totals["messages"] > 0

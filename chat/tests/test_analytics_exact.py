@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from chat.tests.analytics_client import ask, check
-from chat.tests.traffic import Traffic
+from qa.testing.traffic import Traffic
 
 pytestmark = pytest.mark.django_db
 

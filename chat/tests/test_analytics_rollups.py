@@ -18,8 +18,8 @@ from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter
 from chat.models import ChatSession, Message
 from chat.tests.analytics_client import ask, check
-from chat.tests.traffic import Traffic
 from qa.testing.concurrency import at_once
+from qa.testing.traffic import Traffic
 
 pytestmark = pytest.mark.django_db
 

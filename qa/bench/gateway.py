@@ -1,10 +1,10 @@
-"""This server with everything stored, against a gateway in use today that stores nothing, in one run.
+"""This server, which stores everything, compared with a gateway in wide use that stores nothing, in one run.
 
     python -m venv var/litellm && var/litellm/bin/pip install "litellm[proxy]"
-    python qa/bench/gateway.py --litellm var/litellm/bin/litellm [--rounds 5]
+    python -m qa.bench.gateway --litellm var/litellm/bin/litellm [--rounds 5]
 
-Both stand before the same fake provider with two workers each, are asked by the same load generator and
-take turns, round by round, so that whatever else the machine does hits both. Printed are medians over the
+Both run two workers in front of the same fake provider, are called by the same load generator and
+alternate round by round, so that other load of the machine affects both. Printed are medians over the
 rounds, and the gateway's figure as a multiple of ours. CPU is the user and system time of the workers.
 """
 
@@ -15,7 +15,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -23,19 +22,19 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-
 import psutil
 import requests
-from bson import ObjectId
 
 from core.ports import free_port
-from qa.bench.turns import PLAIN, STREAMED, TOKENS, Bench, Sample, at_once, call, stage
+from qa.bench.load_generator import Call, Sample, call, make_calls
+from qa.bench.turns import PLAIN_MODEL, STREAMED_MODEL, TOKENS, Installation, installation
+
+Row = tuple[float, float, float]
 
 START_SECONDS = 120
-#: It starts with none but a long one, though nothing is behind it here.
+#: LiteLLM does not start with a shorter one.
 MASTER_KEY = "sk-" + "0123456789abcdef" * 4
-PLAIN_CALLS, PLAIN_WIDTH = 100, 8
+PLAIN_CALLS, PLAIN_CONCURRENCY = 100, 8
 STREAMS = 50
 
 
@@ -47,11 +46,11 @@ class LiteLLM:
         self._process = process
 
     def send(self, *, stream: bool) -> Awaitable[Sample]:
-        model = STREAMED if stream else PLAIN
+        model = STREAMED_MODEL if stream else PLAIN_MODEL
         body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "How long?"}]}
-        first, whole = (b"word1", b"[DONE]") if stream else (b"200", b'"stop"')
+        first, complete = (b"word1", b"[DONE]") if stream else (b"200", b'"stop"')
         headers = {"Authorization": f"Bearer {MASTER_KEY}"}
-        return call(f"{self._url}/v1/chat/completions", headers, body, first, whole)
+        return call(f"{self._url}/v1/chat/completions", headers, body, first, complete)
 
     def cpu_seconds(self) -> float:
         times = [one.cpu_times() for one in (self._process, *self._process.children(recursive=True))]
@@ -65,7 +64,7 @@ def litellm(program: str, fake_url: str) -> Iterator[LiteLLM]:
             "model_name": name,
             "litellm_params": {"model": f"openai/{name}", "api_base": fake_url, "api_key": "x"},
         }
-        for name in (PLAIN, STREAMED)
+        for name in (PLAIN_MODEL, STREAMED_MODEL)
     ]
     port = free_port()
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR"}
@@ -89,7 +88,7 @@ def litellm(program: str, fake_url: str) -> Iterator[LiteLLM]:
             process.wait()
 
 
-def _await(url: str, process: subprocess.Popen) -> None:
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -101,55 +100,51 @@ def _await(url: str, process: subprocess.Popen) -> None:
 
 
 def measure(
-    calls: int,
-    width: int,
-    one: Callable[[int], Awaitable[Sample]],
+    calls: Sequence[Call],
+    concurrency: int,
     cpu_seconds: Callable[[], float],
     await_end: Callable[[], None] = lambda: None,
-) -> tuple[float, float, float]:
+) -> Row:
     """Return CPU milliseconds a call, the median milliseconds to the first token, and the complete share."""
     before = cpu_seconds()
-    samples = at_once(calls, width, one)
+    samples = make_calls(calls, concurrency)
     await_end()
-    cpu = (cpu_seconds() - before) * 1000 / calls
+    cpu = (cpu_seconds() - before) * 1000 / len(calls)
     first = statistics.median(sample.first for sample in samples) * 1000
-    return cpu, first, sum(sample.whole for sample in samples) / calls
+    return cpu, first, sum(sample.is_complete for sample in samples) / len(calls)
 
 
-def compare(what: str, share: int, ours: list, theirs: list) -> None:
-    """Print medians; CPU for a call divided by `share`."""
-    for name, place, unit in (("CPU, ms", 0, share), ("first token, ms", 1, 1)):
-        mine, other = (statistics.median(row[place] for row in rows) / unit for rows in (ours, theirs))
+def compare(what: str, divisor: int, ours: list[Row], theirs: list[Row]) -> None:
+    """Print medians over the rounds; the CPU time of a call is divided by `divisor`."""
+    for name, column, unit in (("CPU, ms", 0, divisor), ("first token, ms", 1, 1)):
+        mine, other = (statistics.median(row[column] for row in rows) / unit for rows in (ours, theirs))
         print(f"{f'{what}: {name}':<52} ours {mine:8.3f}   litellm {other:8.3f}   {other / mine:5.2f}x")
-    shares = [min(row[2] for row in rows) for rows in (ours, theirs)]
-    print(f"{f'{what}: complete, worst round':<52} ours {shares[0]:8.1%}   litellm {shares[1]:8.1%}")
+    complete = [min(row[2] for row in rows) for rows in (ours, theirs)]
+    print(f"{f'{what}: complete, worst round':<52} ours {complete[0]:8.1%}   litellm {complete[1]:8.1%}")
 
 
-def run(bench: Bench, proxy: LiteLLM, rounds: int) -> None:
-    sessions = [bench.session() for _ in range(STREAMS)]
-    for what, calls, width, stream, share in (
-        ("a plain answer", PLAIN_CALLS, PLAIN_WIDTH, False, 1),
+def run(installed: Installation, proxy: LiteLLM, rounds: int) -> None:
+    sessions = [installed.create_session() for _ in range(STREAMS)]
+    for what, count, concurrency, stream, divisor in (
+        ("a plain answer", PLAIN_CALLS, PLAIN_CONCURRENCY, False, 1),
         (f"{STREAMS} streams, a token", STREAMS, STREAMS, True, TOKENS),
     ):
+        calls = [partial(installed.send, sessions[n % STREAMS], stream=stream) for n in range(count)]
+        proxied = [partial(proxy.send, stream=stream)] * count
         ours, theirs = [], []
         for _ in range(rounds + 1):  # the first warms both up
-            mine = partial(_ours, bench, sessions, stream)
-            ours.append(measure(calls, width, mine, bench.cpu_seconds, bench.await_settlement))
-            theirs.append(measure(calls, width, lambda n, s=stream: proxy.send(stream=s), proxy.cpu_seconds))
-        compare(what, share, ours[1:], theirs[1:])
-
-
-def _ours(bench: Bench, sessions: Sequence[ObjectId], stream: bool, number: int) -> Awaitable[Sample]:
-    return bench.send(sessions[number % len(sessions)], stream=stream)
+            ours.append(measure(calls, concurrency, installed.cpu_seconds, installed.await_settlement))
+            theirs.append(measure(proxied, concurrency, proxy.cpu_seconds))
+        compare(what, divisor, ours[1:], theirs[1:])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--litellm", required=True, help="the program `litellm`")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with stage() as bench, litellm(options.litellm, bench.fake_url) as proxy:
-        run(bench, proxy, options.rounds)
+    with installation() as installed, litellm(options.litellm, installed.fake_url) as proxy:
+        run(installed, proxy, options.rounds)
 
 
 if __name__ == "__main__":

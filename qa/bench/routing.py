@@ -1,39 +1,28 @@
 """The time that `llm/` adds to a call, against bare `requests` calls in the same run.
 
-    python qa/bench/routing.py [--calls 200] [--tokens 200]
+    python -m qa.bench.routing [--calls 200] [--tokens 200]
 
-Both sides call the same fake provider, in a process of its own, in turns, so that
-whatever else the machine does hits both. Printed are medians and their ratio.
-"bare" is what a program without this project would write: a `requests.Session`,
-`json.loads` of each line, nothing checked.
+Both sides call the same fake provider, in its own process, and alternate, so that other load of the
+machine affects both. Printed are medians and their ratio. "bare" is what a program without this project
+would write: a `requests.Session`, `json.loads` of each line, no checks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+import requests
 
-import django
-
-django.setup()
-
-import requests  # noqa: E402 - settings come first
-
-from llm.breaker import Breakers  # noqa: E402
-from llm.canonical import Finished, Message, Request, Target, Text  # noqa: E402
-from llm.policy import Policy  # noqa: E402
-from llm.providers import PROVIDERS  # noqa: E402
-from llm.routing import Run  # noqa: E402
+from llm.breaker import Breakers
+from llm.canonical import Finished, Message, Request, Target, Text
+from llm.policy import Policy
+from llm.providers import PROVIDERS
+from llm.routing import Run
+from qa.bench.environment import fake_provider, set_up_django
 
 KEY = "bench"
 QUESTION = "How long does a call take?"
@@ -124,22 +113,15 @@ def row(what: str, figures: dict[str, list[tuple[float, float, float]]], column:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=200)
     options = parser.parse_args()
-    command = [sys.executable, "manage.py", "fake_provider", "--port", "0"]
-    fake = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        url = (
-            next(line for line in fake.stdout if line.startswith("GROQ_BASE_URL=")).strip().partition("=")[2]
-        )
+    set_up_django()
+    with fake_provider() as url:
         whole = compare(url, "bench", options.calls, stream=False)
         short = compare(url, "bench", options.calls, stream=True)
         long = compare(url, f"tokens-{options.tokens}", max(1, options.calls // 4), stream=True)
-    finally:
-        fake.terminate()
-        fake.wait()
     print(f"{'median, microseconds':<34} {'llm':>10} {'bare':>10} {'added':>10} {'ratio':>7}")
     print(row("whole answer", whole, 0))
     print(row("whole answer, CPU", whole, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class Progress:
 
     def _print(self) -> None:
         minutes = (time.monotonic() - self._began) / 60
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         reporter.line("")  # ends the line of dots
         reporter.write_line(
             f"{minutes:.0f} min: {self._finished} of {self._collected} tests, {self._failed} failed"

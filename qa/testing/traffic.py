@@ -1,4 +1,4 @@
-"""Random conversations as raw documents: every outcome, receipts with failovers, gaps and odd values."""
+"""Random conversations as raw documents: all outcomes, failovers, missing and extreme values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERRORS = ["rate_limit", "overloaded", "timeout", "bad_reply", "circuit_open"]
 
 @dataclass
 class Traffic:
-    """Makes turns of one tenant between two moments. The same seed makes the same ones."""
+    """Generates turns of one tenant between two times. The same seed generates the same ones."""
 
     tenant_id: ObjectId
     start: datetime
@@ -38,7 +38,7 @@ class Traffic:
         self.users = [ObjectId() for _ in range(self.people)]
 
     def turns(self, number: int, *, running: float = 0.0) -> Traffic:
-        """Add turns in sessions of about four; a share of `running` is not finished."""
+        """Add turns in sessions of about four; `running` is the share of turns that have not ended."""
         for _ in range(number):
             if not self.sessions or self.random.random() < 0.25:
                 self.sessions.append(self._session())
@@ -51,7 +51,7 @@ class Traffic:
         return self
 
     def moment(self) -> datetime:
-        """Return a moment in whole milliseconds, often at the very edge of a quarter hour."""
+        """Return a time in whole milliseconds, often at the boundary of a quarter hour."""
         moment = self.start + timedelta(
             milliseconds=self.random.randrange(int((self.end - self.start).total_seconds() * 1000))
         )
@@ -61,12 +61,12 @@ class Traffic:
         return moment
 
     def _session(self) -> dict[str, Any]:
-        kind = self.random.random()
+        owner = self.random.random()
         return {
             "_id": ObjectId(),
             "tenant_id": self.tenant_id,
-            "user_id": self.random.choice(self.users) if kind < 0.3 else None,
-            "visitor": f"visitor-{self.random.randrange(self.people)}" if 0.3 < kind < 0.9 else "",
+            "user_id": self.random.choice(self.users) if owner < 0.3 else None,
+            "visitor": f"visitor-{self.random.randrange(self.people)}" if 0.3 < owner < 0.9 else "",
             "created_at": self.moment(),
         }
 
@@ -98,56 +98,52 @@ class Traffic:
         self.messages.append({**reply, **self.outcome(running)})
 
     def outcome(self, running: float = 0.0) -> dict[str, Any]:
-        """Return what a turn writes into a reply."""
-        chance = self.random
-        status = chance.choices(("complete", "cancelled", "failed", "interrupted"), (80, 6, 8, 6))[0]
-        if chance.random() < running:
+        """Return the fields that a turn writes into a reply."""
+        rng = self.random
+        status = rng.choices(("complete", "cancelled", "failed", "interrupted"), (80, 6, 8, 6))[0]
+        if rng.random() < running:
             status = "streaming"
-        attempts = [
-            self._attempt(run) for run in (1, 1, 2)[: chance.choices((0, 1, 2, 3), (3, 77, 15, 5))[0]]
-        ]
+        attempts = [self._attempt(run) for run in (1, 1, 2)[: rng.choices((0, 1, 2, 3), (3, 77, 15, 5))[0]]]
         if attempts and status == "complete":
             attempts[-1]["outcome"] = "ok"
         provider, model = ("", "") if not attempts else (attempts[-1]["provider"], attempts[-1]["model"])
-        cost = chance.randrange(10**9)
+        cost = rng.randrange(10**9)
         return {
             "status": status,
             "provider": provider,
             "model": model,
-            "input_tokens": chance.randrange(2000),
-            "output_tokens": chance.randrange(500),
-            "cached_tokens": chance.choice((0, chance.randrange(100))),
-            "reasoning_tokens": chance.choice((0, chance.randrange(100))),
+            "input_tokens": rng.randrange(2000),
+            "output_tokens": rng.randrange(500),
+            "cached_tokens": rng.choice((0, rng.randrange(100))),
+            "reasoning_tokens": rng.choice((0, rng.randrange(100))),
             "cost": Decimal128(f"{cost}E-10"),
             "cost_basis": "priced",
-            "latency_ms": chance.choice((None, int(chance.lognormvariate(7, 1.5)), chance.randrange(120))),
-            "first_token_ms": chance.choice((None, int(chance.lognormvariate(5, 1)))),
+            "latency_ms": rng.choice((None, int(rng.lognormvariate(7, 1.5)), rng.randrange(120))),
+            "first_token_ms": rng.choice((None, int(rng.lognormvariate(5, 1)))),
             "attempts": attempts,
-            "feedback": chance.choice((None, None, {"rating": "up"}, {"rating": "down", "comment": "."})),
+            "feedback": rng.choice((None, None, {"rating": "up"}, {"rating": "down", "comment": "."})),
         }
 
     def _attempt(self, run: int) -> dict[str, Any]:
-        chance = self.random
-        provider, model = chance.choice(MODELS)
-        basis = chance.choices(("reported", "priced", "estimated", "unpriced"), (3, 3, 2, 1))[0]
-        cost = None if basis == "unpriced" else f"{chance.randrange(10**9)}E-10"
-        line = {
+        rng = self.random
+        provider, model = rng.choice(MODELS)
+        basis = rng.choices(("reported", "priced", "estimated", "unpriced"), (3, 3, 2, 1))[0]
+        cost = None if basis == "unpriced" else f"{rng.randrange(10**9)}E-10"
+        attempt = {
             "run": run,
             "target": f"{provider}/{model}",
             "provider": provider,
             "model": model,
-            "model_used": chance.choice(("", model)),
-            "outcome": chance.choices(("ok", "cancelled", "interrupted", *ERRORS), (20, 2, 1, 2, 2, 2, 1, 1))[
-                0
-            ],
-            "waited_ms": chance.choice((0, 0, chance.randrange(9000))),
-            "input_tokens": chance.randrange(2000),
-            "output_tokens": chance.randrange(500),
+            "model_used": rng.choice(("", model)),
+            "outcome": rng.choices(("ok", "cancelled", "interrupted", *ERRORS), (20, 2, 1, 2, 2, 2, 1, 1))[0],
+            "waited_ms": rng.choice((0, 0, rng.randrange(9000))),
+            "input_tokens": rng.randrange(2000),
+            "output_tokens": rng.randrange(500),
             "cost": cost,
             "cost_basis": basis,
         }
-        if line["outcome"] == "interrupted":  # A dead worker's line says little more.
+        if attempt["outcome"] == "interrupted":  # The attempt of a dead worker has few fields.
             for name in ("model_used", "waited_ms", "input_tokens", "output_tokens"):
-                del line[name]
-            line |= {"cost": None, "cost_basis": "unpriced"}
-        return line
+                del attempt[name]
+            attempt |= {"cost": None, "cost_basis": "unpriced"}
+        return attempt
