@@ -1,4 +1,4 @@
-"""Who sends a request, told by `Authorization: Bearer <access token>`."""
+"""Authentication by `Authorization: Bearer <access token>`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
+from accounts.callers import UserCaller
 from accounts.models import User
 from accounts.tokens import AccessToken
+from core.api.middleware import add_log_fields
 
 
 class BearerChallenge(BaseAuthentication):
-    """Authenticates nobody; for views that judge other credentials and answer 401 in the usual way."""
+    """Authenticates no request; for views that judge other credentials and answer 401 in the usual way."""
 
-    def authenticate(self, request: Request) -> tuple[User, AccessToken] | None:
+    def authenticate(self, request: Request) -> tuple[User, UserCaller] | None:
         return None
 
     def authenticate_header(self, request: Request) -> str:
@@ -22,13 +24,15 @@ class BearerChallenge(BaseAuthentication):
 
 
 class JWTAuthentication(BearerChallenge):
-    """Sets `request.user`, and `request.auth` to the AccessToken, at the price of one query.
+    """Sets `request.user`, and `request.auth` to a UserCaller, at the cost of one query.
 
-    The token is refused as soon as its session has ended or its user is inactive, though it has
+    The token is refused as soon as its session has ended or its user is inactive, even if it has
     not expired.
     """
 
-    def authenticate(self, request: Request) -> tuple[User, AccessToken] | None:
+    caller_class = UserCaller
+
+    def authenticate(self, request: Request) -> tuple[User, UserCaller] | None:
         scheme, _, credentials = get_authorization_header(request).partition(b" ")
         if scheme.lower() != b"bearer":
             return None
@@ -41,14 +45,14 @@ class JWTAuthentication(BearerChallenge):
         user = User.objects.filter(pk=token["sub"]).first()
         if user is None or not user.is_active or user.has_ended(token["sid"]):
             raise AuthenticationFailed("This session has ended. Log in again.", "session_ended")
-        getattr(request, "log_fields", {})["user"] = str(user.pk)
-        return user, token
+        add_log_fields(request, user=str(user.pk))
+        return user, self.caller_class(user, token["sid"])
 
 
 class OptionalJWTAuthentication(JWTAuthentication):
-    """Like JWTAuthentication, but a token that is not valid counts as none."""
+    """Like JWTAuthentication, but an invalid token is ignored."""
 
-    def authenticate(self, request: Request) -> tuple[User, AccessToken] | None:
+    def authenticate(self, request: Request) -> tuple[User, UserCaller] | None:
         try:
             return super().authenticate(request)
         except AuthenticationFailed:

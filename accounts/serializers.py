@@ -93,7 +93,7 @@ class NewPasswordSerializer(StrictSerializer):
 
     def update(self, user: User, validated_data: dict[str, str]) -> User:
         if not user.change_password(
-            validated_data["new_password"], except_family=self.context["request"].auth["sid"]
+            validated_data["new_password"], except_family=self.context["request"].auth.login_session
         ):  # Changed by another request since the current one was checked.
             self._refuse_current_password()
         return user
@@ -133,7 +133,7 @@ class SessionSerializer(DocumentSerializer):
         fields = ["id", "created_at", "last_used_at", "expires_at", "address", "user_agent", "current"]
 
     def get_current(self, token: RefreshToken) -> bool:
-        return token.family == self.context["request"].auth["sid"]
+        return token.family == self.context["request"].auth.login_session
 
 
 def _require_strong_password(field: str, password: str, user: User) -> None:

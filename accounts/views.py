@@ -121,7 +121,7 @@ class Logout(APIView):
         if encoded is not None:
             _end_session_of(encoded, request)
         elif request.user.is_authenticated:
-            request.user.end_session(request.auth["sid"])
+            request.user.end_session(request.auth.login_session)
             tell("user.logged_out", request.user, request)
         else:
             raise NotAuthenticated("Send a refresh token in the body or a valid access token in the header.")

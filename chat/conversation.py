@@ -1,7 +1,7 @@
-"""A session, its caller's rights and its newest messages, in one read.
+"""A session, its caller's access and its newest messages, in one read.
 
-Every route below `/api/chat/sessions/{id}` begins here. What is out of the
-caller's reach is a 404 that equals a missing session.
+Every route below `/api/chat/sessions/{id}` begins here. A session out of the caller's reach is reported
+exactly like a missing one.
 """
 
 from __future__ import annotations
@@ -9,17 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bson import ObjectId
-from rest_framework.exceptions import AuthenticationFailed, NotFound
-from rest_framework.request import Request
-
 from chat.models import ChatSession, Message
 from chat.turns.history import HISTORY_LIMIT
-from chat.visitors import VisitorPass
-from tenants.access import Access, refuse_suspended
-from tenants.models import ApiKey, Membership
-from tenants.models.membership import Role
-from tenants.models.tenant import lookup_tenant, tenant_of
+from core.errors import NotFound
+from core.mongo.ids import object_id
+from tenants.access import Access, TenantCaller
 
 #: What a turn needs of earlier messages; contents are most of the bytes read.
 _TURN_FIELDS = dict.fromkeys(
@@ -29,107 +23,77 @@ _TURN_FIELDS = dict.fromkeys(
 
 @dataclass(slots=True)
 class Conversation:
-    """`messages` are raw, oldest first, and only loaded for turns; `asked_before` is the stored
-    question with the same Idempotency-Key, if any.
+    """`messages` are raw documents, oldest first, and only loaded for turns; `existing_question` is the
+    stored question with the same Idempotency-Key, if any.
     """
 
+    caller: TenantCaller
     session: ChatSession
     access: Access
-    messages: list[dict] = field(default_factory=list)
-    asked_before: dict | None = None
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    existing_question: dict[str, Any] | None = None
 
     @property
     def last_seq(self) -> int:
         return self.messages[-1]["seq"] if self.messages else 0
 
     @property
-    def running(self) -> dict | None:
-        """The newest reply that is still being answered."""
+    def running(self) -> dict[str, Any] | None:
+        """The newest reply that is still streaming."""
         return next((m for m in reversed(self.messages) if m["status"] == Message.Status.STREAMING), None)
+
+    def reload(self, *, idempotency_digest: str | None = None) -> Conversation:
+        """Return the conversation as it is now, with its messages. Raises as `load` does."""
+        return load(self.caller, self.session.pk, with_messages=True, idempotency_digest=idempotency_digest)
 
 
 def load(
-    request: Request, session_id: Any, *, with_messages: bool = False, idempotency: str | None = None
+    caller: TenantCaller,
+    session_id: object,
+    *,
+    with_messages: bool = False,
+    idempotency_digest: str | None = None,
 ) -> Conversation:
-    """Return the conversation within the caller's reach. Raises NotFound; 403 for a suspended tenant."""
-    stages: list[dict[str, Any]] = [{"$match": _reach(request, session_id)}]
-    known: Access | None = request.auth if isinstance(request.auth, Access) else None
-    if known is None:
-        # First, and the rest for nobody else: a foreign session takes hardly longer than a missing one.
-        stages += [_lookup_credential(request), {"$match": {"credential": {"$ne": []}}}]
-        stages += lookup_tenant("tenant_id")
+    """Return the conversation of `session_id` if the caller may know of it.
+
+    Raises NotFound for all others, TenantSuspended, and AuthenticationFailed for a visitor whose key is no
+    longer valid.
+    """
+    wanted = object_id(session_id)
+    reach = caller.reach(wanted) if wanted else None
+    if reach is None:
+        raise NotFound
+    stages = [{"$match": reach}, *caller.lookup_credential()]
     if with_messages:
-        limit = known.tenant.plan.history_messages if known else None
-        # Two more: a running reply and its question stand at the end and are not sent.
-        stages.append(_lookup_messages(min(limit or HISTORY_LIMIT, HISTORY_LIMIT) + 2))
-    if idempotency:
-        stages.append(_lookup_question(idempotency))
-    raw = next(iter(ChatSession.collection().aggregate(stages)), None)
-    if raw is None:
+        stages.append(_lookup_messages(caller.known_access))
+    if idempotency_digest:
+        stages.append(_lookup_question(idempotency_digest))
+    document = next(iter(ChatSession.collection().aggregate(stages)), None)
+    if document is None:
         raise NotFound
-    session = ChatSession.from_document(raw)
-    access = known or _access(request, raw)
+    return _conversation(caller, document)
+
+
+def find_message(session: ChatSession, message_id: str) -> dict[str, Any] | None:
+    """Return the raw message of that id if it belongs to the session."""
+    wanted = object_id(message_id)
+    return Message.collection().find_one({"_id": wanted, "session_id": session.pk}) if wanted else None
+
+
+def _conversation(caller: TenantCaller, document: dict[str, Any]) -> Conversation:
+    session = ChatSession.from_document(document)
+    access = caller.access_from(document)
     session.tenant = access.tenant
-    request.log_fields.update(tenant=str(access.tenant.pk), session=str(session.pk))
-    return Conversation(
-        session, access, raw.get("messages", [])[::-1], next(iter(raw.get("asked_before", [])), None)
-    )
+    messages = document.get("messages", [])[::-1]
+    question = next(iter(document.get("question", [])), None)
+    return Conversation(caller, session, access, messages, question)
 
 
-def message_of(session: ChatSession, message_id: str) -> dict | None:
-    """Return the raw message of that id if it stands in the session."""
-    if not ObjectId.is_valid(message_id):
-        return None
-    return Message.collection().find_one({"_id": ObjectId(message_id), "session_id": session.pk})
-
-
-def _reach(request: Request, session_id: Any) -> dict[str, Any]:
-    """The condition that finds the session if the caller may know of it."""
-    if not ObjectId.is_valid(str(session_id)):
-        raise NotFound
-    match: dict[str, Any] = {"_id": ObjectId(str(session_id))}
-    if isinstance(request.auth, VisitorPass):
-        if request.auth.session_id != match["_id"]:
-            raise NotFound
-        match |= {"tenant_id": request.auth.tenant_id, "visitor": request.auth.visitor}
-    elif isinstance(request.auth, Access):
-        if request.auth.key.is_public:  # opens sessions; a visitor's token opens one again
-            raise NotFound
-        match["tenant_id"] = request.auth.tenant.pk
-    return match
-
-
-def _access(request: Request, raw: dict[str, Any]) -> Access:
-    """Return the access that the stored membership, or the key behind a visitor's token, gives."""
-    tenant = tenant_of(raw)
-    (credential,) = raw["credential"]
-    refuse_suspended(tenant)
-    if isinstance(request.auth, VisitorPass):
-        key = ApiKey.from_document(credential)
-        if not key.is_usable:
-            raise AuthenticationFailed("The API key is not valid.", "api_key_invalid")
-        return Access(tenant, key=key, visitor=request.auth.visitor, rate_key=request.auth.rate_key)
-    return Access(tenant, role=Role(credential["role"]), user=request.user)
-
-
-def _lookup_credential(request: Request) -> dict[str, Any]:
-    """What must still be there for the caller to get in: a membership, or the visitor's key."""
-    if isinstance(request.auth, VisitorPass):
-        source, condition = ApiKey, {"_id": request.auth.key_id}
-    else:
-        source, condition = Membership, {"user_id": request.user.pk}
-    return {
-        "$lookup": {
-            "from": source._meta.db_table,
-            "localField": "tenant_id",
-            "foreignField": "tenant_id",
-            "pipeline": [{"$match": condition}],
-            "as": "credential",
-        }
-    }
-
-
-def _lookup_messages(limit: int) -> dict[str, Any]:
+def _lookup_messages(known: Access | None) -> dict[str, Any]:
+    """`known` spares reading more messages than its plan sends."""
+    allowed = known.tenant.plan.history_messages if known else None
+    # Two more: a running reply and its question are the newest, and not sent.
+    limit = min(allowed or HISTORY_LIMIT, HISTORY_LIMIT) + 2
     return {
         "$lookup": {
             "from": Message._meta.db_table,
@@ -141,11 +105,11 @@ def _lookup_messages(limit: int) -> dict[str, Any]:
     }
 
 
-def _lookup_question(idempotency: str) -> dict[str, Any]:
+def _lookup_question(idempotency_digest: str) -> dict[str, Any]:
     return {
         "$lookup": {
             "from": Message._meta.db_table,
-            "pipeline": [{"$match": {"idempotency": idempotency}}],
-            "as": "asked_before",
+            "pipeline": [{"$match": {"idempotency": idempotency_digest}}],
+            "as": "question",
         }
     }

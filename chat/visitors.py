@@ -1,14 +1,15 @@
-"""Visitors: people on a client's website, known only by a short-lived pass to their one session.
+"""Visitors: people on a client's website, known only by a short-lived token for their one session.
 
-A public key opens a session and gets the pass with it. The pass is a signed
-token bound to tenant, key, session, visitor and origin; it alone opens that
-session again, so one visitor cannot read another's.
+A public key creates a session and gets the token with it. The token is signed and bound to tenant, key,
+session, visitor and origin; it alone opens that session again, so one visitor cannot read another's.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 from bson import ObjectId
@@ -19,23 +20,27 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from core.api.middleware import add_log_fields
+from tenants.access import Access, TenantCaller, require_active
+from tenants.access.callers import lookup_credential
+from tenants.models import ApiKey
+from tenants.models.tenant import tenant_of
+
 _AUDIENCE = "chat-agent-platform/visitor"
 
 
 @dataclass(frozen=True, slots=True)
-class VisitorPass:
+class VisitorToken:
+    """What a visitor's token says."""
+
     tenant_id: ObjectId
     key_id: ObjectId
     session_id: ObjectId
     visitor: str
     origin: str
 
-    @property
-    def rate_key(self) -> str:
-        return f"visitor:{self.tenant_id}:{self.visitor}"
-
-    def token(self) -> str:
-        """Return the signed token, good for `VISITOR_TOKEN_SECONDS`."""
+    def encode(self) -> str:
+        """Return the signed token, valid for `VISITOR_TOKEN_SECONDS`."""
         claims = {
             "aud": _AUDIENCE,
             "exp": int(time.time()) + settings.VISITOR_TOKEN_SECONDS,
@@ -48,7 +53,7 @@ class VisitorPass:
         return jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], algorithm="HS256")
 
     @classmethod
-    def read(cls, token: str) -> VisitorPass | None:
+    def decode(cls, token: str) -> VisitorToken | None:
         """Return what a valid token says; None for any other token."""
         try:
             claims = jwt.decode(
@@ -69,18 +74,56 @@ class VisitorPass:
             return None
 
 
+@dataclass(frozen=True)
+class VisitorCaller(TenantCaller):
+    """A visitor in its own session. The credential is the public key that the token was given to."""
+
+    token: VisitorToken
+
+    @property
+    def rate_key(self) -> str:
+        return f"visitor:{self.token.tenant_id}:{self.token.visitor}"
+
+    @property
+    def is_public(self) -> bool:
+        return True
+
+    @property
+    def own_session_id(self) -> ObjectId:
+        return self.token.session_id
+
+    def access_to(self, tenant_id: ObjectId) -> None:
+        return None
+
+    def reach(self, session_id: ObjectId) -> dict[str, Any] | None:
+        if session_id != self.token.session_id:
+            return None
+        return {"_id": session_id, "tenant_id": self.token.tenant_id, "visitor": self.token.visitor}
+
+    def lookup_credential(self) -> list[dict[str, Any]]:
+        return lookup_credential(ApiKey, {"_id": self.token.key_id})
+
+    def access_from(self, document: Mapping[str, Any]) -> Access:
+        tenant = tenant_of(document)
+        require_active(tenant)
+        key = ApiKey.from_document(document["credential"])
+        if not key.is_usable:
+            raise AuthenticationFailed("The API key is not valid.", "api_key_invalid")
+        return Access(tenant, key=key, visitor=self.token.visitor)
+
+
 class VisitorAuthentication(BaseAuthentication):
     """`Authorization: Bearer <visitor token>`, from the origin it was given to."""
 
-    def authenticate(self, request: Request) -> tuple[AnonymousUser, VisitorPass] | None:
-        scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
-        visitor_pass = VisitorPass.read(token.strip()) if scheme.lower() == "bearer" else None
-        if visitor_pass is None:
-            return None  # perhaps a user's token: the next class looks at it
-        if request.headers.get("Origin", "") != visitor_pass.origin:
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, VisitorCaller] | None:
+        scheme, _, credentials = get_authorization_header(request).decode("latin-1").partition(" ")
+        token = VisitorToken.decode(credentials.strip()) if scheme.lower() == "bearer" else None
+        if token is None:
+            return None  # perhaps a user's access token: the next class reads it
+        if request.headers.get("Origin", "") != token.origin:
             raise AuthenticationFailed("This token belongs to another origin.", "wrong_origin")
-        request.log_fields["visitor"] = visitor_pass.visitor
-        return AnonymousUser(), visitor_pass
+        add_log_fields(request, visitor=token.visitor)
+        return AnonymousUser(), VisitorCaller(token)
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -1,4 +1,7 @@
-"""An API key -> `request.auth`, an Access to the key's tenant. `request.user` stays anonymous."""
+"""Authentication of the callers below a tenant: an API key or a user's access token -> `request.auth`.
+
+With a key `request.user` stays anonymous.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,22 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from accounts.authentication import JWTAuthentication
 from core.api.addresses import client_address, client_network
-from tenants.access import Access, refuse_suspended
+from core.api.middleware import add_log_fields
+from tenants.access.access import TenantSuspended
+from tenants.access.callers import KeyCaller, MemberCaller
 from tenants.models import ApiKey
 
 
-class KeyRefused(AuthenticationFailed):
-    """One answer for all: `refused_key`, None for an unknown one, is for tenants.denials alone."""
+class MemberAuthentication(JWTAuthentication):
+    """A user's access token, on routes where the user acts as member of a tenant."""
+
+    caller_class = MemberCaller
+
+
+class InvalidKey(AuthenticationFailed):
+    """The same for all invalid keys: `refused_key`, None for an unknown one, is for tenants.denials alone."""
 
     default_detail = "The API key is not valid."
     default_code = "api_key_invalid"
@@ -23,35 +35,36 @@ class KeyRefused(AuthenticationFailed):
         self.refused_key = key
 
 
+class KeyMisused(PermissionDenied):
+    """A valid key where it must not be used; `refused_key` is for tenants.denials."""
+
+    def __init__(self, key: ApiKey, detail: str, code: str) -> None:
+        super().__init__(detail, code)
+        self.refused_key = key
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Reads `X-API-Key`; costs one query, none for what can't be a key.
 
-    A key that is unknown, expired or revoked gets one and the same 401. A good one that is used
+    A key that is unknown, expired or revoked gets one and the same 401. A valid one that is used
     where it must not be gets a 403 that says why.
     """
 
-    def authenticate(self, request: Request) -> tuple[AnonymousUser, Access] | None:
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, KeyCaller] | None:
         secret = self.secret(request)
         if secret is None:
             return None
         key = ApiKey.objects.with_secret(secret)
         if key is None or not key.is_usable:
-            raise KeyRefused(key)
+            raise InvalidKey(key)
         address = client_address(request)
         origin = request.headers.get("Origin", "")
-        getattr(request, "log_fields", {}).update(key=key.prefix, tenant=str(key.tenant_id))
-        try:
-            _refuse_misuse(key, address, origin)
-            refuse_suspended(key.tenant)
-        except PermissionDenied as error:
-            error.refused_key = key  # for tenants.denials
-            raise
-        # Tells tenants.cors that the page may read this answer.
-        request._request.origin_of_key = origin
+        add_log_fields(request, key=key.prefix, tenant=str(key.tenant.pk))
+        _refuse_misuse(key, address, origin)
+        # tenants.cors lets the page read this response.
+        request._request.origin_of_key = origin  # type: ignore[attr-defined] # read there with getattr
         key.note_use(address, origin)
-        # One visitor of a site must not use up what the other visitors may do.
-        who = f"key:{key.pk}:{client_network(request)}" if key.is_public else f"key:{key.pk}"
-        return AnonymousUser(), Access(key.tenant, key=key, rate_key=who)
+        return AnonymousUser(), KeyCaller.of(key, client_network(request))
 
     def secret(self, request: Request) -> str | None:
         return request.headers.get("X-API-Key")
@@ -73,12 +86,15 @@ class BearerKeyAuthentication(ApiKeyAuthentication):
 
 def _refuse_misuse(key: ApiKey, address: str, origin: str) -> None:
     if not key.allows_address(address):
-        raise PermissionDenied("This key may not be used from this network.", "network_not_allowed")
+        raise KeyMisused(key, "This key may not be used from this network.", "network_not_allowed")
     if key.is_public and not key.allows_origin(origin):
-        raise PermissionDenied(
-            "This public key may only be used by pages of its allowed origins.", "origin_not_allowed"
-        )
+        detail = "This public key may only be used by pages of its allowed origins."
+        raise KeyMisused(key, detail, "origin_not_allowed")
     if not key.is_public and origin:
-        raise PermissionDenied(
-            "A secret key must not be used in a browser. Use a public key there.", "secret_key_in_browser"
+        raise KeyMisused(
+            key,
+            "A secret key must not be used in a browser. Use a public key there.",
+            "secret_key_in_browser",
         )
+    if key.tenant.is_suspended:
+        raise KeyMisused(key, TenantSuspended.default_detail, TenantSuspended.default_code)

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from core.api.actors import actor_of, source_of
 from core.audit.denials import record_denial
 from core.audit.models import Actor
+from core.errors import DomainError
 from tenants.access import Access, TenantSuspended
 from tenants.models import ApiKey
 
@@ -28,19 +29,19 @@ class DenialAudit:
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        if response.status_code in (401, 403) and isinstance(exc, APIException):
+        if response.status_code in (401, 403) and isinstance(exc, APIException | DomainError):
             record_if_significant(self.request, exc, vars(self).get("access"))
         return response
 
 
-def record_if_significant(request: Request, error: APIException, access: Access | None) -> None:
+def record_if_significant(request: Request, error: APIException | DomainError, access: Access | None) -> None:
     """Record the denial `error` if a known member or key was denied.
 
     `access` is what the view has resolved so far, if anything.
     """
-    if access is None and isinstance(request.auth, Access):
-        access = request.auth
-    code = error.get_codes()
+    if access is None and request.auth is not None:
+        access = request.auth.known_access
+    code = error.code if isinstance(error, DomainError) else error.get_codes()
     if code in NOT_IN_PLAN:
         return
     if key := getattr(error, "refused_key", None) or (access and access.key):

@@ -23,13 +23,13 @@ from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
 from core.audit.models import AuditEvent
 from core.errors import Unavailable
+from tenants.access.rights import ADMINISTER, BELONG, EDIT, VIEW
+from tenants.access.views import TenantScopedView
 from tenants.billing.limits import as_json, month_of
 from tenants.filters import AuditFilter
 from tenants.models import ApiKey, Invitation, Membership, Tenant, Usage
 from tenants.models.api_key import IssuedKey
 from tenants.models.membership import known_to
-from tenants.rights import ADMINISTER, BELONG, EDIT, VIEW
-from tenants.scoping import TenantScoped
 from tenants.serializers import (
     ApiKeySerializer,
     AuditEventSerializer,
@@ -80,7 +80,7 @@ class Tenants(ListAPIView):
         )
 
 
-class TenantDetail(TenantScoped):
+class TenantDetail(TenantScopedView):
     """One tenant. A new `requested_plan` is a request to the platform's staff, and an admin's to make."""
 
     rights = {"GET": VIEW, "PUT": EDIT, "DELETE": ADMINISTER}
@@ -118,7 +118,7 @@ class TenantDetail(TenantScoped):
         return TenantSerializer(*args, **options, context={"roles": {self.tenant.pk: self.access.role}})
 
 
-class Members(TenantScoped, ListAPIView):
+class Members(TenantScopedView, ListAPIView):
     rights = {"GET": ADMINISTER, "POST": ADMINISTER}
     serializer_class = MemberSerializer
     queryset = Membership.objects.none()
@@ -139,7 +139,7 @@ class Members(TenantScoped, ListAPIView):
         )
 
 
-class Member(TenantScoped):
+class Member(TenantScopedView):
     """One member. Everyone may end their own membership, only admins that of others."""
 
     rights = {"GET": BELONG, "PUT": ADMINISTER, "DELETE": BELONG}
@@ -168,7 +168,7 @@ class Member(TenantScoped):
         return membership
 
 
-class Invitations(TenantScoped, ListAPIView):
+class Invitations(TenantScopedView, ListAPIView):
     """Invitations by e-mail. The token is only in the mail."""
 
     rights = {"GET": ADMINISTER, "POST": ADMINISTER}
@@ -195,7 +195,7 @@ class Invitations(TenantScoped, ListAPIView):
         )
 
 
-class InvitationDetail(TenantScoped):
+class InvitationDetail(TenantScopedView):
     rights = {"GET": ADMINISTER, "DELETE": ADMINISTER}
 
     @extend_schema(responses=InvitationSerializer)
@@ -228,7 +228,7 @@ class AcceptInvitation(APIView):
         return Response(TenantSerializer(tenant, context={"roles": {tenant.pk: membership.role}}).data)
 
 
-class ApiKeys(TenantScoped, ListAPIView):
+class ApiKeys(TenantScopedView, ListAPIView):
     """API keys that are not revoked. A new key's secret is shown once, as `key`."""
 
     rights = {"GET": EDIT, "POST": EDIT}
@@ -246,7 +246,7 @@ class ApiKeys(TenantScoped, ListAPIView):
         return _issued(ApiKey.objects.issue(self.tenant, by=actor_of(request), **fields))
 
 
-class ApiKeyDetail(TenantScoped):
+class ApiKeyDetail(TenantScopedView):
     rights = {"GET": EDIT, "DELETE": EDIT}
     rate_scope = "tenants.keys"
 
@@ -260,7 +260,7 @@ class ApiKeyDetail(TenantScoped):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class RotateApiKey(TenantScoped):
+class RotateApiKey(TenantScopedView):
     """Issue a successor with the same permissions; the old key works on for `overlap_seconds`."""
 
     rights = {"POST": EDIT}
@@ -274,7 +274,7 @@ class RotateApiKey(TenantScoped):
         return _issued(key.rotate(overlap=timedelta(seconds=overlap), by=actor_of(request)))
 
 
-class UsageDetail(TenantScoped):
+class UsageDetail(TenantScopedView):
     """Every limit of the plan and how much of it is taken: the figures that refusals cite."""
 
     rights = {"GET": VIEW}
@@ -292,7 +292,7 @@ class UsageDetail(TenantScoped):
         )
 
 
-class AuditTrail(TenantScoped, ListAPIView):
+class AuditTrail(TenantScopedView, ListAPIView):
     """Who changed what, or was refused, when and from where; newest first."""
 
     rights = {"GET": ADMINISTER}

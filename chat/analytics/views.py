@@ -9,11 +9,11 @@ from rest_framework.response import Response
 from chat.analytics.answers import AnalyticsSerializer, answer
 from chat.analytics.reader import read
 from chat.analytics.serializers import PeriodSerializer
-from tenants.rights import VIEW_ANALYTICS
-from tenants.scoping import TenantScoped
+from tenants.access.rights import VIEW_ANALYTICS
+from tenants.access.views import TenantScopedView
 
 
-class AnalyticsView(TenantScoped):
+class AnalyticsView(TenantScopedView):
     rights = {"GET": VIEW_ANALYTICS}
 
     @extend_schema(

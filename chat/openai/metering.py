@@ -15,7 +15,7 @@ from chat.turns.turn import attempt_data
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access
-from tenants.rights import SEND_MESSAGES
+from tenants.access.rights import SEND_MESSAGES
 
 Status = Message.Status
 

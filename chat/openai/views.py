@@ -20,11 +20,10 @@ from chat.openai.request import CompletionRequestSerializer, canonical_request
 from chat.openai.stream import CompletionStream
 from core.api.parsers import PassThroughJSONParser
 from llm import canonical, errors
-from tenants import rights
-from tenants.access import Access
+from tenants.access import Access, KeyCaller, rights
+from tenants.access.permission import HasRight
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
 from tenants.denials import DenialAudit
-from tenants.permissions import HasRight
 from tenants.throttling import show_minute
 
 COMPLETION_REQUEST = CompletionRequestSerializer()
@@ -43,9 +42,10 @@ class OpenAIView(DenialAudit, APIView):
 
     @property
     def access(self) -> Access:
-        if self.request.auth.key.is_public:
+        caller: KeyCaller = self.request.auth
+        if caller.is_public:
             raise PermissionDenied("Public keys can't be used here.", "public_key")
-        return self.request.auth
+        return caller.access
 
     def get_exception_handler(self):
         return in_their_shape

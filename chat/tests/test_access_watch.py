@@ -15,8 +15,9 @@ from qa.testing.chat import events
 from qa.testing.tenants import by, issue, signed_in, with_key
 from qa.testing.waiting import wait_until
 from tenants.access import Access
+from tenants.access.rights import SEND_MESSAGES
 from tenants.models import ApiKey, Membership
-from tenants.rights import SEND_MESSAGES
+from tenants.models.membership import Role
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_an_openai_client_with_a_revoked_key_loses_its_stream(silent, acme, alic
 
 
 def test_a_member_whose_role_still_allows_it_keeps_the_stream(acme, dave, alice):
-    held = access_watch.hold(Access(acme, role="developer", user=dave), SEND_MESSAGES, lambda: None)
+    held = access_watch.hold(Access(acme, role=Role.DEVELOPER, user=dave), SEND_MESSAGES, lambda: None)
     Membership.objects.get(user=dave).change_role("admin", by(alice))
 
     assert access_watch.lost_among([held]) == []

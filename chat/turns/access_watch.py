@@ -23,8 +23,9 @@ from accounts.models import User
 from chat.turns.sse import TurnEvent
 from core.mongo.models import Document
 from tenants.access import Access
+from tenants.access.rights import Right
 from tenants.models import ApiKey, Membership, Tenant
-from tenants.rights import Right
+from tenants.models.membership import Role
 
 logger = logging.getLogger("chat.turns.access_watch")
 
@@ -173,7 +174,7 @@ def lost_among(holds: Iterable[Hold]) -> list[Hold]:
             return key is not None and ApiKey.from_document(key).is_usable
         role = roles.get((access.user.pk, access.tenant.pk))
         active = users.get(access.user.pk, {}).get("is_active")
-        return bool(active and role) and replace(access, role=role).may(held.right)
+        return bool(active and role) and replace(access, role=Role(role)).may(held.right)
 
     return [held for held in holds if not stands(held)]
 

@@ -11,11 +11,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from bson import ObjectId
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 
-from chat import conversation as conversations
 from chat.conversation import Conversation
 from chat.models import ChatSession, Message
 from chat.turns import settlement
@@ -30,8 +28,8 @@ from chat.turns.acceptance import (
 )
 from chat.turns.options import Options, choose_options, refuse_models
 from chat.turns.turn import Turn
+from core.api.callers import caller_of
 from core.api.idempotency import fingerprint, idempotency_key, key_reused
-from core.api.throttling import caller_key
 from core.errors import Conflict
 from tenants.billing.limits import LimitExceeded
 
@@ -65,7 +63,7 @@ def once_key(request: Request) -> str | None:
     key = idempotency_key(request)
     if key is None:
         return None
-    scope = f"{caller_key('', request)}\n{request.path}\n{key}"
+    scope = f"{caller_of(request).rate_key}\n{request.path}\n{key}"
     return hashlib.sha256(scope.encode()).hexdigest()
 
 
@@ -85,8 +83,8 @@ def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> 
         fingerprint=fingerprint(request.data),
     )
     for _ in range(_TRIES):
-        if conversation.asked_before:
-            return _attach(conversation, conversation.asked_before, question.fingerprint, options, body)
+        if conversation.existing_question:
+            return _attach(conversation, conversation.existing_question, question.fingerprint, options, body)
         if not body.get("concurrent"):
             _refuse_if_running(conversation)
         try:
@@ -105,7 +103,7 @@ def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> 
             # The same question, accepted a moment ago, may be what reached the limit.
             if not (once and _question(once)):
                 raise
-        conversation = _again(request, conversation, once)
+        conversation = conversation.reload(idempotency_digest=once)
     raise Conflict("Too many messages are being sent to this session at once.", "session_busy")
 
 
@@ -203,11 +201,6 @@ def _reopen(conversation: Conversation, asked: dict, reply: dict, options: Optio
         messages=earlier,
         options=options,
     )
-
-
-def _again(request: Request, conversation: Conversation, once: str | None) -> Conversation:
-    session_id: ObjectId = conversation.session.pk
-    return conversations.load(request, session_id, with_messages=True, idempotency=once)
 
 
 def _question(once: str) -> dict | None:

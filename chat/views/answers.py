@@ -16,8 +16,7 @@ from chat.turns.outcome import answered, reply_error
 from chat.turns.sending import Attached
 from chat.turns.sse import EventStream, Position
 from chat.turns.turn import Turn
-from tenants import rights
-from tenants.access import Access
+from tenants.access import Access, rights
 from tenants.throttling import show_minute
 
 #: How a turn can fail, beyond what any request can.

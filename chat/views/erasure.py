@@ -13,10 +13,10 @@ from chat.erasure import erase_visitor
 from chat.models import ChatSession
 from core.api.actors import actor_of
 from core.mongo.ids import object_id
+from tenants.access.rights import ADMINISTER
+from tenants.access.views import TenantScopedView
 from tenants.models import Erasure, ErasureManifest
 from tenants.models.erasure import Scope
-from tenants.rights import ADMINISTER
-from tenants.scoping import TenantScoped
 
 
 class CountSerializer(serializers.Serializer):
@@ -41,7 +41,7 @@ class ManifestSerializer(serializers.Serializer):
     cleared = serializers.DictField(child=CountSerializer())
 
 
-class VisitorView(TenantScoped):
+class VisitorView(TenantScopedView):
     rights = {"DELETE": ADMINISTER}
 
     @extend_schema(
@@ -62,7 +62,7 @@ class VisitorView(TenantScoped):
         return Response(manifest.data(), status=202, headers={"Location": location})
 
 
-class ErasureView(TenantScoped):
+class ErasureView(TenantScopedView):
     rights = {"GET": ADMINISTER}
 
     @extend_schema(

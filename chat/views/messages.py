@@ -31,11 +31,11 @@ from chat.turns.heartbeat import local_turn
 from chat.turns.sending import once_key, retry, send
 from chat.turns.sse import EventStream, last_position
 from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer, followed
-from chat.views.scoped import SessionScoped, is_public, listed
+from chat.views.scoped import SessionScoped, listed
 from core.errors import Conflict
 from core.time import utc
-from tenants import rights
-from tenants.scoping import TenantScoped
+from tenants.access import rights
+from tenants.access.views import TenantScopedView
 
 #: How long a cancelled turn is waited for; its worker looks for cancellations twice a second.
 CANCEL_WAIT_SECONDS = 3.0
@@ -60,7 +60,7 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     def get_throttles(self):
         # Turns of users and secret keys are limited by the plan, in the update that admits them;
         # visitors share one plan among them and are counted one by one.
-        if self.action == "create" and not is_public(self.request):
+        if self.action == "create" and not self.caller.is_public:
             return []
         return super().get_throttles()
 
@@ -68,10 +68,10 @@ class MessageViewSet(SessionScoped, GenericViewSet):
         if self.action != "create":
             return super().find_conversation()
         return conversation.load(
-            self.request,
+            self.caller,
             self.kwargs["session_id"],
             with_messages=True,
-            idempotency=once_key(self.request),
+            idempotency_digest=once_key(self.request),
         )
 
     def get_queryset(self):
@@ -132,7 +132,7 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     def message(self) -> dict[str, Any]:
         """The message of the path, if it stands in this session."""
         pk = self.kwargs["message_id"]
-        found = conversation.message_of(self.conversation.session, pk)
+        found = conversation.find_message(self.conversation.session, pk)
         if found is None:
             raise NotFound
         return found
@@ -144,7 +144,7 @@ class MessageViewSet(SessionScoped, GenericViewSet):
         return message
 
 
-class TenantMessagesView(TenantScoped, GenericViewSet):
+class TenantMessagesView(TenantScopedView, GenericViewSet):
     """A tenant's messages, newest first; `search` finds words in their text."""
 
     serializer_class = MessageSerializer

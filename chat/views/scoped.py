@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.request import Request
+from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.authentication import JWTAuthentication
 from chat import conversation
 from chat.conversation import Conversation
-from chat.visitors import VisitorAuthentication, VisitorPass
-from tenants.access import Access, access_to
-from tenants.authentication import ApiKeyAuthentication
-from tenants.scoping import TenantScoped
+from chat.visitors import VisitorAuthentication
+from core.api.middleware import add_log_fields
+from tenants.access import Access
+from tenants.access.views import TenantScopedView
+from tenants.authentication import ApiKeyAuthentication, MemberAuthentication
 
 
-class SessionScoped(TenantScoped):
+class SessionScoped(TenantScopedView):
     """A view below one session: its tenant, the caller's rights and the session come in one read."""
 
-    authentication_classes = [VisitorAuthentication, JWTAuthentication, ApiKeyAuthentication]
+    authentication_classes = [VisitorAuthentication, MemberAuthentication, ApiKeyAuthentication]
 
     def find_access(self) -> Access:
         self.conversation = self.find_conversation()
+        session = self.conversation.session
+        add_log_fields(self.request, tenant=str(session.tenant.pk), session=str(session.pk))
         return self.conversation.access
 
     def find_conversation(self) -> Conversation:
-        return conversation.load(self.request, self.kwargs["session_id"])
-
-
-def tenant_access(request: Request, tenant_id: Any) -> Access:
-    """Return the access to the tenant that a body names, or to that of the key."""
-    if isinstance(request.auth, Access) and tenant_id is None:
-        return request.auth
-    if isinstance(request.auth, VisitorPass):
-        raise NotFound
-    if tenant_id is None:
-        raise ValidationError({"tenant_id": ["Name the tenant that the session belongs to."]}, "required")
-    return access_to(request, tenant_id)
-
-
-def is_public(request: Request) -> bool:
-    """True for callers on a web page: a visitor's token or a public key."""
-    auth = request.auth
-    return isinstance(auth, VisitorPass) or (isinstance(auth, Access) and auth.is_shared)
+        return conversation.load(self.caller, self.kwargs["session_id"])
 
 
 def listed(view: GenericViewSet, filterset: type) -> Response:

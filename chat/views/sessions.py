@@ -23,14 +23,15 @@ from chat.serializers import (
     OpenedSessionSerializer,
     gather_overrides,
 )
-from chat.views.scoped import SessionScoped, listed, tenant_access
-from chat.visitors import VisitorPass
+from chat.views.scoped import SessionScoped, listed
+from chat.visitors import VisitorToken
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
-from tenants import rights
-from tenants.access import Access
-from tenants.scoping import TenantScoped
+from core.api.middleware import add_log_fields
+from core.errors import NotFound
+from tenants.access import Access, TenantCaller, rights
+from tenants.access.views import TenantScopedView
 
 # Built once: a serializer made for each request copies all its fields.
 NEW_SESSION = NewSessionSerializer()
@@ -51,12 +52,19 @@ class SessionViewSet(SessionScoped, GenericViewSet):
         if "session_id" in self.kwargs:
             return super().find_access()
         self.body = NEW_SESSION.run_validation(self.request.data)
-        return tenant_access(self.request, self.body.pop("tenant_id", None))
+        tenant_id = self.body.pop("tenant_id", None)
+        if tenant_id is not None:
+            return self.access_to(tenant_id)
+        if self.caller.own_session_id is not None:
+            raise NotFound
+        if self.caller.known_access is None:
+            raise ValidationError({"tenant_id": ["Name the tenant that the session belongs to."]}, "required")
+        return self.caller.known_access
 
     @extend_schema(request=NewSessionSerializer, responses={201: OpenedSessionSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        session = open_session(request, self.access, self.body)
+        session = open_session(request, self.caller, self.access, self.body)
         data = {**SESSION.to_representation(session), "visitor_token": visitor_token(self.access, session)}
         location = reverse("chat-session", args=[session.pk])
         return Response(data, status=201, headers={"Location": location, "ETag": etag(session)})
@@ -98,7 +106,7 @@ class SessionViewSet(SessionScoped, GenericViewSet):
         )
 
 
-class TenantSessionsView(TenantScoped, GenericViewSet):
+class TenantSessionsView(TenantScopedView, GenericViewSet):
     """A tenant's sessions, most recently active first."""
 
     serializer_class = ChatSessionSerializer
@@ -117,20 +125,21 @@ class TenantSessionsView(TenantScoped, GenericViewSet):
         return listed(self, SessionFilter)
 
 
-def open_session(request: Request, access: Access, body: dict[str, Any]) -> ChatSession:
-    if access.is_shared:
+def open_session(request: Request, caller: TenantCaller, access: Access, body: dict[str, Any]) -> ChatSession:
+    if caller.is_shared:
         # A visitor that could name itself could name somebody else.
         body = {**body, "visitor": "v_" + secrets.token_hex(12)}
     origin = request.headers.get("Origin", "")[:255]
     session = ChatSession.objects.create(
         tenant=access.tenant, user=access.user, origin=origin, **gather_overrides(body)
     )
-    request.log_fields["session"] = str(session.pk)
+    add_log_fields(request, session=str(session.pk))
     return session
 
 
 def visitor_token(access: Access, session: ChatSession) -> str | None:
-    """Return the token that opens the session again, for a caller with a public key; None for all others."""
-    if not access.is_shared:
+    """Return the token that opens the session again, for a public key; None for all other callers."""
+    if access.key is None or not access.key.is_public:
         return None
-    return VisitorPass(access.tenant.pk, access.key.pk, session.pk, session.visitor, session.origin).token()
+    token = VisitorToken(access.tenant.pk, access.key.pk, session.pk, session.visitor, session.origin)
+    return token.encode()

@@ -15,11 +15,10 @@ from chat.serializers import SimpleChatSerializer, SimpleReplySerializer, messag
 from chat.turns.sending import asked_before, once_key, send, send_first
 from chat.turns.sse import EventStream
 from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer
-from chat.views.scoped import SessionScoped, is_public
+from chat.views.scoped import SessionScoped
 from chat.views.sessions import open_session, visitor_token
-from chat.visitors import VisitorAuthentication, VisitorPass
-from tenants import rights
-from tenants.access import Access
+from chat.visitors import VisitorAuthentication
+from tenants.access import Access, rights
 from tenants.authentication import ApiKeyAuthentication
 
 # Built once: a serializer made for each request copies all its fields.
@@ -36,21 +35,20 @@ class SimpleChatView(SessionScoped, GenericViewSet):
     rate_scope = "chat.messages"
 
     def get_throttles(self):
-        return super().get_throttles() if is_public(self.request) else []
+        return super().get_throttles() if self.caller.is_public else []
 
     def find_access(self) -> Access:
         self.body = SIMPLE_CHAT.run_validation(self.request.data)
-        if isinstance(self.request.auth, VisitorPass) or "session_id" in self.body:
+        if self.caller.known_access is None or "session_id" in self.body:
             return super().find_access()
-        return self.request.auth
+        return self.caller.known_access
 
     def find_conversation(self) -> Conversation:
-        own = self.request.auth.session_id if isinstance(self.request.auth, VisitorPass) else None
         return conversation.load(
-            self.request,
-            self.body.get("session_id", own),
+            self.caller,
+            self.body.get("session_id", self.caller.own_session_id),
             with_messages=True,
-            idempotency=once_key(self.request),
+            idempotency_digest=once_key(self.request),
         )
 
     @extend_schema(
@@ -64,8 +62,8 @@ class SimpleChatView(SessionScoped, GenericViewSet):
             outcome = send(request, self.conversation, self.body)
         else:
             before = asked_before(request)
-            opened = open_session(request, self.access, {})
-            found = Conversation(opened, self.access, asked_before=before)
+            opened = open_session(request, self.caller, self.access, {})
+            found = Conversation(self.caller, opened, self.access, existing_question=before)
             session, outcome = send_first(request, found, self.body)
             token = visitor_token(self.access, session)
 

@@ -21,14 +21,14 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.api.throttling import caller_key
+from core.api.callers import caller_of
 from core.errors import Conflict, Unprocessable
 
 KEPT_SECONDS = 24 * 3600
 # A worker that dies while it answers must not block the key for a day.
 RUNNING_SECONDS = 60
 
-#: Whoever shares a credential with others must not meet their answers by chance: a UUID is long enough.
+#: Callers that share a credential must not get each other's answers by coincidence: a UUID is long enough.
 _SHORTEST_AMONG_MANY = 16
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -39,7 +39,7 @@ def idempotency_key(request: Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    shortest = _SHORTEST_AMONG_MANY if getattr(request.auth, "is_shared", False) else 1
+    shortest = _SHORTEST_AMONG_MANY if caller_of(request).is_shared else 1
     if len(key) < shortest or not _KEY.fullmatch(key):
         raise ValidationError(
             {"Idempotency-Key": [f"{shortest} to 255 visible ASCII characters are expected."]}, code="invalid"
@@ -120,7 +120,7 @@ def _replay(stored: dict | None, body: str, key: str) -> Response:
 
 
 def _slot(request: Request, key: str) -> str:
-    scope = f"{caller_key('', request)}\n{request.method} {request.path}\n{key}"
+    scope = f"{caller_of(request).rate_key}\n{request.method} {request.path}\n{key}"
     return "idempotency:" + hashlib.sha256(scope.encode()).hexdigest()
 
 

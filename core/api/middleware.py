@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
 
 from core import logs, metrics, shutdown
 from core.api.addresses import client_address
@@ -24,10 +25,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _PROBES = {"/health", "/ready", "/status", "/metrics"}
 
 
+def add_log_fields(request: HttpRequest | Request, **fields: str) -> None:
+    """Add fields to the log line of `request`. A request without RequestContext has none."""
+    getattr(request, "log_fields", {}).update(fields)
+
+
 class RequestContext:
     """Takes over or generates `X-Request-ID`, echoes it, and logs the request when it is over.
 
-    `request.log_fields` is a dict that authentication and views add to (caller, tenant).
+    Authentication and views add to that line with `add_log_fields` (caller, tenant).
     A streamed response is over when its last byte is sent or its client is gone.
     """
 

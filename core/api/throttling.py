@@ -11,7 +11,7 @@ from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from core.api.addresses import client_network
+from core.api.callers import caller_of
 from core.api.limits import LimitState, RateLimited, show_limit
 from core.errors import Unavailable
 
@@ -30,7 +30,7 @@ class EndpointRate(BaseThrottle):
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        state = counted(request, getattr(view, "rate_scope", "default"), caller_key)
+        state = counted(request, getattr(view, "rate_scope", "default"), rate_key)
         if state is None:
             return True
         show_limit(request, state)
@@ -61,11 +61,9 @@ def counted(
     )
 
 
-def caller_key(group: str, request: Request) -> str:
-    """Return who is counted: `user:…`, `key:…`, `visitor:…` or `address:…`."""
-    return getattr(request.auth, "rate_key", None) or (
-        f"address:{client_network(request)}" if request.user.is_anonymous else f"user:{request.user.pk}"
-    )
+def rate_key(group: str, request: HttpRequest | Request) -> str:
+    """Return the key that a request is counted by, as django-ratelimit asks for it."""
+    return caller_of(request).rate_key
 
 
 def _period_seconds(rate: str) -> int:

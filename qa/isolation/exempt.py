@@ -20,6 +20,7 @@ ONLY_IN_COMMANDS = {
 
 #: Scopes without which every answer stays what it is, as `Scope.name` spells them.
 WITHOUT_EFFECT = {
+    "core.api.throttling.rate_key: caller_of(request).rate_key": "How often a caller may ask, not for what.",
     "chat.turns.access_watch.lost_among: 'user_id': {'$in': list(users)}": (
         "Only reads more: what is found is asked for by the exact pair of user and tenant."
     ),

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.tokens import AccessToken
 from chat.models import ChatSession
-from chat.visitors import VisitorPass
+from chat.visitors import VisitorToken
 from qa.isolation.callers import Caller, Kind, State
 from qa.isolation.canaries import mark
 from qa.isolation.tenant_fixtures import SHOP, actor, labels, person, talk
@@ -129,7 +129,7 @@ def visiting(
         "visitor": estate.session.visitor,
         "origin": SHOP,
     }
-    token = VisitorPass(**said | other).token()
+    token = VisitorToken(**said | other).encode()
     return Caller(name, Kind.VISITOR, home, token, belongs=belongs, origin=SHOP)
 
 

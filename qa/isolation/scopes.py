@@ -7,7 +7,7 @@ A *scope* is a condition that keeps the documents of one tenant, session or pers
 - an entry of a raw query on an owner: `{"session_id": …}`, `match["tenant_id"] = …`, and the columns
   by which a `$lookup` joins one;
 - a comparison of an owner's id;
-- the look-up of what only its owner knows, and `caller_key(…)` in what is kept for a caller.
+- the look-up of what only its owner knows, and a caller's `rate_key` in what is kept for it.
 
 They are found, not listed: a scope that is written tomorrow is dropped by tomorrow's tests.
 """
@@ -46,8 +46,8 @@ COLUMNS = {"tenant_id", "user_id", "session_id", "visitor", "tenant.deleted_at"}
 _QUERIES = {"filter", "get", "exclude", "get_object_or_404"}
 _SCOPING_CALLS = {"visible_to", "of_tenant", "present"}
 
-#: Functions whose answer tells callers apart.
-_TELLING_APART = {"caller_key"}
+#: What tells callers apart.
+_TELLING_APART = {"rate_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _found_in(node: ast.AST, class_name: str) -> Iterator[tuple[str, str, int]]:
                     yield ast.unparse(keyword), "drop", part
         case ast.Call(func=ast.Attribute(attr=name)) if name in _SCOPING_CALLS:
             yield f".{name}({', '.join(map(ast.unparse, node.args))})", "drop", -1
-        case ast.Call(func=ast.Name(id=name)) if name in _TELLING_APART:
+        case ast.Attribute(attr=name, ctx=ast.Load()) if name in _TELLING_APART:
             yield ast.unparse(node), "drop", -1
         case ast.Attribute(value=owner, attr=name, ctx=ast.Load()) if name in related_managers():
             called = ast.unparse(owner).split(".")[-1].replace("self", class_name)
@@ -271,7 +271,7 @@ def _changed(node: Any, scope: Scope) -> ast.AST:
         case ast.Call() if scope.part >= 0:
             kept = [each for number, each in enumerate(node.keywords) if number != scope.part]
             return ast.Call(node.func, node.args, kept)
-        case ast.Call(func=ast.Name()):
+        case ast.Attribute(attr=name) if name in _TELLING_APART:
             return ast.Constant("")
         case ast.Call():
             return ast.Call(ast.Attribute(node.func.value, "all", ast.Load()), [], [])

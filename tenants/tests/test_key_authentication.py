@@ -217,10 +217,10 @@ def test_the_bearer_variant_reads_the_authorization_header(secret_key, acme):
         request = Request(APIRequestFactory().get("/", HTTP_AUTHORIZATION=value))
         return BearerKeyAuthentication().authenticate(request)
 
-    user, access = bearer(f"Bearer {secret_key.secret}")
+    user, caller = bearer(f"Bearer {secret_key.secret}")
     assert user.is_anonymous
-    assert access.tenant == acme
-    assert access.tenant.plan.code == "pro"
+    assert caller.access.tenant == acme
+    assert caller.access.tenant.plan.code == "pro"
     assert bearer("Basic eDp5") is None
     with pytest.raises(AuthenticationFailed):
         bearer("Bearer nonsense")

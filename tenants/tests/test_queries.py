@@ -7,7 +7,7 @@ from bson import ObjectId
 from django.db import connection
 
 from qa.testing.tenants import by, create_user, fellow_member, issue, signed_in
-from tenants.access import access_to
+from tenants.access import MemberCaller
 from tenants.models import ApiKey, Tenant, Usage
 
 
@@ -50,16 +50,9 @@ def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, crowd, alic
     assert recording.slow_queries(connection.database) == []
 
 
-class Caller:
-    """As much of a request as finding the access takes."""
-
-    def __init__(self, user, auth=None) -> None:
-        self.user, self.auth = user, auth
-
-
 def test_a_members_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
     with commands.recording() as recording:
-        access = access_to(Caller(alice), str(acme.pk))
+        access = MemberCaller(alice, "").access_to(acme.pk)
         assert (access.tenant.plan.code, access.role) == ("pro", "admin")
 
     assert [str(command) for command in recording.commands] == ["aggregate tenants_membership"]

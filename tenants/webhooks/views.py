@@ -14,9 +14,9 @@ from rest_framework.response import Response
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
+from tenants.access.rights import ADMINISTER
+from tenants.access.views import TenantScopedView
 from tenants.models import Webhook
-from tenants.rights import ADMINISTER
-from tenants.scoping import TenantScoped
 from tenants.webhooks.models import TEST_EVENT
 from tenants.webhooks.serializers import (
     DeliverySerializer,
@@ -26,7 +26,7 @@ from tenants.webhooks.serializers import (
 )
 
 
-class Webhooks(TenantScoped, ListAPIView):
+class Webhooks(TenantScopedView, ListAPIView):
     """Where the tenant is told of events. A new webhook's secret is shown once, as `secret`."""
 
     rights = {"GET": ADMINISTER, "POST": ADMINISTER}
@@ -54,7 +54,7 @@ class Webhooks(TenantScoped, ListAPIView):
         )
 
 
-class WebhookScoped(TenantScoped):
+class WebhookScoped(TenantScopedView):
     """A view below one webhook."""
 
     def webhook(self) -> Webhook:

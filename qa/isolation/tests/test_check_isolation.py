@@ -28,7 +28,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
 from django.core.management import execute_from_command_line
 from qa.isolation.scopes import find_scopes, without
-name = "tenants.access._membership_access: 'tenant_id': tenant_id"
+name = "tenants.access.callers.MemberCaller.access_to: 'tenant_id': tenant_id"
 (scope,) = (scope for scope in find_scopes() if scope.name == name)
 with without(scope):
     execute_from_command_line(["manage.py", "check_isolation", *sys.argv[1:]])
@@ -65,7 +65,7 @@ def test_it_reports_and_leaves_the_configured_database_and_cache_alone(mongodb_u
     before = configured_documents()
 
     outcome = check(
-        mongodb_uri, "--route", USAGE, "--pairs", "2", "--mutations", "_membership_access", **CONFIGURED
+        mongodb_uri, "--route", USAGE, "--pairs", "2", "--mutations", "MemberCaller.access_to", **CONFIGURED
     )
 
     assert outcome.returncode == 0, outcome.stderr
@@ -88,11 +88,11 @@ def test_a_leak_fails_it_and_names_the_cell(mongodb_uri):
 
 
 def test_a_scope_that_nobody_misses_fails_it(mongodb_uri):
-    outcome = check(mongodb_uri, *HEALTH_ALONE, "--mutations", "_membership_access")
+    outcome = check(mongodb_uri, *HEALTH_ALONE, "--mutations", "MemberCaller.access_to")
 
     assert outcome.returncode == 1
     assert "Mutation score: 0 %: of 2 scopes 0 are missed" in outcome.stdout
-    assert "nobody misses tenants.access:" in outcome.stderr
+    assert "nobody misses tenants.access.callers:" in outcome.stderr
 
 
 @override_settings(ROOT_URLCONF="qa.isolation.tests.urls_with_one_more")

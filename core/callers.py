@@ -1,0 +1,42 @@
+"""Who sends a request: one class per kind of caller.
+
+    Caller
+    ├── AnonymousCaller                     no credential
+    ├── accounts.callers.UserCaller         a user's access token
+    └── tenants.access.callers.TenantCaller on routes below a tenant
+        ├── …MemberCaller                   a user's access token
+        ├── …KeyCaller                      an API key
+        └── chat.visitors.VisitorCaller     a visitor's token
+
+Authentication sets it as `request.auth`; nothing after it looks at credentials.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+
+class Caller(abc.ABC):
+    """What any part of the API may ask of a caller, whatever its kind."""
+
+    @property
+    @abc.abstractmethod
+    def rate_key(self) -> str:
+        """What its requests are counted by, and its idempotency keys kept apart by: `user:…`, `key:…`."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether many people hold the same credential, as the visitors of a page do its public key."""
+        return False
+
+
+@dataclass(frozen=True)
+class AnonymousCaller(Caller):
+    """A request without a credential. Those of one `network` count as one caller."""
+
+    network: str
+
+    @property
+    def rate_key(self) -> str:
+        return f"address:{self.network}"

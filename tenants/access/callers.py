@@ -1,0 +1,154 @@
+"""The callers of routes below a tenant, and how each kind finds its access."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+
+from accounts.callers import UserCaller
+from core.callers import Caller
+from core.mongo.models import Document
+from tenants.access.access import Access, require_active
+from tenants.models import ApiKey, Membership
+from tenants.models.membership import Role
+from tenants.models.tenant import lookup_tenant, tenant_of
+
+
+class TenantCaller(Caller):
+    """What a caller may know of, and the credential by which it does."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it calls from a web page: by a public key, or by the visitor's token that one gave."""
+        return False
+
+    @property
+    def own_session_id(self) -> ObjectId | None:
+        """The one session that a visitor's token opens; None for all other kinds."""
+        return None
+
+    @property
+    def known_access(self) -> Access | None:
+        """The access that authentication has read already; None where it takes a query."""
+        return None
+
+    @abc.abstractmethod
+    def access_to(self, tenant_id: ObjectId) -> Access | None:
+        """Return the access to a tenant in at most one round trip; None if it is missing or foreign.
+
+        Raises TenantSuspended.
+        """
+
+    @abc.abstractmethod
+    def reach(self, session_id: ObjectId) -> dict[str, Any] | None:
+        """Return the condition that finds a session if the caller may know of it; None if it never may."""
+
+    @abc.abstractmethod
+    def lookup_credential(self) -> list[dict[str, Any]]:
+        """Return the stages that add to a document of a tenant what `access_from` needs.
+
+        Documents drop out for which the credential no longer exists.
+        """
+
+    @abc.abstractmethod
+    def access_from(self, document: Mapping[str, Any]) -> Access:
+        """Return the access to the tenant of a document that `reach` and `lookup_credential` found.
+
+        Raises TenantSuspended, and AuthenticationFailed for a credential that is no longer valid.
+        """
+
+
+@dataclass(frozen=True)
+class MemberCaller(UserCaller, TenantCaller):
+    """A signed-in user. The credential is the membership, read at every request."""
+
+    def access_to(self, tenant_id: ObjectId) -> Access | None:
+        stages = [{"$match": {"user_id": self.user.pk, "tenant_id": tenant_id}}, *lookup_tenant("tenant_id")]
+        for document in Membership.collection().aggregate(stages):
+            return self._access(document, document)
+        return None
+
+    def reach(self, session_id: ObjectId) -> dict[str, Any]:
+        return {"_id": session_id}
+
+    def lookup_credential(self) -> list[dict[str, Any]]:
+        return lookup_credential(Membership, {"user_id": self.user.pk})
+
+    def access_from(self, document: Mapping[str, Any]) -> Access:
+        return self._access(document, document["credential"])
+
+    def _access(self, document: Mapping[str, Any], membership: Mapping[str, Any]) -> Access:
+        tenant = tenant_of(document)
+        require_active(tenant)
+        return Access(tenant, role=Role(membership["role"]), user=self.user)
+
+
+@dataclass(frozen=True)
+class KeyCaller(TenantCaller):
+    """An API key, which authentication has just read with its tenant; so it costs no further query.
+
+    `network` is where a public key is used from: one visitor of a site must not use up what the others
+    may do.
+    """
+
+    access: Access
+    key: ApiKey
+    network: str
+
+    @classmethod
+    def of(cls, key: ApiKey, network: str) -> KeyCaller:
+        return cls(Access(key.tenant, key=key), key, network)
+
+    @property
+    def rate_key(self) -> str:
+        return f"key:{self.key.pk}:{self.network}" if self.key.is_public else f"key:{self.key.pk}"
+
+    @property
+    def is_shared(self) -> bool:
+        return self.key.is_public
+
+    @property
+    def is_public(self) -> bool:
+        return self.key.is_public
+
+    @property
+    def known_access(self) -> Access:
+        return self.access
+
+    def access_to(self, tenant_id: ObjectId) -> Access | None:
+        return self.access if self.access.tenant.pk == tenant_id else None
+
+    def reach(self, session_id: ObjectId) -> dict[str, Any] | None:
+        if self.key.is_public:  # it creates sessions; only the visitor's token opens one again
+            return None
+        return {"_id": session_id, "tenant_id": self.access.tenant.pk}
+
+    def lookup_credential(self) -> list[dict[str, Any]]:
+        return []
+
+    def access_from(self, document: Mapping[str, Any]) -> Access:
+        return self.access
+
+
+def lookup_credential(source: type[Document], condition: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return stages that join to a document its tenant, and as `credential` the tenant's match in `source`.
+
+    The credential comes first: a foreign document then takes hardly longer than a missing one.
+    """
+    return [
+        {
+            "$lookup": {
+                "from": source._meta.db_table,
+                "localField": "tenant_id",
+                "foreignField": "tenant_id",
+                "pipeline": [{"$match": condition}],
+                "as": "credential",
+            }
+        },
+        {"$unwind": "$credential"},
+        *lookup_tenant("tenant_id"),
+    ]
