@@ -72,7 +72,7 @@ def stage(fake_server: FakeProvider, tmp_path: Path) -> Iterator[Stage]:
             MongoClient(uri, tz_aware=True) as client,
         ):
             clients = [Client(server.url, key) for server in (here, there)]
-            yield Stage(*clients, here.part("mongod"), client["chat-agent"], uri)
+            yield Stage(*clients, here.child("mongod"), client["chat-agent"], uri)
 
 
 @dataclass

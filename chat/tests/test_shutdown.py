@@ -37,7 +37,7 @@ def start(mongodb_uri: str, fake_server: FakeProvider, tmp_path: Path) -> Iterat
         }
         folder = tmp_path / str(len(servers))
         servers.append(RunningServer(mongodb_uri, folder, **{**provider, "DRAIN_SECONDS": "30", **variables}))
-        return servers[-1].ready()
+        return servers[-1].wait_until_ready()
 
     yield make
     for server in servers:

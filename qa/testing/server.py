@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import psutil
 import requests
@@ -42,13 +43,13 @@ class ServeProcess:
     def output(self) -> str:
         return self._output.read_text()
 
-    def answers(self, path: str = "/health") -> bool:
+    def is_answering(self, path: str = "/health") -> bool:
         try:
             return requests.get(self.url + path, timeout=5).ok
         except requests.ConnectionError:
             return False
 
-    def ready(self) -> ServeProcess:
+    def wait_until_ready(self) -> Self:
         """Return itself once it has printed that it is ready."""
 
         def decided() -> bool:
@@ -58,21 +59,23 @@ class ServeProcess:
         assert self.process.poll() is None, self.output
         return self
 
-    def refused(self) -> str:
+    def failure_output(self) -> str:
         """Return its output once it has ended without serving."""
         assert self.process.wait(PATIENCE_SECONDS) == 1, self.output
         return self.output
 
-    def part(self, name: str) -> psutil.Process:
+    def child(self, name: str) -> psutil.Process:
         """Return the child process that is the program or Python module `name`."""
         return next(
-            child for child in self.family() if child.name() == name or child.cmdline()[1:3] == ["-m", name]
+            child
+            for child in self.descendants()
+            if child.name() == name or child.cmdline()[1:3] == ["-m", name]
         )
 
-    def family(self) -> list[psutil.Process]:
+    def descendants(self) -> list[psutil.Process]:
         return self.process.children(recursive=True)
 
-    def press_ctrl_c(self) -> int:
+    def interrupt(self) -> int:
         """Interrupt the foreground process group, as a terminal does; return the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(PATIENCE_SECONDS)
@@ -111,19 +114,18 @@ class RunningServer(ServeProcess):
         }
         super().__init__(folder / "output.txt", environment | variables, *options)
 
-    def __enter__(self) -> RunningServer:
-        self.ready()
-        return self
+    def __enter__(self) -> Self:
+        return self.wait_until_ready()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     def workers(self) -> list[psutil.Process]:
-        return self.part("granian").children()
+        return self.child("granian").children()
 
     def kill(self) -> None:
         """End all of its processes at once with SIGKILL; nothing is finished."""
-        processes = [self.process, *self.family()]
+        processes = [self.process, *self.descendants()]
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)

@@ -19,27 +19,27 @@ def assert_all_end(processes: list[psutil.Process]) -> None:
 
 
 def test_ctrl_c_stops_every_process(start):
-    running = start().ready()
-    family = running.family()
-    assert {running.part("granian"), running.part("mongod")} <= set(family)
-    assert running.press_ctrl_c() == 0
+    running = start().wait_until_ready()
+    family = running.descendants()
+    assert {running.child("granian"), running.child("mongod")} <= set(family)
+    assert running.interrupt() == 0
     assert "Stopped." in running.output
     assert_all_end(family)
 
 
 def test_it_runs_the_jobs_and_ends_them(start):
-    running = start(JOBS="True").ready()
-    (jobs,) = (one for one in running.family() if "run_jobs" in one.cmdline())
-    family = running.family()
-    assert running.press_ctrl_c() == 0
+    running = start(JOBS="True").wait_until_ready()
+    (jobs,) = (one for one in running.descendants() if "run_jobs" in one.cmdline())
+    family = running.descendants()
+    assert running.interrupt() == 0
     assert jobs in family
     assert_all_end(family)
 
 
 def test_all_end_when_the_jobs_do(start):
-    running = start(JOBS="True").ready()
-    (jobs,) = (one for one in running.family() if "run_jobs" in one.cmdline())
-    family = running.family()
+    running = start(JOBS="True").wait_until_ready()
+    (jobs,) = (one for one in running.descendants() if "run_jobs" in one.cmdline())
+    family = running.descendants()
     jobs.kill()
     assert running.process.wait(PATIENCE_SECONDS) == 1
     assert "The jobs ended by itself" in running.output
@@ -47,57 +47,59 @@ def test_all_end_when_the_jobs_do(start):
 
 
 def test_it_starts_with_reload_as_in_development(start):
-    assert start("--reload").ready().answers()
+    assert start("--reload").wait_until_ready().is_answering()
 
 
 def test_sigterm_is_an_orderly_end(start):
-    running = start().ready()
-    family = running.family()
+    running = start().wait_until_ready()
+    family = running.descendants()
     running.process.terminate()
     assert running.process.wait(PATIENCE_SECONDS) == 0
     assert_all_end(family)
 
 
 def test_a_second_start_says_where_the_first_one_runs(start):
-    running = start().ready()
-    refusal = start().refused()
+    running = start().wait_until_ready()
+    refusal = start().failure_output()
     assert f"Already running on {running.url} (pid {running.process.pid})" in refusal
     assert "VAR_DIR" in refusal
-    assert running.answers()
+    assert running.is_answering()
 
 
 def test_of_two_starts_at_once_one_serves(start):
     both = [start(), start()]
     wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
     loser, winner = sorted(both, key=lambda one: one.process.poll() is None)
-    assert "Already running" in loser.refused()
-    assert winner.ready().answers()
+    assert "Already running" in loser.failure_output()
+    assert winner.wait_until_ready().is_answering()
 
 
 def test_of_two_starts_at_once_on_one_port_one_serves(start, tmp_path):
     both = [start(), start(VAR_DIR=str(tmp_path / "other"))]
     wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
     loser, winner = sorted(both, key=lambda one: one.process.poll() is None)
-    assert f"Port {winner.url.rpartition(':')[2]}" in loser.refused()
-    assert winner.ready().answers()
+    assert f"Port {winner.url.rpartition(':')[2]}" in loser.failure_output()
+    assert winner.wait_until_ready().is_answering()
 
 
 def test_a_port_taken_by_another_program_is_named(start, environment):
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        assert f"Port {port} on 127.0.0.1 is taken by another program" in start(PORT=str(port)).refused()
+        assert (
+            f"Port {port} on 127.0.0.1 is taken by another program" in start(PORT=str(port)).failure_output()
+        )
 
 
 @pytest.mark.parametrize("port", ["0", "70000"])
 def test_an_impossible_port_is_refused(start, port):
-    assert "PORT must be between 1 and 65535" in start(PORT=port).refused()
+    assert "PORT must be between 1 and 65535" in start(PORT=port).failure_output()
 
 
 def test_the_demo_user_is_made_once_and_data_outlives_the_server(start):
-    first = start("--seed").ready()
+    first = start("--seed").wait_until_ready()
     email, password = (re.search(rf"{name} +(\S+)", first.output)[1] for name in ("e-mail", "password"))
-    assert first.press_ctrl_c() == 0
-    second = start("--seed").ready()
+    assert first.interrupt() == 0
+    second = start("--seed").wait_until_ready()
     assert password not in second.output
     assert "were shown at the first start" in second.output
     answer = requests.post(
@@ -107,25 +109,25 @@ def test_the_demo_user_is_made_once_and_data_outlives_the_server(start):
 
 
 def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(start):
-    killed = start().ready()
-    family = killed.family()
+    killed = start().wait_until_ready()
+    family = killed.descendants()
     killed.process.kill()
-    assert start().ready().answers()
+    assert start().wait_until_ready().is_answering()
     assert_all_end(family)
 
 
 def test_a_killed_server_ends_the_rest_and_the_next_start_works(start):
-    running = start().ready()
-    family = running.family()
-    running.part("granian").kill()
-    assert "The server ended by itself (signal SIGKILL)" in running.refused()
+    running = start().wait_until_ready()
+    family = running.descendants()
+    running.child("granian").kill()
+    assert "The server ended by itself (signal SIGKILL)" in running.failure_output()
     assert_all_end(family)
-    assert start().ready().answers()
+    assert start().wait_until_ready().is_answering()
 
 
 def test_a_killed_worker_is_replaced(start):
-    running = start().ready()
-    worker = running.part("granian").children()[0]
+    running = start().wait_until_ready()
+    worker = running.child("granian").children()[0]
     worker.kill()
     worker.wait(PATIENCE_SECONDS)
     wait_until(running.answers, "a new worker answers")
@@ -133,20 +135,20 @@ def test_a_killed_worker_is_replaced(start):
 
 
 def test_a_killed_database_is_started_again(start):
-    running = start().ready()
-    database = running.part("mongod")
+    running = start().wait_until_ready()
+    database = running.child("mongod")
     database.kill()
     database.wait(PATIENCE_SECONDS)
-    wait_until(lambda: running.answers("/ready"), "the database answers again")
+    wait_until(lambda: running.is_answering("/ready"), "the database answers again")
     assert running.process.poll() is None
 
 
 def test_the_database_is_whole_after_all_was_killed(start):
-    first = start("--seed").ready()
+    first = start("--seed").wait_until_ready()
     key = re.search(r"API key +(\S+)", first.output)[1]
-    for process in [first.process, *first.family()]:
+    for process in [first.process, *first.descendants()]:
         process.kill()
-    second = start("--seed").ready()
+    second = start("--seed").wait_until_ready()
     assert "were shown at the first start" in second.output
     answer = requests.get(f"{second.url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
     assert answer.status_code == 200, answer.text
@@ -156,7 +158,7 @@ def test_an_open_stream_is_finished_before_the_server_stops(start):
     with FakeProvider() as fake:
         running = start(
             "--seed", GROQ_BASE_URL=fake.base_url("groq"), GROQ_MODEL="tokens-40-every-100ms"
-        ).ready()
+        ).wait_until_ready()
         key = re.search(r"API key +(\S+)", running.output)[1]
         with requests.post(
             f"{running.url}/api/chat",
@@ -168,6 +170,6 @@ def test_an_open_stream_is_finished_before_the_server_stops(start):
             lines = stream.iter_lines(decode_unicode=True)
             assert next(line for line in lines if line == "event: delta")
             running.process.terminate()
-            wait_until(lambda: not running.answers(), "no new requests are taken")
+            wait_until(lambda: not running.is_answering(), "no new requests are taken")
             assert "event: done" in list(lines)
         assert running.process.wait(PATIENCE_SECONDS) == 0
