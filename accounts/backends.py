@@ -22,7 +22,7 @@ class EmailBackend(ModelBackend):
         """Return the active user with this e-mail address and password, else None.
 
         One password hash is computed in every case, so the time tells nothing about the address.
-        Raises core.api.limits.RateLimited after too many failures; without a request, as from
+        Raises core.errors.LimitReached after too many failures; without a request, as from
         a shell, nothing is counted.
         """
         email = normalised_email(username or kwargs.get("email") or "")

@@ -9,7 +9,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 
 from accounts.models import User
-from core.api.limits import RateLimited
+from core.errors import LimitReached
 
 
 class StaffLoginForm(AdminAuthenticationForm):
@@ -18,7 +18,7 @@ class StaffLoginForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         try:
             return super().clean()
-        except RateLimited as error:
+        except LimitReached as error:
             raise forms.ValidationError(error.detail, code="too_many_failed_logins") from error
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.limits import LimitUsage
+
 
 class DomainError(Exception):
     """`code` is stable: clients decide by it. `detail` is a sentence that says what to change.
@@ -81,8 +83,24 @@ class Unprocessable(DomainError):
 
 
 class LimitReached(DomainError):
+    """`usage` is the limit that is used up; None if it is a provider's."""
+
     default_code = "rate_limited"
     default_detail = "A limit is reached."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        code: str | None = None,
+        *,
+        usage: LimitUsage | None = None,
+        extra: Mapping[str, Any] | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        if usage is not None:
+            retry_after_seconds = usage.reset_seconds
+        super().__init__(detail, code, extra=extra, retry_after_seconds=retry_after_seconds)
+        self.usage = usage
 
 
 class UpstreamFailed(DomainError):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.http import HttpRequest
-from django.utils import timezone
 
-from core.api.limits import LimitState, show_limit
-from tenants.billing.limits import Standing
+from core.api.limits import show_limit
+from core.limits import LimitUsage
 
 
-def show_minute(request: HttpRequest, minute: Standing) -> None:
-    """Have the RateLimit headers tell `minute`, as an admission or a refusal carries it."""
-    if minute.name == "requests_per_minute" and minute.limit is not None:
-        left = minute.seconds_left(timezone.now())
-        show_limit(request, LimitState("minute", minute.limit, minute.used, 60, left))
+def show_minute(request: HttpRequest, minute: LimitUsage) -> None:
+    """Show the plan's requests per minute, as an admission carries them, in the RateLimit headers."""
+    show_limit(request, replace(minute, name="minute"))

@@ -25,7 +25,7 @@ from core.audit.models import AuditEvent
 from core.errors import Unavailable
 from tenants.access.rights import ADMINISTER, BELONG, EDIT, VIEW
 from tenants.access.views import TenantScopedView
-from tenants.billing.limits import as_json, month_of
+from tenants.billing.limits import limit_data, month_of
 from tenants.filters import AuditFilter
 from tenants.models import ApiKey, Invitation, Membership, Tenant, Usage
 from tenants.models.api_key import IssuedKey
@@ -287,7 +287,7 @@ class UsageDetail(TenantScopedView):
                 "plan": self.tenant.plan.code,
                 "month": month_of(now),
                 "currency": "USD",
-                "limits": [as_json(s) for s in Usage.objects.of(self.tenant).standings(now)],
+                "limits": [limit_data(limit) for limit in Usage.objects.of(self.tenant).limit_usages(now)],
             }
         )
 

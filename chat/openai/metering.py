@@ -25,7 +25,7 @@ class MeteredRun:
 
     It is settled before its last event is handed out. The provider is always asked
     for a stream: only streams have a first token to wait for and can be rescued.
-    Raises LimitExceeded when made.
+    Raises LimitReached when made.
     """
 
     def __init__(self, access: Access, request: canonical.Request, route: Sequence[canonical.Target]) -> None:

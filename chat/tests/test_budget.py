@@ -94,7 +94,7 @@ def month_of(usage: Usage) -> dict:
 
 def check_the_books(tenant: Tenant) -> None:
     usage = settled_usage(tenant)
-    assert all(standing.has_room_for(0) for standing in usage.standings())
+    assert all(limit.has_room_for(0) for limit in usage.limit_usages())
     assert [drift for drift in LedgerEntry.objects.drift() if drift.tenant_id == tenant.pk] == []
 
 

@@ -198,7 +198,7 @@ def test_a_run_is_billed_though_nothing_else_of_it_is_stored(stage, turns, step,
 
 def test_a_run_whose_server_died_after_the_ledger_is_settled_from_it(acme):
     run = ObjectId()
-    admission = Usage.objects.admit(acme, reply_id=run, tokens=90, cost=Decimal(1), lease_seconds=-1)
+    admission = Usage.objects.admit(acme, reservation_id=run, tokens=90, cost=Decimal(1), lease_seconds=-1)
     used = {"messages": 1, "tokens": 46, "cost": Decimal("0.5")}
     target = {"provider": "groq", "model": "tokens-3", "outcome": "ok"}
     LedgerEntry.objects.create(tenant=acme, month=admission.month, reply=run, **target, **used)

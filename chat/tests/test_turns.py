@@ -339,7 +339,7 @@ def test_a_dead_workers_reply_does_not_block_its_session(fake, dave_client, sess
 
 def test_a_sweep_ends_dead_replies_and_frees_what_they_held(fake, session, acme):
     reply = left_streaming(session)
-    Usage.objects.admit(acme, reply_id=reply.pk, tokens=100, cost=Decimal(0), lease_seconds=0)
+    Usage.objects.admit(acme, reservation_id=reply.pk, tokens=100, cost=Decimal(0), lease_seconds=0)
     Message.objects.filter(pk=reply.pk).update(reservation=reply.pk, month="2026-11")
 
     settlement.sweep()
@@ -351,7 +351,7 @@ def test_a_sweep_ends_dead_replies_and_frees_what_they_held(fake, session, acme)
 
 
 def test_a_reservation_without_a_reply_is_given_back(acme, session):
-    Usage.objects.admit(acme, reply_id=session.pk, tokens=1, cost=Decimal(0), lease_seconds=-1)
+    Usage.objects.admit(acme, reservation_id=session.pk, tokens=1, cost=Decimal(0), lease_seconds=-1)
     settlement.sweep()
     assert Usage.objects.of(acme).live == 0
 

@@ -70,7 +70,7 @@ def open_turn(
     """Accept `question`: reserve its share of the limits and store it with its reply-to-be.
 
     Two round trips. `messages` and `last_seq` are the session's as just read.
-    Raises LimitExceeded; SessionMoved and AlreadyAccepted after giving the
+    Raises LimitReached; SessionMoved and AlreadyAccepted after giving the
     reservation back.
     """
     request = options.request(question.text, messages)
@@ -135,7 +135,7 @@ def reopen_turn(
     """Begin another run of a reply that failed, was cancelled or interrupted; in its place.
 
     `messages` are those before the question. None when the reply is no longer in
-    a state that can be retried. Raises LimitExceeded.
+    a state that can be retried. Raises LimitReached.
     """
     settlement.settle([reply])  # frees what a dead worker may still hold
     rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])

@@ -18,8 +18,9 @@ from pymongo.errors import PyMongoError
 from chat.turns.options import reserve, upper_bound
 from chat.turns.settlement import billed_tokens, settle_ended
 from chat.turns.turn import attempt_data
+from core.errors import LimitReached
 from llm import canonical, errors
-from tenants.billing.limits import CountersBusy, LimitExceeded
+from tenants.billing.limits import CountersBusy
 from tenants.billing.usage import Admission
 from tenants.models import Tenant, Usage
 
@@ -45,11 +46,11 @@ class Budget:
         self._admission: Admission | None = None
 
     def admit(self) -> Admission:
-        """Take the run's share of every limit. Raises LimitExceeded."""
+        """Take the run's share of every limit. Raises LimitReached."""
         try:
             self._admission = self._admitted()
-        except LimitExceeded as refused:
-            if refused.limit == "requests_per_minute":
+        except LimitReached as refused:
+            if refused.usage and refused.usage.name == "requests_per_minute":
                 raise
             # Turns that have just ended may have held what stood in the way.
             settle_ended(self._tenant.pk)
@@ -59,7 +60,7 @@ class Budget:
     def _admitted(self) -> Admission:
         return Usage.objects.admit(
             self._tenant,
-            reply_id=self._reservation,
+            reservation_id=self._reservation,
             tokens=self._tokens,
             cost=self._cost,
             lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
@@ -86,7 +87,7 @@ class Budget:
         try:
             if Usage.objects.extend(self._tenant, self._admission, tokens=tokens, cost=cost):
                 return
-        except LimitExceeded as refused:
+        except LimitReached as refused:
             raise errors.OutOfBudget(
                 f"The answer failed, and the plan has no room for another call. {refused.detail}",
                 retry_after_seconds=refused.retry_after_seconds,

@@ -30,8 +30,7 @@ from chat.turns.options import Options, choose_options, refuse_models
 from chat.turns.turn import Turn
 from core.api.callers import caller_of
 from core.api.idempotency import fingerprint, idempotency_key, key_reused
-from core.errors import Conflict
-from tenants.billing.limits import LimitExceeded
+from core.errors import Conflict, LimitReached
 
 Status = Message.Status
 
@@ -99,7 +98,7 @@ def send(request: Request, conversation: Conversation, body: dict[str, Any]) -> 
             )
         except (AlreadyAccepted, SessionMoved):
             pass  # read again what came in between
-        except LimitExceeded:
+        except LimitReached:
             # The same question, accepted a moment ago, may be what reached the limit.
             if not (once and _question(once)):
                 raise

@@ -297,7 +297,7 @@ def _sum(tenant_id: ObjectId, reservation: ObjectId, entries: Sequence[dict[str,
     costs = [entry["cost"].to_decimal() for entry in entries if entry["cost"] is not None]
     return Settlement(
         tenant_id=tenant_id,
-        reply_id=reservation,
+        reservation_id=reservation,
         tokens=sum(entry["tokens"] for entry in entries),
         cost=sum(costs, Decimal(0)) if costs else None,
         messages=sum(entry["messages"] for entry in entries),

@@ -1,76 +1,50 @@
-"""How a limit is told to clients: headers on every answer, an explained refusal at the end."""
+"""Limits as clients see them: headers on every response, and a 429 that explains itself."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 from django.http import HttpRequest, HttpResponse
 
-from core import errors
+from core.errors import LimitReached
+from core.limits import LimitUsage
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """One limit as it stands after this request.
-
-    `name` is the policy ("minute", "auth.login"), `window_seconds` its period,
-    `reset_seconds` the time until the count starts again.
-    """
-
-    name: str
-    limit: int
-    used: int
-    window_seconds: int
-    reset_seconds: float
-
-    @property
-    def remaining(self) -> int:
-        return max(0, self.limit - self.used)
-
-    @property
-    def retry_after(self) -> int:
-        return max(1, math.ceil(self.reset_seconds))
+def rate_limit_reached(
+    usage: LimitUsage, *, scope: str, detail: str | None = None, code: str | None = None
+) -> LimitReached:
+    """Return the 429 of a rate: which limit, what it is counted by (`scope`), how much is used, the reset."""
+    description = {
+        "name": usage.name,
+        "scope": scope,
+        "limit": usage.limit,
+        "used": usage.used,
+        "reset_seconds": usage.reset_seconds,
+    }
+    return LimitReached(
+        detail
+        or f"The limit {usage.name!r} of {usage.limit} for this {scope} is reached."
+        f" Try again in {usage.reset_seconds} seconds.",
+        code,
+        usage=usage,
+        extra={"limit": description},
+    )
 
 
-class RateLimited(errors.LimitReached):
-    """429 that says which limit, whose, how much is used and when it resets."""
-
-    def __init__(self, state: LimitState, *, scope: str, detail: str = "", code: str | None = None) -> None:
-        super().__init__(
-            detail
-            or f"The limit {state.name!r} of {state.limit} for this {scope} is reached."
-            f" Try again in {state.retry_after} seconds.",
-            code,
-            retry_after_seconds=state.retry_after,
-            extra={
-                "limit": {
-                    "name": state.name,
-                    "scope": scope,
-                    "limit": state.limit,
-                    "used": state.used,
-                    "reset_seconds": state.retry_after,
-                }
-            },
-        )
-        self.state = state
-
-
-def show_limit(request: HttpRequest, state: LimitState) -> None:
-    """Have `state` on the answer's headers; of several the one nearest to its end is shown."""
-    shown = getattr(request, "limit_state", None)
-    if shown is None or state.remaining < shown.remaining:
-        getattr(request, "_request", request).limit_state = state
+def show_limit(request: HttpRequest, usage: LimitUsage) -> None:
+    """Show a rate in the response's headers. Of several the one with the least remaining is shown."""
+    if usage.remaining is None:
+        return
+    shown = getattr(request, "limit_usage", None)
+    if shown is None or usage.remaining < shown.remaining:
+        getattr(request, "_request", request).limit_usage = usage
 
 
 def set_rate_limit_headers(request: HttpRequest, response: HttpResponse) -> None:
-    """Set RateLimit-Policy, RateLimit and the older X-RateLimit trio from the request's limit."""
-    state: LimitState | None = getattr(request, "limit_state", None)
-    if state is None:
+    """Set RateLimit-Policy, RateLimit and the older X-RateLimit trio from the request's rate."""
+    usage: LimitUsage | None = getattr(request, "limit_usage", None)
+    if usage is None:
         return
-    reset = state.retry_after
-    response["RateLimit-Policy"] = f'"{state.name}";q={state.limit};w={state.window_seconds}'
-    response["RateLimit"] = f'"{state.name}";r={state.remaining};t={reset}'
-    response["X-RateLimit-Limit"] = str(state.limit)
-    response["X-RateLimit-Remaining"] = str(state.remaining)
-    response["X-RateLimit-Reset"] = str(reset)
+    response["RateLimit-Policy"] = f'"{usage.name}";q={usage.limit};w={usage.window_seconds}'
+    response["RateLimit"] = f'"{usage.name}";r={usage.remaining};t={usage.reset_seconds}'
+    response["X-RateLimit-Limit"] = str(usage.limit)
+    response["X-RateLimit-Remaining"] = str(usage.remaining)
+    response["X-RateLimit-Reset"] = str(usage.reset_seconds)

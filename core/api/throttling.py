@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils import timezone
 from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from core.api.callers import caller_of
-from core.api.limits import LimitState, RateLimited, show_limit
+from core.api.limits import rate_limit_reached, show_limit
 from core.errors import Unavailable
+from core.limits import LimitUsage
 
 if TYPE_CHECKING:  # DRF's views import this module.
     from rest_framework.views import APIView
@@ -30,18 +33,18 @@ class EndpointRate(BaseThrottle):
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        state = counted(request, getattr(view, "rate_scope", "default"), rate_key)
-        if state is None:
+        usage = counted(request, getattr(view, "rate_scope", "default"), rate_key)
+        if usage is None:
             return True
-        show_limit(request, state)
-        if state.used > state.limit:
-            raise RateLimited(state, scope="address" if request.user.is_anonymous else "caller")
+        show_limit(request, usage)
+        if not usage.has_room_for(0):
+            raise rate_limit_reached(usage, scope="address" if request.user.is_anonymous else "caller")
         return True
 
 
 def counted(
     request: HttpRequest | Request, group: str, key: Callable[[str, HttpRequest | Request], str]
-) -> LimitState | None:
+) -> LimitUsage | None:
     """Count one more for `key(group, request)` under `settings.RATES[group]` and return how it stands.
 
     None when RATELIMIT_ENABLE is off. Raises Unavailable when the counter can't be read.
@@ -52,12 +55,14 @@ def counted(
         return None
     if usage["time_left"] < 0:
         raise Unavailable("Requests can't be counted right now.", "counter_unavailable")
-    return LimitState(
+    now = timezone.now()
+    return LimitUsage(
         name=group,
         limit=usage["limit"],
         used=usage["count"],
+        measured_at=now,
+        resets_at=now + timedelta(seconds=usage["time_left"]),
         window_seconds=_period_seconds(rate),
-        reset_seconds=usage["time_left"],
     )
 
 

@@ -9,8 +9,8 @@ from django.contrib import admin, messages
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from core.errors import DomainError
 from tenants.models import Tenant
-from tenants.models.errors import TenantRuleBroken
 
 #: Tenants or people whose rows one search may show; a longer list says that the search was too broad.
 FOUND_OWNERS = 100
@@ -62,8 +62,8 @@ class RulesAsMessages(admin.ModelAdmin):
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except TenantRuleBroken as error:
-            self.message_user(request, str(error.detail), messages.ERROR)
+        except DomainError as error:
+            self.message_user(request, error.detail, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
     def do_to_each(
@@ -74,7 +74,7 @@ class RulesAsMessages(admin.ModelAdmin):
         for row in rows:
             try:
                 change(row)
-            except TenantRuleBroken as error:
+            except DomainError as error:
                 self.message_user(request, f"{row}: {error.detail}", messages.ERROR)
             else:
                 count += 1

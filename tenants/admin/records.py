@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from core.audit.models import AuditEvent
 from core.mongo.ids import object_id
 from tenants.admin.base import TenantOwned
-from tenants.billing.limits import month_of, number, plain
+from tenants.billing.limits import from_decimal128, json_amount, month_of
 from tenants.models import LedgerEntry, Tenant, Usage
 
 
@@ -25,8 +25,9 @@ class UsageAdmin(TenantOwned):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
         return super().get_queryset(request).prefetch_related("tenant__plan")
 
-    def _this_month(self, usage: Usage, figure: str) -> str:
-        return str(plain(number(usage.months.get(month_of(timezone.now()), {}).get(figure, 0))))
+    def _this_month(self, usage: Usage, counter: str) -> str:
+        month = usage.months.get(month_of(timezone.now()), {})
+        return str(json_amount(from_decimal128(month.get(counter, 0))))
 
     @admin.display(description="messages this month")
     def messages(self, usage: Usage) -> str:
@@ -43,8 +44,13 @@ class UsageAdmin(TenantOwned):
     @admin.display(description="limits")
     def limits(self, usage: Usage) -> str:
         rows = [
-            (s.name, plain(s.used), plain(s.reserved), "unlimited" if s.limit is None else plain(s.limit))
-            for s in usage.standings()
+            (
+                limit.name,
+                json_amount(limit.used),
+                json_amount(limit.reserved),
+                "unlimited" if limit.limit is None else json_amount(limit.limit),
+            )
+            for limit in usage.limit_usages()
         ]
         return format_html(
             "<table><thead><tr><th>limit</th><th>used</th><th>reserved</th><th>of</th></tr></thead>{}</table>",

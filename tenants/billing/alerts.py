@@ -16,7 +16,7 @@ from django.core.mail import send_mail
 from django.utils import timezone
 
 from accounts.models import User
-from tenants.billing.limits import as_json, month_of, plain
+from tenants.billing.limits import json_amount, limit_data, month_of
 from tenants.models import LedgerEntry, Membership, Tenant, Usage
 from tenants.models.membership import Role
 from tenants.webhooks.models import Event, Webhook
@@ -76,22 +76,22 @@ def _reached(usage: Usage, now: datetime) -> Iterator[Alert]:
 
 def _thresholds(usage: Usage, now: datetime) -> Iterator[Alert]:
     """Yield the highest threshold that each limit of the month has reached."""
-    for standing in usage.standings(now):
-        if not standing.name.endswith("_per_month") or not standing.limit:
+    for limit in usage.limit_usages(now):
+        if not limit.name.endswith("_per_month") or not limit.limit:
             continue
-        percent = next((p for p in THRESHOLDS if standing.used * 100 >= standing.limit * p), None)
+        percent = next((p for p in THRESHOLDS if limit.used * 100 >= limit.limit * p), None)
         if percent is None:
             continue
-        tenant, what = _line(usage.tenant.name), standing.name.replace("_", " ")
+        tenant, what = _line(usage.tenant.name), limit.name.replace("_", " ")
         yield Alert(
             usage.tenant,
-            standing.name,
+            limit.name,
             percent,
             Event.USAGE_THRESHOLD,
-            {**as_json(standing), "percent": percent, "month": month_of(now)},
+            {**limit_data(limit), "percent": percent, "month": month_of(now)},
             f"{tenant}: {percent} % of {what} used",
-            f"{tenant} has used {plain(standing.used)} of {plain(standing.limit)} {what}. "
-            f"The count starts again on {standing.resets_at:%Y-%m-%d} (UTC).",
+            f"{tenant} has used {json_amount(limit.used)} of {json_amount(limit.limit)} {what}. "
+            f"The count starts again on {limit.resets_at:%Y-%m-%d} (UTC).",
         )
 
 

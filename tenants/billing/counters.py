@@ -1,4 +1,8 @@
-"""The counters behind the limits in the database's words: what must hold, and what then changes."""
+"""The conditions and updates of a tenant's usage document, in MongoDB's query language.
+
+The document's shape is in `tenants.billing.usage.Usage`. Each update is atomic: it checks its condition and
+changes all counters in one round trip.
+"""
 
 from __future__ import annotations
 
@@ -10,104 +14,113 @@ from typing import Any
 from bson import Decimal128, ObjectId
 from pymongo import UpdateOne
 
-from tenants.billing.limits import minute_of, money
+from tenants.billing.limits import minute_of, usd
 from tenants.billing.plan import Plan
 
-# Workers' clocks differ a little: one that is behind must not start the previous minute anew.
+#: The counters of a month, each also as `reserved_…`.
+COUNTERS = ("messages", "tokens", "cost")
+
+# Workers' clocks differ a little: one that is behind must not restart the previous minute.
 _CLOCK_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one turn takes of its tenant's month."""
+class Reservation:
+    """What one turn reserves of its tenant's month. `cost` in US dollars."""
 
-    reply_id: ObjectId
+    reservation_id: ObjectId
     month: str
     tokens: int
     cost: Decimal
 
     @property
     def path(self) -> str:
-        return f"reservations.{self.reply_id}"
+        return reservation_path(self.reservation_id)
 
     @property
-    def wanted(self) -> dict[str, Any]:
+    def amounts(self) -> dict[str, int | Decimal]:
+        """The amounts by the limit they count against."""
         return {"tokens_per_month": self.tokens, "cost_per_month": self.cost}
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a finished turn really used. `cost` in US dollars; None when no price is known."""
+    """What a finished turn used. `cost` in US dollars; None when no price is known."""
 
     tenant_id: ObjectId
-    reply_id: ObjectId
+    reservation_id: ObjectId
     tokens: int
     cost: Decimal | None
     messages: int = 1
 
 
+def reservation_path(reservation_id: ObjectId) -> str:
+    return f"reservations.{reservation_id}"
+
+
 def is_current(minute: datetime | None, now: datetime) -> bool:
+    """Whether a stored minute is the present one."""
     return minute is not None and minute_of(now) <= minute <= minute_of(now) + _CLOCK_SKEW
 
 
 def _minute_is_current(now: datetime) -> dict[str, Any]:
-    """`is_current` in the database's words."""
+    """`is_current` as a condition."""
     first = minute_of(now)
     return {"$and": [{"$gte": ["$minute", first]}, {"$lte": ["$minute", first + _CLOCK_SKEW]}]}
 
 
-def has_room(plan: Plan, month: str, wanted: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """The condition under which the plan's limits have room for what is `wanted` of each."""
+def has_room(plan: Plan, month: str, amounts: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """The condition under which the plan's limits have room for `amounts`: `{limit: amount}`."""
 
-    def of_month(figure: str) -> list[Any]:
-        return [_figure(month, figure), _figure(month, f"reserved_{figure}")]
+    def of_month(counter: str) -> list[Any]:
+        return [_counter(month, counter), _counter(month, f"reserved_{counter}")]
 
-    taken = {
+    used = {
         "requests_per_minute": [{"$cond": [_minute_is_current(now), "$minute_count", 0]}],
         "concurrent_turns": ["$live"],
         "messages_per_month": of_month("messages"),
         "tokens_per_month": of_month("tokens"),
         "cost_per_month": of_month("cost"),
     }
-    limits = [(name, amount, getattr(plan, name)) for name, amount in wanted.items()]
+    limits = [(name, amount, getattr(plan, name)) for name, amount in amounts.items()]
     return {
         "$and": [
-            {"$lte": [{"$add": [*taken[name], _stored(amount)]}, _stored(limit)]}
+            {"$lte": [{"$add": [*used[name], _to_stored(amount)]}, _to_stored(limit)]}
             for name, amount, limit in limits
             if limit is not None
         ]
     }
 
 
-def _stored(amount: int | Decimal) -> int | Decimal128:
+def _to_stored(amount: int | Decimal) -> int | Decimal128:
     return Decimal128(amount) if isinstance(amount, Decimal) else amount
 
 
-def take(share: Share, until: datetime, now: datetime) -> list[dict[str, Any]]:
-    """The update that takes a turn's `share` of every limit."""
+def reserve_update(reservation: Reservation, until: datetime, now: datetime) -> list[dict[str, Any]]:
+    """The update that counts a new turn against every limit. `until` is the end of its lease."""
 
-    def add(figure: str, amount: Any) -> dict[str, Any]:
-        return {"$add": [_figure(share.month, figure), amount]}
+    def add(counter: str, amount: Any) -> dict[str, Any]:
+        return {"$add": [_counter(reservation.month, counter), amount]}
 
-    cost = Decimal128(share.cost)
+    cost = Decimal128(reservation.cost)
     return [
         {
             "$set": {
                 "minute": {"$cond": [_minute_is_current(now), "$minute", minute_of(now)]},
                 "minute_count": {"$cond": [_minute_is_current(now), {"$add": ["$minute_count", 1]}, 1]},
                 "live": {"$add": ["$live", 1]},
-                share.path: {
+                reservation.path: {
                     "until": until,
-                    "month": share.month,
-                    "tokens": share.tokens,
+                    "month": reservation.month,
+                    "tokens": reservation.tokens,
                     "cost": cost,
                 },
-                f"months.{share.month}": {
-                    "messages": _figure(share.month, "messages"),
-                    "tokens": _figure(share.month, "tokens"),
-                    "cost": _figure(share.month, "cost", Decimal128("0")),
+                f"months.{reservation.month}": {
+                    "messages": _counter(reservation.month, "messages"),
+                    "tokens": _counter(reservation.month, "tokens"),
+                    "cost": _counter(reservation.month, "cost", Decimal128("0")),
                     "reserved_messages": add("reserved_messages", 1),
-                    "reserved_tokens": add("reserved_tokens", share.tokens),
+                    "reserved_tokens": add("reserved_tokens", reservation.tokens),
                     "reserved_cost": add("reserved_cost", cost),
                 },
                 "updated_at": now,
@@ -116,34 +129,34 @@ def take(share: Share, until: datetime, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def add(share: Share, now: datetime) -> dict[str, Any]:
-    """The update that adds `share` to a reservation that is there."""
-    cost = Decimal128(share.cost)
+def extend_update(more: Reservation, now: datetime) -> dict[str, Any]:
+    """The update that adds `more` to an existing reservation."""
+    cost = Decimal128(more.cost)
     return {
         "$inc": {
-            f"{share.path}.tokens": share.tokens,
-            f"{share.path}.cost": cost,
-            f"months.{share.month}.reserved_tokens": share.tokens,
-            f"months.{share.month}.reserved_cost": cost,
+            f"{more.path}.tokens": more.tokens,
+            f"{more.path}.cost": cost,
+            f"months.{more.month}.reserved_tokens": more.tokens,
+            f"months.{more.month}.reserved_cost": cost,
         },
         "$set": {"updated_at": now},
     }
 
 
-def settling(settlement: Settlement, now: datetime) -> UpdateOne:
-    """The update that turns a reservation, where it still is, into use of the month it was made in."""
-    path = f"reservations.{settlement.reply_id}"
+def settle_update(settlement: Settlement, now: datetime) -> UpdateOne:
+    """The update that replaces a reservation, if it still exists, with usage of the month it was made in."""
+    path = reservation_path(settlement.reservation_id)
 
-    def moved(figure: str, reserved: Any, used: Any) -> dict[str, Any]:
+    def moved(counter: str, reserved: Any, used: Any) -> dict[str, Any]:
         return {
-            figure: {"$add": [f"$$this.v.{figure}", used]},
-            f"reserved_{figure}": {"$subtract": [f"$$this.v.reserved_{figure}", reserved]},
+            counter: {"$add": [f"$$this.v.{counter}", used]},
+            f"reserved_{counter}": {"$subtract": [f"$$this.v.reserved_{counter}", reserved]},
         }
 
     settled = {
         **moved("messages", 1, settlement.messages),
         **moved("tokens", f"${path}.tokens", settlement.tokens),
-        **moved("cost", f"${path}.cost", Decimal128(money(settlement.cost))),
+        **moved("cost", f"${path}.cost", Decimal128(usd(settlement.cost))),
     }
     months = {
         "$map": {
@@ -169,5 +182,5 @@ def settling(settlement: Settlement, now: datetime) -> UpdateOne:
     )
 
 
-def _figure(month: str, figure: str, missing: Any = 0) -> dict[str, Any]:
-    return {"$ifNull": [f"$months.{month}.{figure}", missing]}
+def _counter(month: str, counter: str, missing: Any = 0) -> dict[str, Any]:
+    return {"$ifNull": [f"$months.{month}.{counter}", missing]}

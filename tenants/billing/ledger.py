@@ -1,4 +1,4 @@
-"""Every call to a provider that cost or could have cost, written once and never changed."""
+"""The ledger: every billable call to a provider, written once and never changed."""
 
 from __future__ import annotations
 
@@ -13,96 +13,94 @@ from django_mongodb_backend.fields import ObjectIdField
 
 from core.mongo.append_only import AppendOnly, AppendOnlyQuerySet
 from core.mongo.models import Document
-from tenants.billing.limits import number
+from tenants.billing.counters import COUNTERS
+from tenants.billing.limits import from_decimal128
 from tenants.billing.usage import Usage
 from tenants.models.tenant import Tenant
-
-FIGURES = ("messages", "tokens", "cost")
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A figure of a tenant's usage that is not what its entries or reservations sum up to."""
+    """A counter of a tenant's usage that differs from the sum of its ledger entries or reservations."""
 
     tenant_id: ObjectId
     month: str
-    figure: str
+    counter: str
     counted: int | Decimal
     expected: int | Decimal
 
 
 class LedgerQuerySet(AppendOnlyQuerySet):
     def sums(self, tenant_id: ObjectId | None = None) -> dict[tuple[ObjectId, str], dict[str, Any]]:
-        """Return what the entries of each tenant and month sum up to."""
+        """Return the sums of the entries by tenant and month: `{(tenant id, month): {counter: sum}}`."""
         rows = self.model.collection().aggregate(
             [
                 {"$match": {"tenant_id": tenant_id} if tenant_id else {}},
                 {
                     "$group": {
                         "_id": {"tenant": "$tenant_id", "month": "$month"},
-                        **{figure: {"$sum": f"${figure}"} for figure in FIGURES},
+                        **{counter: {"$sum": f"${counter}"} for counter in COUNTERS},
                     }
                 },
             ]
         )
         return {
-            (row["_id"]["tenant"], row["_id"]["month"]): {figure: row[figure] for figure in FIGURES}
+            (row["_id"]["tenant"], row["_id"]["month"]): {counter: row[counter] for counter in COUNTERS}
             for row in rows
         }
 
     def drift(self) -> Iterator[Drift]:
-        """Yield where usage differs from the ledger, or its reserved figures from its reservations.
+        """Yield where usage differs from the ledger, or its reserved counters from its reservations.
 
         Exact while nothing is being settled: a turn between its ledger entry and its settlement shows.
         """
         expected = self.sums()
         counted: dict[tuple[ObjectId, str], dict[str, Any]] = {}
         for usage in Usage.collection().find():
-            for month, figures in usage["months"].items():
-                counted[usage["_id"], month] = figures
-            for held in usage["reservations"].values():
-                _add_reservation(expected.setdefault((usage["_id"], held["month"]), {}), held)
+            for month, counters in usage["months"].items():
+                counted[usage["_id"], month] = counters
+            for reservation in usage["reservations"].values():
+                _add_reservation(expected.setdefault((usage["_id"], reservation["month"]), {}), reservation)
         for tenant_id, month in sorted({*expected, *counted}):
-            ours, theirs = counted.get((tenant_id, month), {}), expected.get((tenant_id, month), {})
-            for figure in (*FIGURES, *(f"reserved_{figure}" for figure in FIGURES)):
-                if number(ours.get(figure, 0)) != number(theirs.get(figure, 0)):
-                    yield Drift(
-                        tenant_id, month, figure, number(ours.get(figure, 0)), number(theirs.get(figure, 0))
-                    )
+            sums, counters = expected.get((tenant_id, month), {}), counted.get((tenant_id, month), {})
+            for name in (*COUNTERS, *(f"reserved_{counter}" for counter in COUNTERS)):
+                have, should = (from_decimal128(values.get(name, 0)) for values in (counters, sums))
+                if have != should:
+                    yield Drift(tenant_id, month, name, have, should)
 
     def rebuild(self, tenant_id: ObjectId) -> bool:
-        """Set the used figures of a tenant to what its entries sum up to.
+        """Set the counters of a tenant to the sums of its entries.
 
-        Return False, having changed nothing, while turns run or when one began or ended meanwhile.
+        Return False, with nothing changed, while turns run or if one began or ended meanwhile.
         """
         usage = Usage.collection().find_one({"_id": tenant_id, "live": 0})
         if usage is None:
             return False
         months = {
             month: {
-                **figures,
-                "cost": figures["cost"] or Decimal128("0"),
+                **sums,
+                "cost": sums["cost"] or Decimal128("0"),
                 "reserved_messages": 0,
                 "reserved_tokens": 0,
                 "reserved_cost": Decimal128("0"),
             }
-            for (_, month), figures in self.sums(tenant_id).items()
+            for (_, month), sums in self.sums(tenant_id).items()
         }
         unchanged = {"_id": tenant_id, "live": 0, "months": usage["months"]}
         return Usage.collection().update_one(unchanged, {"$set": {"months": months}}).matched_count == 1
 
 
-def _add_reservation(sums: dict[str, Any], held: dict[str, Any]) -> None:
-    for figure, amount in (("messages", 1), ("tokens", held["tokens"]), ("cost", number(held["cost"]))):
-        sums[f"reserved_{figure}"] = sums.get(f"reserved_{figure}", 0) + amount
+def _add_reservation(sums: dict[str, Any], reservation: dict[str, Any]) -> None:
+    reserved = {"messages": 1, "tokens": reservation["tokens"], "cost": from_decimal128(reservation["cost"])}
+    for counter, amount in reserved.items():
+        sums[f"reserved_{counter}"] = sums.get(f"reserved_{counter}", 0) + amount
 
 
 class LedgerEntry(AppendOnly, Document):
     """One attempt of one run of one reply.
 
-    `messages`, `tokens` and `cost` are what counts against the tenant's month:
-    over all entries of a month they sum up to the figures in `Usage`. `cost` is
-    None where no price is known.
+    `messages`, `tokens` and `cost` count against the tenant's month: their sums over a month's entries are
+    the counters in `Usage`. `cost` is None where no price is known.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="ledger", db_index=False)

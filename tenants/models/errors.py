@@ -1,50 +1,46 @@
-"""What the rules of tenants refuse.
+"""The rules of tenants, as errors that models raise.
 
-TenantRuleBroken        409
+core.errors.Conflict    409
 ├── LastAdmin           the tenant would be left without an admin
-├── AlreadyMember       the user has a role in the tenant already
+├── AlreadyMember       the user already has a role in the tenant
 ├── PlanLimit           the plan allows no more keys or members
-├── TooManyWebhooks     a tenant has only so many
-└── InvitationClosed    accepted, revoked or expired
+├── KeyReplaced         the key was rotated, revoked or has expired
+├── InvitationClosed    accepted, revoked or expired
+└── TooManyWebhooks     the tenant has the largest number of webhooks
 """
 
 from __future__ import annotations
 
-from rest_framework.exceptions import APIException
+from core.errors import Conflict
 
 
-class TenantRuleBroken(APIException):
-    status_code = 409
-    default_code = "conflict"
-
-
-class LastAdmin(TenantRuleBroken):
-    default_detail = "A tenant keeps at least one admin. Make somebody else an admin first."
+class LastAdmin(Conflict):
     default_code = "last_admin"
+    default_detail = "A tenant keeps at least one admin. Make another member an admin first."
 
 
-class AlreadyMember(TenantRuleBroken):
-    default_detail = "This user is a member already. Change the role instead."
+class AlreadyMember(Conflict):
     default_code = "already_member"
+    default_detail = "This user is a member already. Change the role instead."
 
 
-class PlanLimit(TenantRuleBroken):
+class PlanLimit(Conflict):
     default_code = "plan_limit"
 
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"The plan allows {limit} {what}, and all are taken.")
 
 
-class KeyReplaced(TenantRuleBroken):
-    default_detail = "This key was rotated already or works no more. Issue a new one."
+class KeyReplaced(Conflict):
     default_code = "key_replaced"
+    default_detail = "This key was rotated already or works no more. Issue a new one."
 
 
-class InvitationClosed(TenantRuleBroken):
-    default_detail = "This invitation was accepted, withdrawn or has expired. Ask for a new one."
+class InvitationClosed(Conflict):
     default_code = "invitation_closed"
+    default_detail = "This invitation was accepted, withdrawn or has expired. Ask for a new one."
 
 
-class TooManyWebhooks(TenantRuleBroken):
-    default_detail = "A tenant has at most 10 webhooks. Delete one first."
+class TooManyWebhooks(Conflict):
     default_code = "too_many_webhooks"
+    default_detail = "A tenant has at most 10 webhooks. Delete one first."

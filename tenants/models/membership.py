@@ -112,9 +112,7 @@ class Membership(Document):
             self.tenant.in_turn(change)
         except LastAdmin as error:
             changes = {"role": (self.role, role)}
-            record_denial(
-                by, refused, error.default_code, self.user, tenant_id=self.tenant_id, changes=changes
-            )
+            record_denial(by, refused, error.code, self.user, tenant_id=self.tenant_id, changes=changes)
             raise
 
     def _keep_an_admin(self) -> None:

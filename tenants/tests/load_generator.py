@@ -12,7 +12,7 @@ from bson import ObjectId
 
 def main() -> None:
     django.setup()
-    from tenants.billing.limits import LimitExceeded
+    from core.errors import LimitReached
     from tenants.models import Tenant, Usage
 
     def say(answer: object) -> None:
@@ -29,22 +29,22 @@ def main() -> None:
         now = datetime.fromisoformat(order["now"])
         granted, admission = 0, None
         for _ in range(order["tries"]):
-            reply_id = ObjectId()
+            reservation = ObjectId()
             try:
                 if order["extend"] and admission:
                     assert Usage.objects.extend(tenant, admission, **share, now=now)
                 else:
                     admission = Usage.objects.admit(
-                        tenant, reply_id=reply_id, **share, lease_seconds=60, now=now
+                        tenant, reservation_id=reservation, **share, lease_seconds=60, now=now
                     )
-            except LimitExceeded:
+            except LimitReached:
                 continue
             granted += 1
             ending = chance.choice(order["endings"])
             if ending == "settle":
-                Usage.objects.settle(tenant.pk, reply_id, **share)
+                Usage.objects.settle(tenant.pk, reservation, **share)
             elif ending == "release":
-                Usage.objects.release(tenant.pk, reply_id)
+                Usage.objects.release(tenant.pk, reservation)
         say(granted)
 
 

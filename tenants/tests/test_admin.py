@@ -27,9 +27,15 @@ def staff(db) -> Client:
 def rows(acme, alice, secret_key) -> dict[type, object]:
     """One row of every model, all of Acme."""
     invitation = Invitation.objects.send(acme, email="x@example.com", role="viewer", by=by(alice)).invitation
-    admission = Usage.objects.admit(acme, reply_id=ObjectId(), tokens=5, cost=Decimal("0.5"), lease_seconds=9)
+    admission = Usage.objects.admit(
+        acme, reservation_id=ObjectId(), tokens=5, cost=Decimal("0.5"), lease_seconds=9
+    )
     entry = LedgerEntry.objects.create(
-        tenant=acme, month=admission.month, reply=admission.reply_id, provider="groq", outcome="complete"
+        tenant=acme,
+        month=admission.month,
+        reply=admission.reservation_id,
+        provider="groq",
+        outcome="complete",
     )
     return {
         Plan: acme.plan,

@@ -6,18 +6,18 @@ from decimal import Decimal
 import pytest
 from bson import ObjectId
 
+from core.errors import LimitReached
 from qa.testing.tenants import limited
 from tenants.billing.counters import Settlement
-from tenants.billing.limits import LimitExceeded
 from tenants.models import LedgerEntry, Usage
 
 NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
 
 
-def admit(tenant, *, tokens=10, cost="0.5", now=NOON, lease_seconds=30, reply_id=None):
+def admit(tenant, *, tokens=10, cost="0.5", now=NOON, lease_seconds=30, reservation=None):
     return Usage.objects.admit(
         tenant,
-        reply_id=reply_id or ObjectId(),
+        reservation_id=reservation or ObjectId(),
         tokens=tokens,
         cost=Decimal(cost),
         lease_seconds=lease_seconds,
@@ -26,15 +26,17 @@ def admit(tenant, *, tokens=10, cost="0.5", now=NOON, lease_seconds=30, reply_id
 
 
 def settle(tenant, admission, *, tokens=10, cost="0.5"):
-    return Usage.objects.settle(tenant.pk, admission.reply_id, tokens=tokens, cost=cost and Decimal(cost))
+    return Usage.objects.settle(
+        tenant.pk, admission.reservation_id, tokens=tokens, cost=cost and Decimal(cost)
+    )
 
 
-def standing(tenant, name, now=NOON):
-    return next(s for s in Usage.objects.of(tenant).standings(now) if s.name == name)
+def limit_usage(tenant, name, now=NOON):
+    return next(limit for limit in Usage.objects.of(tenant).limit_usages(now) if limit.name == name)
 
 
 def taken(tenant, name, now=NOON):
-    return (standing(tenant, name, now).used, standing(tenant, name, now).reserved)
+    return (limit_usage(tenant, name, now).used, limit_usage(tenant, name, now).reserved)
 
 
 def test_a_turn_reserves_its_share_of_the_month(acme):
@@ -63,14 +65,14 @@ def test_a_turn_is_settled_once(acme):
 
     assert settle(acme, admission)
     assert not settle(acme, admission)
-    assert not Usage.objects.release(acme.pk, admission.reply_id)
+    assert not Usage.objects.release(acme.pk, admission.reservation_id)
     assert taken(acme, "tokens_per_month") == (10, 0)
 
 
 def test_a_released_turn_has_used_nothing(acme):
     admission = admit(acme)
 
-    assert Usage.objects.release(acme.pk, admission.reply_id)
+    assert Usage.objects.release(acme.pk, admission.reservation_id)
 
     assert taken(acme, "messages_per_month") == (0, 0)
     assert taken(acme, "tokens_per_month") == (0, 0)
@@ -113,10 +115,10 @@ def test_all_of_an_extended_reservation_is_settled(acme):
 def test_an_extension_is_taken_whole_or_not_at_all(acme, limit, name):
     admission = admit(limited(acme, **limit), tokens=100, cost="0.25")
 
-    with pytest.raises(LimitExceeded) as refused:
+    with pytest.raises(LimitReached) as refused:
         extend(acme, admission, tokens=20, cost="0.5")
 
-    assert (refused.value.limit, refused.value.get_codes()) == (name, "quota_exceeded")
+    assert (refused.value.usage.name, refused.value.code) == (name, "quota_exceeded")
     assert taken(acme, "tokens_per_month") == (0, 100)
     assert taken(acme, "cost_per_month") == (0, Decimal("0.25"))
 
@@ -150,7 +152,7 @@ def test_an_extension_counts_against_the_month_of_its_turn(acme):
     admission = admit(acme, tokens=100, now=new_year - timedelta(seconds=5))
 
     assert extend(acme, admission, tokens=19, now=new_year)
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(LimitReached):
         extend(acme, admission, tokens=1, now=new_year)
     assert taken(acme, "tokens_per_month", new_year) == (0, 0)
 
@@ -171,7 +173,7 @@ def test_a_reply_holds_one_reservation(acme):
     admission = admit(acme)
 
     with pytest.raises(ValueError):
-        admit(acme, reply_id=admission.reply_id)
+        admit(acme, reservation=admission.reservation_id)
     assert taken(acme, "messages_per_month") == (0, 1)
 
 
@@ -190,11 +192,11 @@ def test_each_limit_stops_the_turn_that_would_pass_it(acme, limit, code):
     admit(acme)
     admit(acme)
 
-    with pytest.raises(LimitExceeded) as refused:
+    with pytest.raises(LimitReached) as refused:
         admit(acme)
 
-    assert refused.value.limit == next(iter(limit))
-    assert refused.value.get_codes() == code
+    assert refused.value.usage.name == next(iter(limit))
+    assert refused.value.code == code
     assert taken(acme, "messages_per_month") == (0, 2)
 
 
@@ -214,7 +216,7 @@ def test_a_limit_can_be_used_to_its_last(acme, limit):
     for _ in range(3):
         admit(acme)
 
-    assert standing(acme, next(iter(limit))).remaining == 0
+    assert limit_usage(acme, next(iter(limit))).remaining == 0
 
 
 def test_a_plan_without_limits_admits_everything(acme):
@@ -223,14 +225,14 @@ def test_a_plan_without_limits_admits_everything(acme):
     for _ in range(50):
         admit(acme, tokens=10**9, cost="1000000")
 
-    assert standing(acme, "tokens_per_month").remaining is None
+    assert limit_usage(acme, "tokens_per_month").remaining is None
 
 
 def test_a_refusal_says_which_limit_how_much_is_used_and_when_it_resets(acme):
     limited(acme, requests_per_minute=1)
     admit(acme)
 
-    with pytest.raises(LimitExceeded) as refused:
+    with pytest.raises(LimitReached) as refused:
         admit(acme, now=NOON + timedelta(seconds=20))
 
     assert refused.value.extra["limit"] == {
@@ -242,15 +244,15 @@ def test_a_refusal_says_which_limit_how_much_is_used_and_when_it_resets(acme):
         "remaining": 0,
         "resets_at": "2026-11-22T12:01:00Z",
     }
-    assert refused.value.headers == {"Retry-After": "30"}
-    assert "1 requests per minute: 1 used" in str(refused.value.detail)
+    assert refused.value.retry_after_seconds == 30
+    assert "1 requests per minute: 1 used" in refused.value.detail
 
 
 def test_refused_turns_do_not_count(acme):
     limited(acme, requests_per_minute=5, concurrent_turns=1)
     first = admit(acme)
     for _ in range(10):
-        with pytest.raises(LimitExceeded):
+        with pytest.raises(LimitReached):
             admit(acme)
     settle(acme, first)
 
@@ -271,7 +273,7 @@ def test_a_worker_whose_clock_is_behind_does_not_start_the_minute_anew(acme):
     limited(acme, requests_per_minute=1)
     admit(acme, now=NOON + timedelta(seconds=51))
 
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(LimitReached):
         admit(acme, now=NOON + timedelta(seconds=49))
 
 
@@ -285,7 +287,7 @@ def test_a_clock_that_was_far_ahead_does_not_lock_the_tenant_out(acme):
 def test_running_turns_make_room_when_they_end(acme):
     limited(acme, concurrent_turns=1)
     first = admit(acme)
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(LimitReached):
         admit(acme)
 
     settle(acme, first)
@@ -297,11 +299,11 @@ def test_the_month_rolls_over_at_midnight_utc(acme):
     limited(acme, messages_per_month=1)
     last = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
     settle(acme, admit(acme, now=last))
-    with pytest.raises(LimitExceeded) as refused:
+    with pytest.raises(LimitReached) as refused:
         admit(acme, now=last)
 
-    assert refused.value.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
-    assert admit(acme, now=refused.value.resets_at).month == "2026-12"
+    assert refused.value.usage.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert admit(acme, now=refused.value.usage.resets_at).month == "2026-12"
 
 
 def test_a_turn_counts_in_the_month_it_was_admitted_in(acme):
@@ -321,10 +323,10 @@ def test_a_lease_that_ran_out_still_counts_until_it_is_released(acme):
     dead = admit(acme, lease_seconds=30)
     later = NOON + timedelta(seconds=31)
 
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(LimitReached):
         admit(acme, now=later)
-    assert Usage.objects.expired(later) == [(acme.pk, dead.reply_id)]
-    Usage.objects.release(acme.pk, dead.reply_id)
+    assert Usage.objects.expired(later) == [(acme.pk, dead.reservation_id)]
+    Usage.objects.release(acme.pk, dead.reservation_id)
 
     admit(acme, now=later)
 
@@ -333,23 +335,23 @@ def test_a_renewed_lease_is_not_expired(acme):
     admission = admit(acme, lease_seconds=30)
     later = NOON + timedelta(seconds=29)
 
-    assert Usage.objects.renew(acme.pk, admission.reply_id, lease_seconds=30, now=later)
+    assert Usage.objects.renew(acme.pk, admission.reservation_id, lease_seconds=30, now=later)
 
     assert Usage.objects.expired(NOON + timedelta(seconds=58)) == []
-    assert Usage.objects.expired(NOON + timedelta(seconds=59)) == [(acme.pk, admission.reply_id)]
+    assert Usage.objects.expired(NOON + timedelta(seconds=59)) == [(acme.pk, admission.reservation_id)]
 
 
 def test_a_settled_turn_can_not_be_renewed(acme):
     admission = admit(acme)
     settle(acme, admission)
 
-    assert not Usage.objects.renew(acme.pk, admission.reply_id, lease_seconds=30)
+    assert not Usage.objects.renew(acme.pk, admission.reservation_id, lease_seconds=30)
     assert Usage.objects.expired(NOON + timedelta(days=1)) == []
 
 
 def test_many_turns_are_settled_in_one_go(acme, umbrella):
     turns = [(tenant, admit(tenant)) for tenant in (acme, acme, umbrella)]
-    settlements = [Settlement(tenant.pk, turn.reply_id, 5, Decimal("0.1")) for tenant, turn in turns]
+    settlements = [Settlement(tenant.pk, turn.reservation_id, 5, Decimal("0.1")) for tenant, turn in turns]
 
     assert Usage.objects.settle_many([*settlements, settlements[0]]) == 3
     assert Usage.objects.settle_many(settlements) == 0

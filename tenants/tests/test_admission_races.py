@@ -104,7 +104,7 @@ def test_exactly_the_quota_passes_and_nothing_is_lost(hammer, acme):
 
     assert sum(hammer.ask(acme, tries=10, tokens=7, cost="0.1", endings=("keep", "settle"))) == 40
 
-    by_name = {s.name: s for s in Usage.objects.of(acme).standings(NOON)}
+    by_name = {s.name: s for s in Usage.objects.of(acme).limit_usages(NOON)}
     assert by_name["messages_per_month"].remaining == 0
     assert by_name["tokens_per_month"].remaining == 0
     assert by_name["cost_per_month"].remaining == 0
@@ -130,7 +130,7 @@ def test_used_and_reserved_never_pass_the_limit_while_turns_come_and_go(hammer, 
 
     def watch() -> None:
         while not done.is_set():
-            over.extend(s for s in Usage.objects.of(acme).standings(NOON) if not s.has_room_for(0))
+            over.extend(s for s in Usage.objects.of(acme).limit_usages(NOON) if not s.has_room_for(0))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -141,7 +141,7 @@ def test_used_and_reserved_never_pass_the_limit_while_turns_come_and_go(hammer, 
         watcher.join()
 
     assert over == []
-    by_name = {s.name: s for s in Usage.objects.of(acme).standings(NOON)}
+    by_name = {s.name: s for s in Usage.objects.of(acme).limit_usages(NOON)}
     assert by_name["messages_per_month"].reserved == by_name["tokens_per_month"].reserved == 0
     assert by_name["concurrent_turns"].used == 0
     assert by_name["tokens_per_month"].used == 3 * by_name["messages_per_month"].used
@@ -152,5 +152,5 @@ def test_reserved_figures_are_those_of_the_reservations_after_a_race(hammer, acm
 
     hammer.ask(acme, tries=20, tokens=11, cost="0.0123456789", endings=("keep", "release"))
 
-    drifted = [drift.figure for drift in LedgerEntry.objects.drift()]
+    drifted = [drift.counter for drift in LedgerEntry.objects.drift()]
     assert drifted == []

@@ -17,9 +17,11 @@ DECEMBER = datetime(2026, 12, 2, tzinfo=UTC)
 
 def use(tenant, messages, now=NOW, cost="0") -> None:
     for _ in range(messages):
-        reply_id = ObjectId()
-        Usage.objects.admit(tenant, reply_id=reply_id, tokens=1, cost=Decimal(cost), lease_seconds=9, now=now)
-        Usage.objects.settle(tenant.pk, reply_id, tokens=1, cost=Decimal(cost))
+        reservation = ObjectId()
+        Usage.objects.admit(
+            tenant, reservation_id=reservation, tokens=1, cost=Decimal(cost), lease_seconds=9, now=now
+        )
+        Usage.objects.settle(tenant.pk, reservation, tokens=1, cost=Decimal(cost))
 
 
 def percents(now=NOW) -> list[int]:

@@ -10,23 +10,24 @@ from bson import ObjectId
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
+from core.errors import LimitReached
 from core.mongo.append_only import Unchangeable
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import limited
-from tenants.billing.limits import LimitExceeded, money
+from tenants.billing.limits import usd
 from tenants.models import LedgerEntry, Usage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def turn(tenant, *, tokens=10, cost="0.1", reply_id=None, now=NOW):
+def turn(tenant, *, tokens=10, cost="0.1", reservation=None, now=NOW):
     """A whole turn: admitted, entered in the ledger, settled."""
-    reply_id = reply_id or ObjectId()
+    reservation = reservation or ObjectId()
     admission = Usage.objects.admit(
-        tenant, reply_id=reply_id, tokens=tokens, cost=Decimal(cost), lease_seconds=30, now=now
+        tenant, reservation_id=reservation, tokens=tokens, cost=Decimal(cost), lease_seconds=30, now=now
     )
     enter(tenant, admission, tokens=tokens, cost=Decimal(cost))
-    Usage.objects.settle(tenant.pk, reply_id, tokens=tokens, cost=Decimal(cost))
+    Usage.objects.settle(tenant.pk, reservation, tokens=tokens, cost=Decimal(cost))
     return admission
 
 
@@ -34,7 +35,7 @@ def enter(tenant, admission, *, tokens, cost, messages=1, attempt=1):
     return LedgerEntry.objects.create(
         tenant=tenant,
         month=admission.month,
-        reply=admission.reply_id,
+        reply=admission.reservation_id,
         attempt=attempt,
         provider="groq",
         model="m",
@@ -60,17 +61,19 @@ def test_turns_leave_no_drift(acme, umbrella):
 
 
 def test_a_running_turn_is_no_drift(acme):
-    Usage.objects.admit(acme, reply_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30)
+    Usage.objects.admit(acme, reservation_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30)
 
     assert verify() == "drift: 0\n"
 
 
 def test_failed_attempts_and_unknown_prices_are_entered_and_count_nothing(acme):
-    reply_id = ObjectId()
-    admission = Usage.objects.admit(acme, reply_id=reply_id, tokens=5, cost=Decimal(0), lease_seconds=30)
+    reservation = ObjectId()
+    admission = Usage.objects.admit(
+        acme, reservation_id=reservation, tokens=5, cost=Decimal(0), lease_seconds=30
+    )
     enter(acme, admission, tokens=0, cost=None, messages=0)
     enter(acme, admission, tokens=5, cost=None, attempt=2)
-    Usage.objects.settle(acme.pk, reply_id, tokens=5, cost=None)
+    Usage.objects.settle(acme.pk, reservation, tokens=5, cost=None)
 
     assert verify() == "drift: 0\n"
 
@@ -79,18 +82,20 @@ def test_drift_is_reported_and_fails_the_command(acme):
     turn(acme)
     Usage.collection().update_one({"_id": acme.pk}, {"$inc": {"months.2026-11.tokens": 3}})
 
-    with pytest.raises(CommandError, match="1 figures differ"):
+    with pytest.raises(CommandError, match="1 counters differ"):
         verify()
     (drift,) = LedgerEntry.objects.drift()
-    assert (drift.figure, drift.counted, drift.expected) == ("tokens", 13, 10)
+    assert (drift.counter, drift.counted, drift.expected) == ("tokens", 13, 10)
 
 
 def test_an_entry_that_was_never_settled_is_drift(acme):
-    admission = Usage.objects.admit(acme, reply_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30)
-    Usage.objects.release(acme.pk, admission.reply_id)
+    admission = Usage.objects.admit(
+        acme, reservation_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30
+    )
+    Usage.objects.release(acme.pk, admission.reservation_id)
     enter(acme, admission, tokens=5, cost=Decimal(1))
 
-    assert {drift.figure for drift in LedgerEntry.objects.drift()} == {"messages", "tokens", "cost"}
+    assert {drift.counter for drift in LedgerEntry.objects.drift()} == {"messages", "tokens", "cost"}
 
 
 def test_repair_sets_the_counters_to_the_ledger(acme):
@@ -104,7 +109,7 @@ def test_repair_sets_the_counters_to_the_ledger(acme):
 
 def test_a_tenant_with_running_turns_is_not_repaired(acme):
     turn(acme)
-    Usage.objects.admit(acme, reply_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30, now=NOW)
+    Usage.objects.admit(acme, reservation_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30, now=NOW)
     Usage.collection().update_one({"_id": acme.pk}, {"$inc": {"months.2026-11.tokens": 3}})
 
     with pytest.raises(CommandError):
@@ -139,23 +144,28 @@ def test_a_storm_of_turns_leaves_no_drift(acme, seed):
     def storm(seed) -> None:
         chance = random.Random(seed)
         for _ in range(15):
-            reply_id, reserved = ObjectId(), chance.randrange(5, 50)
+            reservation, reserved = ObjectId(), chance.randrange(5, 50)
             try:
                 admission = Usage.objects.admit(
-                    acme, reply_id=reply_id, tokens=reserved, cost=Decimal("0.09"), lease_seconds=30, now=NOW
+                    acme,
+                    reservation_id=reservation,
+                    tokens=reserved,
+                    cost=Decimal("0.09"),
+                    lease_seconds=30,
+                    now=NOW,
                 )
-            except LimitExceeded:
+            except LimitReached:
                 continue
             fate = chance.choice(["settle", "settle twice", "release", "release then settle"])
             if fate.startswith("release"):
-                Usage.objects.release(acme.pk, reply_id)
+                Usage.objects.release(acme.pk, reservation)
             if fate == "release then settle":
-                assert not Usage.objects.settle(acme.pk, reply_id, tokens=reserved, cost=Decimal("0.09"))
+                assert not Usage.objects.settle(acme.pk, reservation, tokens=reserved, cost=Decimal("0.09"))
             if fate.startswith("settle"):
-                used, cost = chance.randrange(reserved), money(Decimal(str(chance.random() * 0.09)))
+                used, cost = chance.randrange(reserved), usd(Decimal(str(chance.random() * 0.09)))
                 enter(acme, admission, tokens=used, cost=cost)
                 for _ in range(2 if fate == "settle twice" else 1):
-                    Usage.objects.settle(acme.pk, reply_id, tokens=used, cost=cost)
+                    Usage.objects.settle(acme.pk, reservation, tokens=used, cost=cost)
 
     outcomes = at_once(*[lambda s=s: storm(s) for s in seeds])
 

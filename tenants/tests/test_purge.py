@@ -20,7 +20,7 @@ from tenants.purge import purge
 def fill(tenant, user) -> None:
     issue(tenant, user)
     tenant.invitations.create(email="x@example.com", role="viewer", digest="0", expires_at=timezone.now())
-    Usage.objects.admit(tenant, reply_id=ObjectId(), tokens=1, cost=Decimal(0), lease_seconds=1)
+    Usage.objects.admit(tenant, reservation_id=ObjectId(), tokens=1, cost=Decimal(0), lease_seconds=1)
     LedgerEntry.objects.create(
         tenant=tenant, month="2026-11", reply=ObjectId(), provider="groq", outcome="complete"
     )

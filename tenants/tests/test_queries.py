@@ -71,10 +71,10 @@ def test_a_keys_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
 
 def test_admitting_and_settling_is_one_round_trip_each(commands, crowd, acme):
     Usage.objects.of(acme)
-    reply_id = ObjectId()
+    reservation = ObjectId()
     with commands.recording() as recording:
-        Usage.objects.admit(acme, reply_id=reply_id, tokens=1, cost=Decimal(1), lease_seconds=9)
-        Usage.objects.settle(acme.pk, reply_id, tokens=1, cost=Decimal(1))
+        Usage.objects.admit(acme, reservation_id=reservation, tokens=1, cost=Decimal(1), lease_seconds=9)
+        Usage.objects.settle(acme.pk, reservation, tokens=1, cost=Decimal(1))
 
     assert [command.name for command in recording.commands] == ["findAndModify", "update"]
     assert recording.slow_queries(connection.database) == []

@@ -33,10 +33,10 @@ def test_a_new_tenant_has_used_nothing(bob, acme):
 def test_it_shows_what_refusals_cite(bob, acme):
     limited(acme, messages_per_month=5, cost_per_month=Decimal("1"))
     tenant = Tenant.objects.select_related("plan").get(pk=acme.pk)
-    reply_id = ObjectId()
-    Usage.objects.admit(tenant, reply_id=reply_id, tokens=9, cost=Decimal("0.25"), lease_seconds=60)
-    Usage.objects.settle(tenant.pk, reply_id, tokens=7, cost=Decimal("0.0000000001"))
-    Usage.objects.admit(tenant, reply_id=ObjectId(), tokens=9, cost=Decimal("0.25"), lease_seconds=60)
+    reservation = ObjectId()
+    Usage.objects.admit(tenant, reservation_id=reservation, tokens=9, cost=Decimal("0.25"), lease_seconds=60)
+    Usage.objects.settle(tenant.pk, reservation, tokens=7, cost=Decimal("0.0000000001"))
+    Usage.objects.admit(tenant, reservation_id=ObjectId(), tokens=9, cost=Decimal("0.25"), lease_seconds=60)
 
     by_name = {limit["name"]: limit for limit in signed_in(bob).get(url(acme)).data["limits"]}
 

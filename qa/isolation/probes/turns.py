@@ -85,7 +85,7 @@ def a_further_call_of_a_turn_is_reserved_for_its_own_tenant(matrix: Matrix) -> I
     """The same; only a call that failed comes there."""
     same, acme = ObjectId(), matrix.world.acme.tenant
     _hold_in_both(matrix, same)
-    admission = Admission(same, month_of(timezone.now()), minute=Usage.objects.of(acme).standings()[0])
+    admission = Admission(same, month_of(timezone.now()), minute=Usage.objects.of(acme).limit_usages()[0])
     Usage.objects.extend(acme, admission, tokens=7, cost=Decimal(0))
     held = [_reservations(each)[str(same)]["tokens"] for each in (acme.pk, matrix.world.umbrella.tenant.pk)]
     if held != [7, 0]:

@@ -13,19 +13,19 @@ class Command(BaseCommand):
     help = "Compare every tenant's usage with the ledger; fails when they differ."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--repair", action="store_true", help="set usage to what the ledger sums up to")
+        parser.add_argument("--repair", action="store_true", help="set usage to the sums of the ledger")
 
     def handle(self, *args: Any, **options: Any) -> None:
         drifts = list(LedgerEntry.objects.drift())
         for drift in drifts:
             self.stdout.write(
-                f"tenant {drift.tenant_id} {drift.month} {drift.figure}: "
+                f"tenant {drift.tenant_id} {drift.month} {drift.counter}: "
                 f"counted {drift.counted}, expected {drift.expected}"
             )
         if options["repair"]:
             drifts = self._repaired(drifts)
         if drifts:
-            raise CommandError(f"drift: {len(drifts)} figures differ")
+            raise CommandError(f"drift: {len(drifts)} counters differ")
         self.stdout.write("drift: 0")
 
     def _repaired(self, drifts: list) -> list:
@@ -33,12 +33,12 @@ class Command(BaseCommand):
             done = LedgerEntry.objects.rebuild(tenant_id)
             if done:
                 self._record(tenant_id, drifts)
-            self.stdout.write(f"tenant {tenant_id}: {'rebuilt' if done else 'has running turns, left alone'}")
+            self.stdout.write(f"tenant {tenant_id}: {'rebuilt' if done else 'has running turns, skipped'}")
         return list(LedgerEntry.objects.drift())
 
     def _record(self, tenant_id: ObjectId, drifts: list) -> None:
         changes = {
-            f"{drift.month} {drift.figure}": (drift.counted, drift.expected)
+            f"{drift.month} {drift.counter}": (drift.counted, drift.expected)
             for drift in drifts
             if drift.tenant_id == tenant_id
         }
