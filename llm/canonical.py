@@ -1,11 +1,12 @@
-"""The provider-neutral shape of a chat request and of everything that comes back.
+"""The provider-neutral form of a chat request and of everything that comes back.
 
-Providers translate to and from these classes; routing, chat and the
-OpenAI-compatible endpoint see nothing else. A run is a stream of events:
+Providers translate to and from these classes; routing, chat and the OpenAI-compatible
+endpoint see nothing else. A run is a stream of events:
 
     Started · (Text | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed)
 
-with exactly one `Finished` or `Failed`, always last.
+with exactly one `Finished` or `Failed`, always last. On request there are `Waiting` events
+between them.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
+from llm.errors import ProviderError
+
 Role = Literal["user", "assistant", "tool"]
 
-#: Why an answer ended. "error" never reaches a caller as a success.
+#: Why an answer ended. "error" is never reported as a success.
 Finish = Literal["stop", "tool_calls", "length", "blocked", "error"]
 
-#: Where a cost comes from: the provider's own figure, our catalogue's price on
-#: reported tokens, the same on estimated tokens, or nowhere (cost is then None).
+#: Where a cost comes from: the provider reported it; the catalogue's price times reported tokens;
+#: the same times estimated tokens; no source (the cost is then None).
 CostBasis = Literal["reported", "priced", "estimated", "unpriced"]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call the model asks for. `arguments` is the JSON text as the model wrote it."""
+    """A call that the model requests. `arguments` is the JSON text as the model wrote it."""
 
     id: str
     name: str
@@ -45,11 +48,11 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of the conversation.
+    """One message of the conversation.
 
-    `images` holds URLs (https or data:). `opaque` keeps what a provider wants to
-    see again unchanged (Gemini's thought signatures, OpenRouter's reasoning
-    details) under that provider's name; another provider never gets it.
+    `images` are URLs (https or data:). `opaque` keeps what a provider needs back unchanged
+    (Gemini's thought signatures, OpenRouter's reasoning details) under that provider's name;
+    it is never sent to another one.
     """
 
     role: Role
@@ -62,10 +65,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a model. None means: not sent, the provider's default holds.
+    """A chat request. None means not sent: the provider's default applies.
 
     `tool_choice` is "auto", "none", "required" or the name of one tool.
-    `json_schema` is `{"name", "schema", "strict"?}`; `json_mode` asks for any JSON object.
+    `json_schema` is `{"name", "schema", "strict"?}`; `json_mode` requests any JSON object.
     """
 
     messages: tuple[Message, ...]
@@ -100,10 +103,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one attempt. `cached` is inside `input`, `reasoning` inside `output`.
+    """Tokens of one attempt. `cached` is part of `input`, `reasoning` part of `output`.
 
-    `cost` is the provider's own figure in USD, None where it gives none.
-    `estimated` marks counts of ours (4 characters a token).
+    `cost` is in USD as the provider reported it, None if it did not. `estimated` marks counts
+    that are ours (4 characters a token).
     """
 
     input: int = 0
@@ -122,9 +125,9 @@ class Usage:
 class Attempt:
     """One call to one target: a line of the receipt.
 
-    `outcome` is "ok", "cancelled" or the `kind` of the `ProviderError`.
-    `waited_ms` is the time we waited before the call (Retry-After, backoff).
-    `first_token_ms` and `latency_ms` count from the call's start. `cost` is USD.
+    `outcome` is "ok", "cancelled" or the `kind` of the `ProviderError`. `waited_ms` is the
+    time waited before the call (Retry-After, backoff). `first_token_ms` and `latency_ms`
+    count from the start of the call. `cost` is in USD.
     """
 
     target: Target
@@ -143,7 +146,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer (or, in `Failed`, what there is of one)."""
+    """A complete answer (or, in `Failed`, what there is of one)."""
 
     text: str
     finish: Finish
@@ -162,14 +165,14 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`target` has begun to answer."""
+    """`target` has started to answer."""
 
     target: Target
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A call has failed and another one follows: a chance to tell the client that it is still served."""
+    """A call failed and another one may follow: a chance to send the client a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +182,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """Thoughts of the model; never part of the answer."""
+    """The model's reasoning; never part of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A fragment of a tool call. `id` and `name` come once per `index`, with the first."""
+    """A fragment of a tool call. `id` and `name` come once per `index`, with the first fragment."""
 
     index: int
     id: str = ""
@@ -196,7 +199,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """All text (and tool calls) sent so far is void; `target` starts again."""
+    """The text and tool calls sent so far are to be discarded; `target` starts the answer again."""
 
     reason: str
     target: Target
@@ -209,10 +212,13 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No target gave a whole answer. `error` is a `ProviderError`; `partial` is kept."""
+    """No target gave a complete answer; `partial` is what the client has of one."""
 
-    error: Any
+    error: ProviderError
     partial: Completion | None = None
 
+
+#: What a call to a provider yields before its end.
+Delta = Text | Reasoning | ToolCallDelta
 
 Event = Started | Waiting | Text | Reasoning | ToolCallDelta | Restarted | Finished | Failed

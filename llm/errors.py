@@ -1,8 +1,8 @@
-"""All that can go wrong with a provider, as a tree.
+"""Everything that can go wrong with a provider, as a tree.
 
     ProviderError               kind, provider, status, our sentence
-    ├── NotConfigured           no key, or a key that can't be sent      (auth)
     ├── Unauthorized            wrong key                                (auth)
+    │   └── NotConfigured       no key, or a key that can't be sent      (auth)
     ├── BillingRefused          no credit, spent budget                  (billing)
     ├── RateLimited             429, 498; retry_after_seconds            (rate_limit)
     ├── Overloaded              5xx, 408, 529                            (overloaded)
@@ -13,24 +13,31 @@
     ├── ContextTooLong          prompt exceeds the model's window        (context_length)
     ├── BadRequest              other 400, 422                           (bad_request)
     ├── Blocked                 content filter, moderation, refusal      (blocked)
-    ├── BadReply                garbled, truncated, empty, cut           (bad_reply)
-    ├── ReplyTooLarge           a size cap of ours was reached           (too_large)
+    ├── BadReply                malformed, truncated, empty, cut         (bad_reply)
+    │   └── ReplyTooLarge       our size limit was reached               (too_large)
     ├── Cancelled               the caller stopped the run               (cancelled)
-    ├── OutOfBudget             the caller can't pay for a further call  (out_of_budget)
-    │   └── BudgetUnknown       nobody can say whether it can            (budget_unknown)
+    ├── OutOfBudget             no budget for a further call             (out_of_budget)
+    │   └── BudgetUnknown       the budget can't be checked              (budget_unknown)
     └── AllProvidersFailed      the route is exhausted; lists every attempt
 
-`str(error)` is our sentence: safe to show to a client, free of keys and of the
-provider's words. `detail` holds the provider's own words for logs.
+`str(error)` is our sentence: safe to show to a client, without keys and without the
+provider's words. `detail` has the provider's own words, for logs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm.canonical import Attempt
 
 
 class ProviderError(Exception):
+    """`attempts` is the receipt of the run that ended with this error; empty before it ends."""
+
     kind = "error"
+    attempts: Sequence[Attempt] = ()
 
     def __init__(
         self,
@@ -63,7 +70,7 @@ class BillingRefused(ProviderError):
 class RateLimited(ProviderError):
     """A limit is used up. Routing waits only if `retry_after_seconds` is known and short enough.
 
-    `do_not_wait` is True when no wait helps (a day's quota, a limit of zero, a
+    `do_not_wait` is True when waiting does not help (a day's quota, a limit of zero, a
     request larger than the limit); `retry_after_seconds` is then None.
     """
 
@@ -121,7 +128,7 @@ class Cancelled(ProviderError):
 
 
 class OutOfBudget(ProviderError):
-    """`limit` says which one has no room, as the caller shows it; None if it can't be told."""
+    """`limit` is the limit without room, in the form that the API shows; None if it is not known."""
 
     kind = "out_of_budget"
 
@@ -135,9 +142,11 @@ class BudgetUnknown(OutOfBudget):
 
 
 class AllProvidersFailed(ProviderError):
-    """The whole route failed. `attempts` is the receipt; `kind` is that of the last error."""
+    """Every target of the route failed. `kind` is that of the last error."""
 
-    def __init__(self, message: str, *, attempts: list, last: ProviderError | None = None) -> None:
+    def __init__(
+        self, message: str, *, attempts: Sequence[Attempt], last: ProviderError | None = None
+    ) -> None:
         super().__init__(
             message,
             provider=last.provider if last else "",

@@ -1,7 +1,7 @@
-"""Real calls that tell whether each provider answers, whole and streamed.
+"""Tests providers with real calls, whole and streamed.
 
-`manage.py test_providers` and `POST /api/llm/test` share it. Each call goes to
-the provider once: no route, no retry and no circuit hides what it does.
+Shared by `manage.py test_providers` and `POST /api/llm/test`. Each call goes to the provider
+once: no route, retry or circuit breaker hides what it does.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from llm.canonical import Message, Request
 from llm.policy import Policy
 from llm.providers.base import Provider
 
-#: Short to answer, with room for models that think first.
+#: Has a short answer, with tokens to spare for models that reason first.
 QUESTION = Request(messages=(Message("user", "Reply with the single word: ready"),), max_tokens=400)
 
-LONGEST_REPLY_SHOWN = 200
+MAX_REPLY_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One call. `reply` is the beginning of the answer; `problem` says what to do, "" if all is well."""
+    """One call. `reply` is the beginning of the answer; `problem` says what to do, "" for success."""
 
     stream: bool
     ok: bool
@@ -38,7 +38,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the calls to one provider showed; `ok` is None where it is not configured."""
+    """The calls to one provider; `ok` is None if it is not configured."""
 
     provider: str
     label: str
@@ -50,7 +50,7 @@ class Result:
 
 
 def probe(tested: Sequence[Provider], model: str = "", policy: Policy | None = None) -> list[Result]:
-    """Return one result per provider, in order; all calls go out at once.
+    """Return one result per provider, in order; all calls run at once.
 
     `model` replaces the providers' default model.
     """
@@ -91,24 +91,23 @@ def _check(provider: Provider, model: str, stream: bool, policy: Policy) -> Chec
     try:
         if not model:
             raise errors.NotConfigured(f"No model is set: set {provider.name.upper()}_MODEL.")
-        exchange = provider.open(QUESTION, model, stream=stream, limits=policy.limits(policy.total_seconds))
+        call = provider.open(QUESTION, model, stream=stream, limits=policy.limits(policy.total_seconds))
         try:
-            *_, finished = exchange
+            completion = call.complete()
         finally:
-            exchange.close()
-            first_token_ms = exchange.first_token_ms if stream else None
+            call.close()
+            first_token_ms = call.first_token_ms if stream else None
     except errors.ProviderError as error:
         return Check(
             stream, False, _ms(began), first_token_ms, kind=error.kind, problem=_advice(error, provider)
         )
-    completion = finished.completion
     return Check(
         stream,
         True,
         _ms(began),
         first_token_ms,
         model_used=completion.model_used,
-        reply=completion.text[:LONGEST_REPLY_SHOWN],
+        reply=completion.text[:MAX_REPLY_SHOWN],
     )
 
 
@@ -122,7 +121,7 @@ def _missing_setting(provider: Provider) -> str:
 
 
 def _advice(error: errors.ProviderError, provider: Provider) -> str:
-    """Return the error in a sentence that says what the operator can do about it."""
+    """Return a sentence that says what the operator can do about the error."""
     name = provider.name.upper()
     match error:
         case errors.NotConfigured():
@@ -130,7 +129,7 @@ def _advice(error: errors.ProviderError, provider: Provider) -> str:
         case errors.Unauthorized():
             return f"Wrong key: {provider.label} refused {name}_API_KEY."
         case errors.BillingRefused():
-            return f"No credit: {provider.label} wants payment, its credit or budget is used up."
+            return f"No credit: {provider.label} requires payment, its credit or budget is used up."
         case errors.ModelNotFound():
             return f"Model gone: {error} `manage.py models --provider {provider.name}` lists what it serves."
         case errors.Unreachable():

@@ -9,7 +9,7 @@ from decimal import Decimal
 from llm import errors, estimate
 from llm.canonical import Attempt, Completion, CostBasis, Request, Target, Usage
 from llm.catalogue import Catalogue
-from llm.providers.exchange import Exchange
+from llm.providers.call import ProviderCall
 
 
 def with_usage(completion: Completion, request: Request) -> Completion:
@@ -38,11 +38,11 @@ class Line:
         self.waited_seconds = waited_seconds
         self._began = time.monotonic()
 
-    def answered(self, exchange: Exchange, completion: Completion) -> Attempt:
+    def answered(self, exchange: ProviderCall, completion: Completion) -> Attempt:
         cost, basis = self.catalogue.cost(self.target, completion.usage)
         return self._attempt("ok", exchange, completion, completion.usage, cost, basis)
 
-    def failed(self, error: errors.ProviderError, exchange: Exchange | None) -> Attempt:
+    def failed(self, error: errors.ProviderError, exchange: ProviderCall | None) -> Attempt:
         """A failed attempt costs nothing unless the provider reported what it used.
 
         A cancelled one is no failure: what had been said is counted and priced.
@@ -61,7 +61,7 @@ class Line:
     def _attempt(
         self,
         outcome: str,
-        exchange: Exchange | None,
+        exchange: ProviderCall | None,
         completion: Completion | None,
         usage: Usage,
         cost: Decimal | None,
@@ -92,10 +92,10 @@ def not_called(target: Target, error: errors.CircuitOpen) -> Attempt:
     )
 
 
-def _may_have_been_used(error: errors.ProviderError, exchange: Exchange) -> bool:
+def _may_have_been_used(error: errors.ProviderError, exchange: ProviderCall) -> bool:
     """Whether the model may have worked: it began to answer, or took the request and kept silent."""
     if exchange.first_token_ms is not None:
         return True
-    if not exchange.sent or isinstance(error, errors.Unreachable):
+    if not exchange.request_sent or isinstance(error, errors.Unreachable):
         return False
     return exchange.status is None or exchange.status < 400

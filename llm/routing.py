@@ -33,7 +33,7 @@ from llm.canonical import (
 from llm.catalogue import catalogue
 from llm.policy import Policy
 from llm.providers.base import Provider
-from llm.providers.exchange import Exchange
+from llm.providers.call import ProviderCall
 from llm.receipt import Line, not_called, with_usage
 from llm.rescue import Join, Seam, continuable, continuation
 from llm.route import default_route, parse_route
@@ -111,14 +111,14 @@ class Run:
         self._sent: list[str] = []
         # What cannot be joined, only replaced: tool calls, and an answer that ran away.
         self._void = False
-        self._speaker: Exchange | None = None
+        self._speaker: ProviderCall | None = None
         self._partial: Completion | None = None
         self._refuses_prefix: set[Target] = set()
         self._prefix_refused = False
 
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
-        self._exchange: Exchange | None = None
+        self._exchange: ProviderCall | None = None
 
     def cancel(self) -> None:
         """Stop the run, from any thread: its reader gets Failed(Cancelled) with what there is."""
@@ -215,7 +215,7 @@ class Run:
         continuing = request is not self.request
         seam = self._seam("".join(self._sent), continuing)
         line = Line(target, request, self._catalogue, step.wait_seconds)
-        exchange: Exchange | None = None
+        exchange: ProviderCall | None = None
         try:
             if self.tell_waits and self.attempts:
                 yield Waiting()
@@ -255,7 +255,7 @@ class Run:
             return None
         return Seam(sent, continuing=continuing, void=self._void)
 
-    def _open(self, request: Request, target: Target) -> Exchange:
+    def _open(self, request: Request, target: Target) -> ProviderCall:
         seconds = self._remaining_seconds
         if not self.stream and self._walk.has_more:
             # A whole answer gives no sign of life; half the time must stay for the others.
@@ -270,7 +270,7 @@ class Run:
         return exchange
 
     def _pass_on(
-        self, exchange: Exchange, target: Target, seam: Seam | None
+        self, exchange: ProviderCall, target: Target, seam: Seam | None
     ) -> Generator[Event, None, Completion]:
         """Pass on the events of one call, joined to what the client has; return its own completion."""
         for event in exchange:
@@ -297,7 +297,7 @@ class Run:
             yield event
         raise AssertionError("An exchange ends with Finished or raises.")
 
-    def _join(self, join: Join, exchange: Exchange, target: Target) -> Iterator[Event]:
+    def _join(self, join: Join, exchange: ProviderCall, target: Target) -> Iterator[Event]:
         self._speaker = exchange
         if join.restart:
             self._sent.clear()
@@ -311,7 +311,7 @@ class Run:
         self,
         error: errors.ProviderError,
         line: Line,
-        exchange: Exchange | None,
+        exchange: ProviderCall | None,
         permit: Permit,
         continuing: bool,
     ) -> None:

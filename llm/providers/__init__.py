@@ -1,4 +1,9 @@
-"""The providers by name, in the order in which the default route falls back."""
+"""The providers by name, in the order in which the default route falls back.
+
+`base` has what a provider is, `call` one request to it. The way back: `transport` and `stream`
+turn bytes into JSON documents, a provider's `reader` puts them into a `completion_builder`.
+`error_responses`, `network_errors` and `retry_after` say what went wrong.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,21 @@ import threading
 
 from django.conf import settings
 
-from llm.providers.base import Exchange, Limits, ListedModel, Provider
+from llm.providers.base import Limits, ListedModel, Provider
+from llm.providers.call import ProviderCall
 from llm.providers.gemini import Gemini
 from llm.providers.groq import Groq
 from llm.providers.local import Local
 from llm.providers.openai_compatible import OpenAICompatible
 from llm.providers.openrouter import OpenRouter
 
-__all__ = ["PROVIDERS", "Exchange", "Limits", "ListedModel", "Provider", "configured", "get"]
+__all__ = ["PROVIDERS", "Limits", "ListedModel", "Provider", "ProviderCall", "configured", "get"]
 
 PROVIDERS: dict[str, type[Provider]] = {
     provider.name: provider for provider in (Groq, Gemini, OpenRouter, OpenAICompatible, Local)
 }
 
-_made: dict[tuple[str, ...], Provider] = {}
+_instances: dict[tuple[str, ...], Provider] = {}
 _lock = threading.Lock()
 
 
@@ -30,12 +36,12 @@ def get(name: str) -> Provider:
     """
     values = settings.LLM_PROVIDERS[name]
     key = (name, values["api_key"], values["base_url"], values["model"], str(settings.LLM_POOL))
-    provider = _made.get(key)
+    provider = _instances.get(key)
     if provider is None:
         with _lock:
-            provider = _made.get(key)
+            provider = _instances.get(key)
             if provider is None:
-                provider = _made[key] = PROVIDERS[name](
+                provider = _instances[key] = PROVIDERS[name](
                     api_key=values["api_key"], base_url=values["base_url"], model=values["model"]
                 )
     return provider

@@ -1,14 +1,13 @@
 """What every provider is: a name, a base URL, a key, and two translations.
 
-A provider turns a canonical request into its own JSON (`payload`) and reads its
-own JSON back (`reader`). `open` joins the two over HTTP and hands out an
-`Exchange`, the only thing the rest of the program iterates over. Adding a
-provider is a file with a subclass, a line in `PROVIDERS` and a test.
+A provider turns a canonical request into its own JSON (`payload`) and reads its own JSON
+back (`reader`). `open` joins the two over HTTP and returns a `ProviderCall`, the only thing
+the rest of the program iterates over. Adding a provider takes a file with a subclass, a line
+in `PROVIDERS` and a test.
 """
 
 from __future__ import annotations
 
-import http.client
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,16 +15,16 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 from django.conf import settings
 
 from llm import canonical, errors
-from llm.providers import refusals
-from llm.providers.answer import Reader
-from llm.providers.body import Garbled, Truncated
-from llm.providers.documents import parse
-from llm.providers.exchange import Exchange, network_error, refused
-from llm.providers.transport import Call, Expired, Transport
+from llm.providers import error_responses
+from llm.providers.call import ProviderCall
+from llm.providers.error_responses import ErrorResponse, read_error_response
+from llm.providers.network_errors import NETWORK_ERRORS, network_error
+from llm.providers.reader import Reader
+from llm.providers.stream import StreamError, parse_json
+from llm.providers.transport import CallDeadline, DeadlineExceeded, Transport
 
 MIB = 1024 * 1024
 
@@ -34,10 +33,10 @@ MIB = 1024 * 1024
 class Limits:
     """What one call may take: seconds of wall clock, and bytes of decoded body.
 
-    `first_token_seconds` counts from the start of the call and holds for streams;
-    an answer asked for whole is bounded by `total_seconds` only, because its
-    first byte is its last. A token is text, reasoning or a piece of a tool call:
-    comments and empty chunks extend nothing.
+    `first_token_seconds` counts from the start of the call and applies to streams; an answer
+    that is not streamed is bounded by `total_seconds` only, because its first byte is its
+    last. A token is text, reasoning or a piece of a tool call: comments and empty chunks
+    extend nothing.
     """
 
     connect_seconds: float = 5
@@ -75,18 +74,18 @@ class Provider(ABC):
     def configured(self) -> bool:
         """True if the provider can be tried: it has a base URL, and a key if it needs one.
 
-        A key that is there but cannot be sent (a line break, non-ASCII) counts as
-        configured, so that `open` can say what is wrong with it.
+        A key that cannot be sent (a line break, non-ASCII) counts as configured, so that
+        `open` can report what is wrong with it.
         """
         return bool(self.base_url and (self.api_key or not self.needs_key))
 
-    def open(self, request: canonical.Request, model: str, *, stream: bool, limits: Limits) -> Exchange:
-        """Return the call to `model`, not yet begun: iterating over it does the network's part.
+    def open(self, request: canonical.Request, model: str, *, stream: bool, limits: Limits) -> ProviderCall:
+        """Return the call to `model`, not yet started: iterating over it does the network part.
 
         Raises NotConfigured when the key or the base URL cannot be used.
         """
         self.check()
-        return Exchange(self, request, model, stream=stream, limits=limits)
+        return ProviderCall(self, request, model, stream=stream, limits=limits)
 
     def check(self) -> None:
         """Raise NotConfigured if the key or the base URL is missing or cannot be used."""
@@ -122,31 +121,34 @@ class Provider(ABC):
 
     @abstractmethod
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
-        """Return the body of the call, as the provider wants it."""
+        """Return the body of the request, as the provider expects it."""
 
     @abstractmethod
     def reader(self, request: canonical.Request, target: canonical.Target) -> Reader:
-        """Return what reads the answer, whole or streamed."""
+        """Return what reads the response, whole or streamed."""
 
     @abstractmethod
     def models(self, limits: Limits) -> list[ListedModel]:
         """Return what the provider lists now. Raises ProviderError."""
 
-    def judge(self, refusal: refusals.Refusal) -> type[errors.ProviderError] | None:
-        """Return the kind of error if this provider has a rule of its own for it."""
+    # -- errors --------------------------------------------------------------------
+
+    def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:
+        """Return the class of the error if this provider has its own rule for it."""
         return None
 
-    def waiting(self, refusal: refusals.Refusal) -> tuple[float | None, bool]:
-        """Return (seconds to wait, True if no wait helps)."""
-        # A single request larger than the limit per minute: Groq's rate limit as 413.
-        return refusals.waiting(refusal), refusal.status == 413
+    def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
+        """Return (seconds to wait, True if waiting does not help)."""
+        # A single request larger than the limit per minute: Groq's rate limit as 413,
+        # https://github.com/continuedev/continue/issues/10218 (2026-02).
+        return error_responses.retry_delay(response), response.status == 413
 
-    def refused(self, refusal: refusals.Refusal, model: str) -> errors.ProviderError:
-        """Return the error that a refusal, by status or inside an answer, means."""
-        seconds, do_not_wait = self.waiting(refusal)
-        return refusals.error(
-            self.judge(refusal) or refusals.kind_of(refusal),
-            refusal,
+    def error_from(self, response: ErrorResponse, model: str) -> errors.ProviderError:
+        """Return the error that a response means, by its status or in its body."""
+        seconds, do_not_wait = self.retry_delay(response)
+        return error_responses.error_from(
+            self.classify_error(response) or error_responses.classify_error(response),
+            response,
             name=self.name,
             label=self.label,
             model=model,
@@ -155,44 +157,34 @@ class Provider(ABC):
             do_not_wait=do_not_wait,
         )
 
-    def repaired(self, payload: dict[str, Any], error: errors.ProviderError) -> dict[str, Any] | None:
-        """Return a payload without what the provider refused, to be sent once; None if there is none."""
+    def without_rejected_fields(
+        self, payload: dict[str, Any], error: errors.ProviderError
+    ) -> dict[str, Any] | None:
+        """Return a payload without the fields that the provider rejected, to send once; None if none were."""
         return None
+
+    # -- listing ---------------------------------------------------------------------
 
     def get(self, path: str, limits: Limits) -> Any:
         """Return the decoded JSON at `path` under the base URL. Raises ProviderError."""
         self.check()
-        call = Call(connect_seconds=limits.connect_seconds, deadline=time.monotonic() + limits.total_seconds)
+        deadline = CallDeadline(
+            connect_seconds=limits.connect_seconds, expires_at=time.monotonic() + limits.total_seconds
+        )
         facts: dict[str, Any] = {"provider": self.name}
+        content = bytearray()
         try:
-            body = self.transport.send(call, "GET", self.base_url + path, self.headers())
+            body = self.transport.send(deadline, "GET", self.base_url + path, self.headers())
             facts["status"] = body.status
-            if not 200 <= body.status < 300:
-                raise refused(self, body, call, self.model)
-            content = bytearray()
-            try:
-                while data := body.read():
-                    content += data
-                    if len(content) > limits.max_reply_bytes:
-                        raise errors.ReplyTooLarge(f"{self.label} sent a list larger than allowed.", **facts)
-            finally:
-                body.drop()
-            return parse(content.decode("utf-8-sig", errors="replace"))
-        except Expired as error:
-            silence = f"{self.label} did not answer within {limits.total_seconds:g} s."
-            raise errors.ProviderSilent(silence, **facts) from error
-        except (
-            *(Truncated, Garbled, requests.RequestException),
-            *(http.client.HTTPException, OSError),
-        ) as error:
+            if not body.ok:
+                raise self.error_from(read_error_response(body, deadline), self.model)
+            body.read_into(content, limits.max_reply_bytes + 1)
+            body.close()
+            if len(content) > limits.max_reply_bytes:
+                raise errors.ReplyTooLarge(f"{self.label} sent a list larger than allowed.", **facts)
+            return parse_json(content.decode("utf-8-sig", errors="replace"))
+        except DeadlineExceeded as error:
+            message = f"{self.label} did not answer within {limits.total_seconds:g} s."
+            raise errors.ProviderSilent(message, **facts) from error
+        except (StreamError, *NETWORK_ERRORS) as error:
             raise network_error(error, self.label, facts) from error
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return `value` if it is an object, else an empty one: any part of an answer may be anything."""
-    return value if isinstance(value, dict) else {}
-
-
-def items(value: Any) -> list[Any]:
-    """Return `value` if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""https://ai.google.dev/api/generate-content"""
+"""https://ai.google.dev/api/generate-content (2026-11)"""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from urllib.parse import quote
 
 from llm import canonical, errors
 from llm.providers import retry_after
-from llm.providers.answer import Reader, Refused, count, updated
-from llm.providers.base import Limits, ListedModel, Provider, items, mapping
-from llm.providers.documents import Document
-from llm.providers.refusals import Refusal
-from llm.providers.text import harmless
+from llm.providers.base import Limits, ListedModel, Provider
+from llm.providers.error_responses import ErrorResponse
+from llm.providers.json_values import as_count, as_dict, as_list
+from llm.providers.reader import InBandError, Reader
+from llm.providers.stream import Document
+from llm.providers.text import sanitized
 
-#: What Google accepts in place of a signature for calls that another model made.
+#: What Google accepts in place of a signature, for calls that another model made:
+#: https://ai.google.dev/gemini-api/docs/thought-signatures (2026-05)
 _NO_SIGNATURE = "skip_thought_signature_validator"
 
-#: Gemini wants the user to speak first and last; these words fill the gaps.
+#: Gemini requires that the user speaks first and last (observed 2026-11); these texts fill the gaps.
 _OPENING, _CONTINUE = "Hello.", "Continue."
 
 _FINISH: dict[str, canonical.Finish] = {
@@ -39,7 +41,7 @@ _MAX_PAGES = 20
 
 
 class GeminiReader(Reader):
-    """Reads answers, and remembers where which thought signature stood.
+    """Reads responses, and records where each thought signature belongs.
 
     `opaque` is a list of `{"at": offset in the text, "call"?: id, "thoughtSignature"?}`
     in the order of the parts.
@@ -49,60 +51,63 @@ class GeminiReader(Reader):
         value = document.value
         if not isinstance(value, dict):
             raise errors.BadReply(
-                f"{self.answer.target} sent an answer that cannot be read.", detail=repr(value)[:200]
+                f"{self.builder.target} sent an answer that cannot be read.", detail=repr(value)[:200]
             )
         self._read_head(value)
         if document.name == "error" or value.get("error"):
-            raise Refused(value)
-        blocked = mapping(value.get("promptFeedback")).get("blockReason")
+            raise InBandError(value)
+        blocked = as_dict(value.get("promptFeedback")).get("blockReason")
         if blocked:
             self._finish("blocked", blocked)
-        for candidate in items(value.get("candidates"))[:1]:
-            self._read_candidate(mapping(candidate))
+        for candidate in as_list(value.get("candidates"))[:1]:
+            self._read_candidate(as_dict(candidate))
 
     def _read_head(self, value: Mapping[str, Any]) -> None:
-        answer = self.answer
+        builder = self.builder
         if isinstance(value.get("responseId"), str):
-            answer.response_id = harmless(value["responseId"])
+            builder.response_id = sanitized(value["responseId"])
         if isinstance(value.get("modelVersion"), str):
-            answer.model_used = harmless(value["modelVersion"])
-        usage = mapping(value.get("usageMetadata"))
-        thoughts = count(usage.get("thoughtsTokenCount"))
-        answer.usage = updated(
-            answer.usage,
-            input=_sum(count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))),
-            output=_sum(count(usage.get("candidatesTokenCount")), thoughts),
-            cached=count(usage.get("cachedContentTokenCount")),
+            builder.model_used = sanitized(value["modelVersion"])
+        # Every chunk of a stream repeats the usage, cumulative: the last one counts (observed 2026-11).
+        usage = as_dict(value.get("usageMetadata"))
+        thoughts = as_count(usage.get("thoughtsTokenCount"))
+        builder.update_usage(
+            input=_sum(
+                as_count(usage.get("promptTokenCount")), as_count(usage.get("toolUsePromptTokenCount"))
+            ),
+            output=_sum(as_count(usage.get("candidatesTokenCount")), thoughts),
+            cached=as_count(usage.get("cachedContentTokenCount")),
             reasoning=thoughts,
         )
 
     def _read_candidate(self, candidate: Mapping[str, Any]) -> None:
-        for part in items(mapping(candidate.get("content")).get("parts")):
-            self._read_part(mapping(part))
+        # `content` may be empty, as with MAX_TOKENS spent on thinking (observed 2026-11).
+        for part in as_list(as_dict(candidate.get("content")).get("parts")):
+            self._read_part(as_dict(part))
         reason = candidate.get("finishReason")
         if reason and isinstance(reason, str) and reason != "FINISH_REASON_UNSPECIFIED":
-            self.why = harmless(str(candidate.get("finishMessage") or ""))
+            self.block_detail = sanitized(str(candidate.get("finishMessage") or ""))
             self._finish(_FINISH.get(reason, "error"), reason)
 
     def _read_part(self, part: Mapping[str, Any]) -> None:
-        answer = self.answer
-        call = mapping(part.get("functionCall"))
+        builder = self.builder
         if part.get("thought") is True:
-            answer.add_reasoning(part.get("text"))
+            builder.add_reasoning(part.get("text"))
             return
-        answer.add_text(part.get("text"))
-        mark: dict[str, Any] = {"at": answer.text_length}
-        if call:
+        builder.add_text(part.get("text"))
+        mark: dict[str, Any] = {"at": builder.text_length}
+        if call := as_dict(part.get("functionCall")):
             arguments = call.get("args")
-            written = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
-            mark["call"] = answer.add_call(len(answer.calls), call.get("id"), call.get("name"), written).id
+            text = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
+            index = len(builder.calls)  # Calls come whole, without an index (observed 2026-11).
+            mark["call"] = builder.add_tool_call(index, call.get("id"), call.get("name"), text)
         if isinstance(part.get("thoughtSignature"), str):
             mark["thoughtSignature"] = part["thoughtSignature"]
         if len(mark) > 1:
-            answer.opaque = [*(answer.opaque or []), mark]
+            builder.opaque = [*(builder.opaque or []), mark]
 
     def _finish(self, finish: canonical.Finish, reason: Any) -> None:
-        self.answer.finish, self.answer.raw_finish = finish, harmless(str(reason))
+        self.builder.finish, self.builder.raw_finish = finish, sanitized(str(reason))
 
 
 class Gemini(Provider):
@@ -110,7 +115,7 @@ class Gemini(Provider):
     label = "Gemini"
 
     def authorization(self) -> dict[str, str]:
-        return {"x-goog-api-key": self.api_key}  # As `?key=` it would stand in logs and exceptions.
+        return {"x-goog-api-key": self.api_key}  # As `?key=` it would be in logs and exceptions.
 
     def chat_url(self, model: str, stream: bool) -> str:
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
@@ -133,23 +138,37 @@ class Gemini(Provider):
             **{name: value for name, value in optional.items() if value is not None},
         }
 
-    def judge(self, refusal: Refusal) -> type[errors.ProviderError] | None:
-        """Return what Google's reasons mean: a bad key is a 400, so are a region and unpaid bills."""
-        if any(detail.get("reason") == "API_KEY_INVALID" for detail in _details(refusal)):
-            return errors.Unauthorized
-        return errors.BillingRefused if "failed_precondition" in refusal.codes else None
+    def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:
+        """Return the meaning of Google's reasons: a bad key is a 400, and so are a region and unpaid bills.
 
-    def waiting(self, refusal: Refusal) -> tuple[float | None, bool]:
-        seconds, do_not_wait = super().waiting(refusal)
-        for detail in _details(refusal):
+        https://github.com/google-gemini/gemini-cli/issues/25198 (2026-04) and
+        https://ai.google.dev/gemini-api/docs/troubleshooting (2026-11).
+        """
+        if any(detail.get("reason") == "API_KEY_INVALID" for detail in _details(response)):
+            return errors.Unauthorized
+        return errors.BillingRefused if "failed_precondition" in response.codes else None
+
+    def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
+        """Return the delay from the details: Gemini sends no Retry-After.
+
+        https://github.com/diegosouzapw/OmniRoute/issues/9504 (2026-08) shows them; "limit: 0", of a model
+        that the plan does not include, was observed 2026-11.
+        """
+        seconds, do_not_wait = super().retry_delay(response)
+        for detail in _details(response):
             if isinstance(detail.get("retryDelay"), str):
                 seconds = retry_after.seconds_of(detail["retryDelay"])
-            quotas = (mapping(violation).get("quotaId") for violation in items(detail.get("violations")))
+            quotas = (as_dict(violation).get("quotaId") for violation in as_list(detail.get("violations")))
             do_not_wait |= any("PerDay" in str(quota) for quota in quotas)
-        return seconds, do_not_wait or bool(re.search(r"\blimit: 0\b", refusal.message))
+        return seconds, do_not_wait or bool(re.search(r"\blimit: 0\b", response.message))
 
-    def repaired(self, payload: dict[str, Any], error: errors.ProviderError) -> dict[str, Any] | None:
-        """Return the payload without signatures if they were refused."""
+    def without_rejected_fields(
+        self, payload: dict[str, Any], error: errors.ProviderError
+    ) -> dict[str, Any] | None:
+        """Return the payload without signatures if they were rejected.
+
+        "Corrupted thought signature.": https://github.com/google-gemini/gemini-cli/issues/13467 (2025-11)
+        """
         if "thought signature" not in error.detail.lower().replace("_", " "):
             return None
         payload = copy.deepcopy(payload)
@@ -161,25 +180,25 @@ class Gemini(Provider):
         return payload if signed else None
 
     def models(self, limits: Limits) -> list[ListedModel]:
-        listed, page = [], ""
+        listed: list[dict[str, Any]] = []
+        page = ""
         for _ in range(_MAX_PAGES):
-            query = f"?pageSize=1000{page}"
-            answer = mapping(self.get(f"/models{query}", limits))
-            listed += [mapping(entry) for entry in items(answer.get("models"))]
-            token = answer.get("nextPageToken")
+            response = as_dict(self.get(f"/models?pageSize=1000{page}", limits))
+            listed += [as_dict(entry) for entry in as_list(response.get("models"))]
+            token = response.get("nextPageToken")
             if not token or not isinstance(token, str):
                 break
             page = f"&pageToken={quote(token, safe='')}"
         return [
-            ListedModel(entry["name"].removeprefix("models/"), count(entry.get("inputTokenLimit")))
+            ListedModel(entry["name"].removeprefix("models/"), as_count(entry.get("inputTokenLimit")))
             for entry in listed
             if isinstance(entry.get("name"), str)
-            and "generateContent" in items(entry.get("supportedGenerationMethods") or ["generateContent"])
+            and "generateContent" in as_list(entry.get("supportedGenerationMethods") or ["generateContent"])
         ]
 
 
-def _details(refusal: Refusal) -> Iterator[Mapping[str, Any]]:
-    return (mapping(detail) for detail in items(refusal.error.get("details")))
+def _details(response: ErrorResponse) -> Iterator[Mapping[str, Any]]:
+    return map(as_dict, as_list(response.error.get("details")))
 
 
 def _sum(*figures: int | None) -> int | None:
@@ -205,6 +224,7 @@ def _generation_config(request: canonical.Request) -> dict[str, Any]:
 def _declaration(tool: canonical.Tool) -> dict[str, Any]:
     declaration: dict[str, Any] = {"name": tool.name, "description": tool.description}
     if (tool.parameters or {}).get("properties"):
+        # `parameters` accepts only a subset of OpenAPI; neither may be empty (observed 2026-11).
         declaration["parametersJsonSchema"] = tool.parameters
     return declaration
 
@@ -219,7 +239,7 @@ def _tool_config(choice: str | None) -> dict[str, Any] | None:
 
 
 def _contents(messages: tuple[canonical.Message, ...]) -> list[dict[str, Any]]:
-    """Return the turns by Gemini's rules: user first and last, no two of one role, none empty."""
+    """Return the turns by Gemini's rules: user first and last, no two in a row of one role, none empty."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns: list[dict[str, Any]] = []
     for message in messages:
@@ -251,12 +271,12 @@ def _parts(message: canonical.Message, names: Mapping[str, str]) -> Iterator[dic
 
 
 def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
-    """Yield the parts as Gemini wrote them, each signature where it stood.
+    """Yield the parts as Gemini sent them, each signature on its own part.
 
-    Calls of other models carry no signature; the first of them gets Google's word
-    for that. Signatures of a text or call that is no longer there are left out.
+    Calls of other models have no signature; the first of them gets Google's placeholder.
+    Signatures of a text or call that is no longer there are left out.
     """
-    marks = [mark for mark in items((message.opaque or {}).get(Gemini.name)) if _is_mark(mark)]
+    marks = [mark for mark in as_list((message.opaque or {}).get(Gemini.name)) if _is_mark(mark)]
     calls = {call.id: call for call in message.tool_calls}
     cursor, signed = 0, any("thoughtSignature" in mark for mark in marks)
     for mark in marks:
@@ -283,8 +303,8 @@ def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
 
 
 def _is_mark(mark: Any) -> bool:
-    """Whether `mark` is what `GeminiReader` hands out: it has been in the hands of clients since."""
-    mark = mapping(mark)
+    """Whether `mark` has the form that `GeminiReader` writes: clients may have changed it since."""
+    mark = as_dict(mark)
     at, texts = mark.get("at"), [mark.get(key, "") for key in ("call", "thoughtSignature")]
     return type(at) is int and at >= 0 and all(isinstance(text, str) for text in texts)
 

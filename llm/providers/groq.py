@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm.providers.answer import Refused, count
-from llm.providers.base import ListedModel, mapping
+from llm.providers.base import ListedModel
+from llm.providers.json_values import as_count, as_dict
 from llm.providers.openai_dialect import OpenAIDialect, OpenAIReader
+from llm.providers.reader import InBandError
 
 
 class GroqReader(OpenAIReader):
-    """Groq's own facts stand in `x_groq`: usage in the last chunk, and why it stopped early."""
+    """Reads also `x_groq`: usage in the last chunk, and the reason why an answer ended early.
+
+    https://github.com/Portkey-AI/gateway/issues/1072 (2025-04) shows the usage; the error: observed 2026-11.
+    """
 
     def read_head(self, value: Mapping[str, Any]) -> None:
         super().read_head(value)
-        if "x_groq" in value and (groq := mapping(value["x_groq"])):
-            self.read_usage(mapping(groq.get("usage")))
+        if "x_groq" in value and (groq := as_dict(value["x_groq"])):
+            self.read_usage(as_dict(groq.get("usage")))
             if groq.get("error"):
-                raise Refused(groq)
+                raise InBandError(groq)
 
 
 class Groq(OpenAIDialect):
@@ -26,7 +30,7 @@ class Groq(OpenAIDialect):
     label = "Groq"
     reader_class = GroqReader
 
-    def listed(self, entry: Mapping[str, Any]) -> ListedModel | None:
+    def listed_model(self, entry: Mapping[str, Any]) -> ListedModel | None:
         if entry.get("active") is False:
             return None
-        return ListedModel(entry["id"], context_window=count(entry.get("context_window")))
+        return ListedModel(entry["id"], context_window=as_count(entry.get("context_window")))

@@ -10,8 +10,9 @@ from typing import Any
 from llm import canonical
 from llm.providers.openai_compatible import OpenAICompatible
 
-#: Left to itself, so small a model may ramble until its context is full: minutes, on two cores.
-LONGEST_ANSWER_TOKENS = 512
+#: Without a limit so small a model may write until its context is full: minutes, on two cores
+#: (observed 2026-11).
+MAX_ANSWER_TOKENS = 512
 
 
 class Local(OpenAICompatible):
@@ -20,5 +21,5 @@ class Local(OpenAICompatible):
 
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
         payload = super().payload(request, model, stream)
-        wished = payload.get(self.max_tokens_field, LONGEST_ANSWER_TOKENS)
-        return {**payload, self.max_tokens_field: min(wished, LONGEST_ANSWER_TOKENS)}
+        requested = payload.get(self.max_tokens_field, MAX_ANSWER_TOKENS)
+        return {**payload, self.max_tokens_field: min(requested, MAX_ANSWER_TOKENS)}

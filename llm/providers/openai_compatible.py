@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from llm.providers.error_responses import ErrorResponse
 from llm.providers.openai_dialect import OpenAIDialect
-from llm.providers.refusals import Refusal
 
-#: llama.cpp refuses calls while it reads the model from disk, mostly for some seconds.
+#: llama.cpp refuses calls while it loads the model, mostly for some seconds:
+#: https://github.com/mostlygeek/llama-swap/issues/146 (2025-05)
 _LOADING_SECONDS = 1.0
 
 
@@ -13,10 +14,12 @@ class OpenAICompatible(OpenAIDialect):
     name = "openai_compatible"
     label = "The OpenAI-compatible server"
     needs_key = False
-    max_tokens_field = "max_tokens"  # Deprecated at OpenAI but accepted; some servers know no other.
+    # Deprecated by OpenAI but accepted; some servers know no other (observed 2026-11):
+    # https://platform.openai.com/docs/api-reference/chat/create
+    max_tokens_field = "max_tokens"
 
-    def waiting(self, refusal: Refusal) -> tuple[float | None, bool]:
-        seconds, do_not_wait = super().waiting(refusal)
-        if seconds is None and refusal.status == 503 and "loading model" in refusal.message.lower():
+    def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
+        seconds, do_not_wait = super().retry_delay(response)
+        if seconds is None and response.status == 503 and "loading model" in response.message.lower():
             seconds = _LOADING_SECONDS
         return seconds, do_not_wait

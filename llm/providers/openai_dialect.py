@@ -1,6 +1,6 @@
-"""The dialect of OpenAI's chat completions, as Groq, OpenRouter and most servers speak it.
+"""The dialect of OpenAI's chat completions, which Groq, OpenRouter and most servers speak.
 
-https://platform.openai.com/docs/api-reference/chat
+https://platform.openai.com/docs/api-reference/chat (2026-11)
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from typing import Any
 
 from llm import canonical
 from llm.errors import BadReply
-from llm.providers.answer import Reader, Refused, count, updated
-from llm.providers.base import Limits, ListedModel, Provider, items, mapping
-from llm.providers.documents import Document
-from llm.providers.text import harmless
+from llm.providers.base import Limits, ListedModel, Provider
+from llm.providers.json_values import as_count, as_dict, as_list
+from llm.providers.reader import InBandError, Reader
+from llm.providers.stream import Document
+from llm.providers.text import sanitized
 
+#: OpenAI's own values, and those of others: vLLM's abort and error, https://github.com/vllm-project/vllm/blob/main/vllm/v1/engine/__init__.py
+#: (2026-11); Mistral's model_length, and max_tokens and refusal behind OpenRouter (observed 2026-11).
 _FINISH: dict[str, canonical.Finish] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
@@ -27,114 +30,118 @@ _FINISH: dict[str, canonical.Finish] = {
     "abort": "error",
 }
 
-
 #: The keys of nearly all deltas.
-_TEXT_ALONE = {"role", "content"}
+_TEXT_ONLY = {"role", "content"}
 
 
 class OpenAIReader(Reader):
-    """Reads completions and chunks; a chunk differs only in `delta` for `message`.
+    """Reads completions and chunks, which differ only in `delta` for `message`.
 
-    An unknown finish reason counts as `stop`: servers have many words for it.
+    An unknown finish reason counts as `stop`: servers have many words for it, such as `eos`
+    and `end_turn` (observed 2026-11).
     """
 
     def feed(self, document: Document) -> None:
         value = document.value
+        # Groq ends a broken stream with such an event, without [DONE]: https://github.com/pydantic/pydantic-ai/blob/main/tests/models/cassettes/test_groq/test_tool_use_failed_error_streaming.yaml
         if document.name == "error":
-            raise Refused(value)
+            raise InBandError(value)
         if not isinstance(value, dict):
             raise BadReply(
-                f"{self.answer.target} sent an answer that cannot be read.", detail=repr(value)[:200]
+                f"{self.builder.target} sent an answer that cannot be read.", detail=repr(value)[:200]
             )
         self.read_head(value)
+        # OpenRouter puts the error beside the choices: https://github.com/pydantic/pydantic-ai/blob/main/tests/models/cassettes/test_openrouter/test_openrouter_stream_error.yaml
         if value.get("error"):
-            raise Refused(value)
-        if choices := items(value.get("choices")):
-            self._read_choice(mapping(choices[0]))
+            raise InBandError(value)
+        if choices := as_list(value.get("choices")):
+            self._read_choice(as_dict(choices[0]))
 
     def read_head(self, value: Mapping[str, Any]) -> None:
-        """Read what stands beside the choices: id, model, usage."""
-        answer, response_id, model = self.answer, value.get("id"), value.get("model")
-        if response_id and response_id != answer.response_id and isinstance(response_id, str):
-            answer.response_id = harmless(response_id)
-        if model and model != answer.model_used and isinstance(model, str):
-            answer.model_used = harmless(model)
+        """Read the fields beside the choices: id, model, usage."""
+        builder, response_id, model = self.builder, value.get("id"), value.get("model")
+        if response_id and response_id != builder.response_id and isinstance(response_id, str):
+            builder.response_id = sanitized(response_id)
+        if model and model != builder.model_used and isinstance(model, str):
+            builder.model_used = sanitized(model)
         if usage := value.get("usage"):
-            self.read_usage(mapping(usage))
+            self.read_usage(as_dict(usage))
 
     def read_usage(self, usage: Mapping[str, Any]) -> None:
-        given, made, total = (
-            count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total")
+        prompt, completion, total = (
+            as_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total")
         )
-        if total is not None and given is None and made is not None:
-            given = max(0, total - made)
-        elif total is not None and made is None and given is not None:
-            made = max(0, total - given)
-        self.answer.usage = updated(
-            self.answer.usage,
-            input=given,
-            output=made,
-            cached=count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
-            reasoning=count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+        if total is not None and prompt is None and completion is not None:
+            prompt = max(0, total - completion)
+        elif total is not None and completion is None and prompt is not None:
+            completion = max(0, total - prompt)
+        self.builder.update_usage(
+            input=prompt,
+            output=completion,
+            cached=as_count(as_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
+            reasoning=as_count(as_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
         )
 
-    def read_piece(self, piece: Mapping[str, Any], *, whole: bool) -> None:
-        """Read a delta or a whole message."""
-        answer = self.answer
-        more = not piece.keys() <= _TEXT_ALONE
-        if more and (thought := piece.get("reasoning") or piece.get("reasoning_content")):
-            answer.add_reasoning(thought)
-        if content := piece.get("content"):
+    def read_message(self, message: Mapping[str, Any], *, whole: bool) -> None:
+        """Read a whole message or a delta."""
+        builder = self.builder
+        has_more = not message.keys() <= _TEXT_ONLY
+        # vLLM renamed `reasoning_content`, DeepSeek's word, to `reasoning`:
+        # https://docs.vllm.ai/en/stable/features/reasoning_outputs/ (2026-11)
+        if has_more and (reasoning := message.get("reasoning") or message.get("reasoning_content")):
+            builder.add_reasoning(reasoning)
+        if content := message.get("content"):
             self._read_content(content)
-        if not more:
+        if not has_more:
             return
-        if isinstance(piece.get("refusal"), str):
-            self.why += harmless(piece["refusal"])
-        if calls := piece.get("tool_calls"):
-            for position, call in enumerate(items(calls)):
-                self._read_call(mapping(call), position if whole else None)
-        if function := piece.get("function_call"):
-            function = mapping(function)
-            answer.add_call(0, None, function.get("name"), function.get("arguments"))
+        if isinstance(message.get("refusal"), str):
+            self.block_detail += sanitized(message["refusal"])
+        if calls := message.get("tool_calls"):
+            for position, call in enumerate(as_list(calls)):
+                self._read_tool_call(as_dict(call), position if whole else None)
+        # OpenAI's form before `tool_calls`, deprecated there: https://platform.openai.com/docs/api-reference/chat/create
+        if function := as_dict(message.get("function_call")):
+            builder.add_tool_call(0, None, function.get("name"), function.get("arguments"))
 
     def _read_choice(self, choice: Mapping[str, Any]) -> None:
         if choice.get("error"):
-            raise Refused(choice)
+            raise InBandError(choice)
         if delta := choice.get("delta"):
-            self.read_piece(mapping(delta), whole=False)
+            self.read_message(as_dict(delta), whole=False)
         elif message := choice.get("message"):
-            self.read_piece(mapping(message), whole=True)
+            self.read_message(as_dict(message), whole=True)
         finish = choice.get("finish_reason")
-        # A usage chunk may carry a choice whose finish reason is null again.
+        # OpenRouter's usage chunk has a choice whose finish reason is null again: https://github.com/pydantic/pydantic-ai/blob/main/tests/models/cassettes/test_openrouter/test_openrouter_streaming_reasoning.yaml
         if finish and isinstance(finish, str):
-            self.answer.raw_finish = harmless(finish)
-            self.answer.finish = "blocked" if self.why else _FINISH.get(finish, "stop")
+            self.builder.raw_finish = sanitized(finish)
+            self.builder.finish = "blocked" if self.block_detail else _FINISH.get(finish, "stop")
 
     def _read_content(self, content: Any) -> None:
         if isinstance(content, str):
-            self.answer.add_text(content)
+            self.builder.add_text(content)
             return
-        for part in items(content):
-            part = mapping(part)
+        # Mistral's reasoning models send a list (2026-11): https://docs.mistral.ai/inference/conversations/reasoning
+        for part in map(as_dict, as_list(content)):
             if part.get("type") in {"thinking", "reasoning"}:
-                self.answer.add_reasoning(part.get("text") or part.get("thinking"))
+                self.builder.add_reasoning(part.get("text") or part.get("thinking"))
             else:
-                self.answer.add_text(part.get("text"))
+                self.builder.add_text(part.get("text"))
 
-    def _read_call(self, call: Mapping[str, Any], position: int | None) -> None:
-        function = mapping(call.get("function"))
+    def _read_tool_call(self, call: Mapping[str, Any], position: int | None) -> None:
+        function = as_dict(call.get("function"))
         index = call.get("index")
+        # Ollama omitted it in streams: https://github.com/ollama/ollama/issues/7881 (2024-11)
         if not isinstance(index, int):
             index = position
-        self.answer.add_call(index, call.get("id"), function.get("name"), function.get("arguments"))
+        self.builder.add_tool_call(index, call.get("id"), function.get("name"), function.get("arguments"))
 
 
 class OpenAIDialect(Provider):
-    """Parent of all providers that speak the dialect; subclasses say where they differ."""
+    """Parent of all providers that speak the dialect; subclasses declare where they differ."""
 
     max_tokens_field = "max_completion_tokens"
-    #: Ask for usage at the end of a stream; where it always comes, asking is not needed.
-    asks_for_usage = True
+    #: Whether usage at the end of a stream has to be requested.
+    requests_usage = True
     reader_class: type[OpenAIReader] = OpenAIReader
 
     def chat_url(self, model: str, stream: bool) -> str:
@@ -155,7 +162,7 @@ class OpenAIDialect(Provider):
             "parallel_tool_calls": request.parallel_tool_calls,
             "response_format": _response_format(request),
             "stream": True if stream else None,
-            "stream_options": {"include_usage": True} if stream and self.asks_for_usage else None,
+            "stream_options": {"include_usage": True} if stream and self.requests_usage else None,
             **self.reasoning(request),
         }
         return {
@@ -165,13 +172,13 @@ class OpenAIDialect(Provider):
         }
 
     def reasoning(self, request: canonical.Request) -> dict[str, Any]:
-        """Return the fields that ask for more or less thinking."""
+        """Return the fields that set how much the model reasons."""
         return {"reasoning_effort": request.reasoning_effort}
 
     def assistant_message(self, message: canonical.Message) -> dict[str, Any]:
-        written: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+        fields: dict[str, Any] = {"role": "assistant", "content": message.text or None}
         if message.tool_calls:
-            written["tool_calls"] = [
+            fields["tool_calls"] = [
                 {
                     "id": call.id,
                     "type": "function",
@@ -180,16 +187,15 @@ class OpenAIDialect(Provider):
                 for call in message.tool_calls
             ]
         elif not message.text:
-            written["content"] = ""
-        return written
+            fields["content"] = ""
+        return fields
 
     def models(self, limits: Limits) -> list[ListedModel]:
-        listed = mapping(self.get("/models", limits)).get("data")
-        entries = [mapping(entry) for entry in items(listed)]
-        models = (self.listed(entry) for entry in entries if isinstance(entry.get("id"), str))
+        entries = map(as_dict, as_list(as_dict(self.get("/models", limits)).get("data")))
+        models = (self.listed_model(entry) for entry in entries if isinstance(entry.get("id"), str))
         return [model for model in models if model is not None]
 
-    def listed(self, entry: Mapping[str, Any]) -> ListedModel | None:
+    def listed_model(self, entry: Mapping[str, Any]) -> ListedModel | None:
         """Return the model of one entry; None if it cannot be used now."""
         return ListedModel(entry["id"])
 

@@ -6,36 +6,40 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm import canonical, errors
-from llm.providers.answer import count, money, updated
-from llm.providers.base import ListedModel, items, mapping
+from llm.providers.base import ListedModel
+from llm.providers.error_responses import ErrorResponse
+from llm.providers.json_values import as_count, as_dict, as_list, as_usd
 from llm.providers.openai_dialect import OpenAIDialect, OpenAIReader
-from llm.providers.refusals import Refusal
 
-#: What is written in pieces inside a reasoning detail; the rest is replaced by what comes last.
-_GROWING = ("text", "summary", "data")
+#: The fields of a reasoning detail that come in pieces; of the others the last value counts.
+_INCREMENTAL = ("text", "summary", "data")
 
 
 class OpenRouterReader(OpenAIReader):
-    """Reads the price of the answer, and the reasoning details that later turns must repeat."""
+    """Reads also the price of the answer, and the reasoning details that later turns must repeat.
+
+    https://openrouter.ai/docs/guides/best-practices/reasoning-tokens (2026-06): the details are to be
+    sent back unchanged. In streams they come in pieces, of one `index` each (observed 2026-11).
+    """
 
     def read_usage(self, usage: Mapping[str, Any]) -> None:
         super().read_usage(usage)
-        self.answer.usage = updated(self.answer.usage, cost=money(usage.get("cost")))
+        self.builder.update_usage(cost=as_usd(usage.get("cost")))
 
-    def read_piece(self, piece: Mapping[str, Any], *, whole: bool) -> None:
-        super().read_piece(piece, whole=whole)
-        for detail in items(piece.get("reasoning_details")):
+    def read_message(self, message: Mapping[str, Any], *, whole: bool) -> None:
+        super().read_message(message, whole=whole)
+        for detail in as_list(message.get("reasoning_details")):
             if isinstance(detail, dict):
                 self._add_detail(detail)
 
     def _add_detail(self, detail: dict[str, Any]) -> None:
-        details = self.answer.opaque = self.answer.opaque or []
+        details = self.builder.opaque = self.builder.opaque or []
         last = details[-1] if details else {}
         if detail.get("index") is None or any(last.get(key) != detail.get(key) for key in ("type", "index")):
             details.append(dict(detail))
             return
         for name, value in detail.items():
-            if name in _GROWING and isinstance(value, str) and isinstance(last.get(name), str):
+            if name in _INCREMENTAL and isinstance(value, str) and isinstance(last.get(name), str):
                 last[name] += value
             elif value not in (None, "") or name not in last:
                 last[name] = value
@@ -44,13 +48,15 @@ class OpenRouterReader(OpenAIReader):
 class OpenRouter(OpenAIDialect):
     name = "openrouter"
     label = "OpenRouter"
-    asks_for_usage = False
+    # Usage always comes: https://openrouter.ai/docs/use-cases/usage-accounting (2026-11)
+    requests_usage = False
     reader_class = OpenRouterReader
 
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
         payload = super().payload(request, model, stream)
         if request.tools or request.json_mode or request.json_schema is not None:
-            # Otherwise a host that knows no tools or formats gets the request without them, silently.
+            # Otherwise a host without tools or formats may get the request, and ignores them:
+            # https://openrouter.ai/docs/features/provider-routing (2026-11)
             payload["provider"] = {"require_parameters": True}
         return payload
 
@@ -58,27 +64,34 @@ class OpenRouter(OpenAIDialect):
         return {"reasoning": {"effort": request.reasoning_effort} if request.reasoning_effort else None}
 
     def assistant_message(self, message: canonical.Message) -> dict[str, Any]:
-        written = super().assistant_message(message)
+        fields = super().assistant_message(message)
         if details := (message.opaque or {}).get(self.name):
-            written["reasoning_details"] = details
-        return written
+            fields["reasoning_details"] = details
+        return fields
 
-    def judge(self, refusal: Refusal) -> type[errors.ProviderError] | None:
-        """Return what 403 means: a spent budget, a moderated prompt, or (None) a key without the right."""
-        if refusal.status != 403 and "permission_denied" not in refusal.codes:
+    def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:
+        """Return the meaning of 403: a spent budget, a blocked prompt, or (None) a key without the right.
+
+        https://openrouter.ai/docs/api/errors (2026-11) lists insufficient permissions, guardrails and
+        moderation; that a spent budget is a 403 with a `limit_source` was observed 2026-11.
+        """
+        if response.status != 403 and "permission_denied" not in response.codes:
             return None
-        if refusal.metadata.get("limit_source"):
+        if response.metadata.get("limit_source"):
             return errors.BillingRefused
-        moderated = refusal.metadata.get("reasons") or refusal.metadata.get("flagged_input")
-        return errors.Blocked if moderated or "guardrail" in refusal.message.lower() else None
+        moderated = response.metadata.get("reasons") or response.metadata.get("flagged_input")
+        return errors.Blocked if moderated or "guardrail" in response.message.lower() else None
 
-    def waiting(self, refusal: Refusal) -> tuple[float | None, bool]:
-        seconds, do_not_wait = super().waiting(refusal)
-        retryable = mapping(refusal.error.get("availability")).get("retryable")
-        return seconds, do_not_wait or retryable is False
+    def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
+        seconds, do_not_wait = super().retry_delay(response)
+        # Errors with `availability` (observed 2026-11) say whether to retry at all.
+        return seconds, do_not_wait or response.availability.get("retryable") is False
 
-    def listed(self, entry: Mapping[str, Any]) -> ListedModel:
-        pricing = mapping(entry.get("pricing"))
-        given, made = money(pricing.get("prompt")), money(pricing.get("completion"))
-        prices = (given * 1_000_000, made * 1_000_000) if given is not None and made is not None else None
-        return ListedModel(entry["id"], context_window=count(entry.get("context_length")), prices=prices)
+    def listed_model(self, entry: Mapping[str, Any]) -> ListedModel:
+        pricing = as_dict(entry.get("pricing"))
+        # USD per token, as text (observed 2026-11).
+        prompt, completion = as_usd(pricing.get("prompt")), as_usd(pricing.get("completion"))
+        prices = (
+            None if prompt is None or completion is None else (prompt * 1_000_000, completion * 1_000_000)
+        )
+        return ListedModel(entry["id"], context_window=as_count(entry.get("context_length")), prices=prices)

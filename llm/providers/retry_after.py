@@ -1,4 +1,4 @@
-"""How long a provider asks us to wait, in every form they say it."""
+"""How long a provider asks us to wait, in all forms in use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from email.utils import parsedate_to_datetime
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _GO_DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:ms|us|µs|ns|d|h|m|s))+")
 _GO_PART = re.compile(r"(\d+(?:\.\d*)?)(ms|us|µs|ns|d|h|m|s)")
-_ASKED_TO_WAIT = re.compile(rf"(?:retry|try again)\s+(?:in|after)\s+({_GO_DURATION.pattern})", re.IGNORECASE)
-_ASKED_TO_WAIT_SECONDS = re.compile(
-    r"(?:retry|try again)\s+(?:in|after)\s+(\d+(?:\.\d+)?) ?sec", re.IGNORECASE
-)
+#: Groq: "Please try again in 4.77s", https://github.com/elizaOS/eliza/issues/4040 (2025-03).
+#: Gemini: "Please retry in 36.429760048s.", https://github.com/diegosouzapw/OmniRoute/issues/9504 (2026-08).
+_RETRY_IN = re.compile(rf"(?:retry|try again)\s+(?:in|after)\s+({_GO_DURATION.pattern})", re.IGNORECASE)
+_RETRY_IN_SECONDS = re.compile(r"(?:retry|try again)\s+(?:in|after)\s+(\d+(?:\.\d+)?) ?sec", re.IGNORECASE)
 
 
 def from_headers(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the headers of a refusal ask for; None if they don't.
+    """Return the seconds that the headers of an error response ask for; None if they do not.
 
-    Reads `retry-after-ms`, `Retry-After` and, when Groq says that a limit is used
-    up, the time of its reset.
+    Reads `retry-after-ms` (Azure OpenAI: https://github.com/openai/openai-python/issues/957, 2023-12),
+    `Retry-After` and, when Groq says that a limit is used up, the time until it resets
+    (https://console.groq.com/docs/rate-limits, 2026-11).
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
@@ -40,8 +41,8 @@ def from_headers(headers: Mapping[str, str]) -> float | None:
 def seconds_of(text: str) -> float | None:
     """Return the seconds in a number, an HTTP date or a Go duration (`2m59.56s`).
 
-    The past and negative numbers are 0: nothing is left to wait. None for what is
-    none of them, infinity and NaN included.
+    Times in the past and negative numbers are 0. None for anything else, infinity and NaN
+    included.
     """
     text = text.strip()
     number = _number(text)
@@ -56,12 +57,9 @@ def seconds_of(text: str) -> float | None:
 
 
 def from_message(message: str) -> float | None:
-    """Return the seconds of "Please retry in 10h17m5.7s" or "try again in 7.66s" in a sentence."""
-    if match := _ASKED_TO_WAIT.search(message):
-        return seconds_of(match[1])
-    if match := _ASKED_TO_WAIT_SECONDS.search(message):
-        return seconds_of(match[1])
-    return None
+    """Return the seconds of "Please retry in 10h17m5.7s" or "Try again in 3 seconds" in a message."""
+    match = _RETRY_IN.search(message) or _RETRY_IN_SECONDS.search(message)
+    return seconds_of(match[1]) if match else None
 
 
 def _number(text: str) -> float | None:

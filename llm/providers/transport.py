@@ -1,15 +1,14 @@
-"""HTTP to a provider: pooled connections that obey a wall clock and can be stopped from any thread.
+"""HTTP to a provider: pooled connections with a wall-clock deadline, which any thread can stop.
 
-`requests` knows only a timeout per read, which every keep-alive byte renews, and
-it offers no way to wake a thread that waits for headers. So the connections made
-here read through `_ClockedSocket`, which before each read sets the socket's
-timeout to what is left of the call's time, and tell the call which socket to shut
-down when it is stopped. Redirects are never followed, cookies never kept, and the
-environment's proxies and netrc never read: a key reaches no host but the
-configured one.
+`requests` has a timeout per read only, which every keep-alive byte renews, and no way to
+wake a thread that waits for headers. The connections made here read through
+`_DeadlineReader`, which before each read sets the socket's timeout to the time left, and
+register their socket with the call's `CallDeadline`, which shuts it down when the call is
+stopped. Redirects are never followed, cookies never kept, and the environment's proxies and
+netrc never read, so that a key reaches only the configured host.
 
-The hooks used (`ConnectionCls`, `response_class`, `_new_conn`) belong to urllib3
-2.x and http.client; the tests of the wire fail if one of them goes away.
+The hooks used (`ConnectionCls`, `response_class`, `_new_conn`) belong to urllib3 2.x and
+http.client; the tests of the wire fail if one of them changes.
 """
 
 from __future__ import annotations
@@ -23,57 +22,60 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any, cast
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from llm.providers.body import Body
+from llm.providers.stream import ResponseBody
 
 
-class Expired(Exception):
-    """The call's time is over."""
+class DeadlineExceeded(Exception):
+    """The call's time is up."""
 
 
 class Stopped(Exception):
     """The call was stopped by its owner."""
 
 
-class Call:
-    """One request in flight, as seen by those who time it or stop it.
+class CallDeadline:
+    """Limits one request in time, and lets any thread stop it.
 
-    `deadline` is in `time.monotonic` seconds and may be moved while the call runs.
+    `expires_at` is in `time.monotonic` seconds and may be moved during the call.
     """
 
-    def __init__(self, *, connect_seconds: float, deadline: float) -> None:
+    def __init__(self, *, connect_seconds: float, expires_at: float) -> None:
         self.connect_seconds = connect_seconds
-        self.deadline = deadline
+        self.expires_at = expires_at
         self.stopped = False
-        #: Whether a whole request has left. One that was stopped before has reached nobody.
-        self.sent = False
-        self.body_source: http.client.HTTPResponse | None = None
+        #: A whole request has been written. One that was stopped before reached no provider.
+        self.request_sent = False
+        self.response: http.client.HTTPResponse | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
-        # Held from the start and released by `stop`: waiting for it is a rest that `stop` cuts short.
-        self._rest = threading.Lock()
-        self._rest.acquire()
+        # Held from the start and released by `stop`: waiting for it is a pause that `stop` ends.
+        self._until_stopped = threading.Lock()
+        self._until_stopped.acquire()
 
     def remaining_seconds(self) -> float:
-        """Return what is left until the deadline. Raises Expired or Stopped instead of 0."""
+        """Return the time left. Raises DeadlineExceeded instead of returning 0, or Stopped."""
         if self.stopped:
             raise Stopped
-        seconds = self.deadline - time.monotonic()
+        seconds = self.expires_at - time.monotonic()
         if seconds <= 0:
-            raise Expired
+            raise DeadlineExceeded
         return seconds
 
-    def rest(self, seconds: float) -> None:
-        if self._rest.acquire(timeout=seconds):
-            self._rest.release()
+    def pause(self, seconds: float) -> None:
+        """Wait, or return at once when the call is stopped."""
+        if self._until_stopped.acquire(timeout=seconds):
+            self._until_stopped.release()
 
     def watch(self, sock: socket.socket | None) -> None:
-        """Make `sock` the one that `stop` shuts down; None once it belongs to the pool again."""
+        """Make `sock` the socket that `stop` shuts down; None once it is back in its pool."""
         with self._lock:
             self._socket = sock
             if self.stopped and sock is not None:
@@ -86,11 +88,11 @@ class Call:
             self.stopped = True
             if self._socket is not None:
                 _shut_down(self._socket)
-        self._rest.release()
+        self._until_stopped.release()
 
 
 def _shut_down(sock: socket.socket) -> None:
-    # The plain socket's method: SSLSocket's would pull the TLS object from under the reader.
+    # The plain socket's method: SSLSocket's would remove the TLS object while another thread reads.
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
@@ -109,52 +111,62 @@ class Transport:
         self._session.mount("http://", adapter)
 
     def send(
-        self, call: Call, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Body:
-        """Return the answer as soon as its headers are there, whatever its status.
+        self,
+        deadline: CallDeadline,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+    ) -> ResponseBody:
+        """Return the response as soon as its headers have arrived, whatever its status.
 
-        Raises Expired, Stopped, or what requests raises.
+        Raises DeadlineExceeded, Stopped, or what requests raises.
         """
         # The adapter is called directly: Session.send adds redirects, cookies and hooks, none of them
         # wanted, and half the CPU time of a call.
         prepared = requests.PreparedRequest()
         prepared.method, prepared.url, prepared.body = method, url, body
-        prepared.headers = requests.structures.CaseInsensitiveDict(headers)
+        prepared.headers = CaseInsensitiveDict(headers)
         if body is not None:
             prepared.headers["Content-Length"] = str(len(body))
-        timeout = (min(call.connect_seconds, call.remaining_seconds()), call.remaining_seconds())
-        _calling.call = call
+        timeout = (min(deadline.connect_seconds, deadline.remaining_seconds()), deadline.remaining_seconds())
+        _sending.deadline = deadline
         try:
             response = self._session.get_adapter(url).send(prepared, stream=True, timeout=timeout)
         except Exception:
-            call.remaining_seconds()  # If the call was stopped or its time is over, that is the reason.
+            deadline.remaining_seconds()  # If the call was stopped or its time is up, that is the reason.
             raise
         finally:
-            _calling.call = None
-        return Body(response, call.body_source, on_end=functools.partial(call.watch, None))
+            del _sending.deadline
+        return ResponseBody(response, deadline.response, on_end=functools.partial(deadline.watch, None))
 
 
-#: The call that this thread is sending, for the connection that the pool will choose.
-_calling = threading.local()
+class _Sending(threading.local):
+    """The deadline of the call that this thread is sending, for the connection that the pool picks."""
+
+    deadline: CallDeadline
+
+
+_sending = _Sending()
 
 
 class _Adapter(HTTPAdapter):
     def __init__(self, pool_size: int, trusted_certificates: str | None) -> None:
-        self._trusted_certificates = trusted_certificates or requests.certs.where()
+        self._trusted_certificates = trusted_certificates or DEFAULT_CA_BUNDLE_PATH
         super().__init__(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
 
-    def init_poolmanager(self, *args, **kwargs) -> None:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
-    def build_connection_pool_key_attributes(self, request, verify, cert=None):
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https":
             tls["ssl_context"] = _tls_context(self._trusted_certificates)
         return host, tls
 
-    def cert_verify(self, conn, url, verify, cert) -> None:
-        """Nothing is left to do: the context holds the certificates."""
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Do nothing: the TLS context has the certificates."""
 
 
 @functools.cache
@@ -163,32 +175,38 @@ def _tls_context(trusted_certificates: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=trusted_certificates)
 
 
-class _Clocked:
-    """Mixed into a urllib3 connection: works for the call that its thread is sending."""
+class _Response(http.client.HTTPResponse):
+    """Reads status line, headers and body against the call's deadline."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        deadline = _sending.deadline
+        self.fp.close()
+        self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))
+        deadline.response = self
+
+
+class _Connection(HTTPConnection):
+    """A connection that registers its socket with the deadline of the call being sent."""
+
+    response_class = _Response
 
     def _new_conn(self) -> socket.socket:
-        return _connect(_calling.call, self._dns_host, self.port, self.timeout, self.socket_options)
+        seconds = cast(float, self.timeout)  # `send` sets both timeouts
+        return _connect(_sending.deadline, self._dns_host, self.port, seconds, self.socket_options)
 
     def connect(self) -> None:
         super().connect()
-        _calling.call.watch(self.sock)
+        _sending.deadline.watch(self.sock)
 
-    def request(self, *args, **kwargs) -> None:
+    def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
-            _calling.call.watch(self.sock)
+            _sending.deadline.watch(self.sock)
         super().request(*args, **kwargs)
-        _calling.call.sent = True
-
-    def getresponse(self):
-        self.response_class = functools.partial(_Response, call=_calling.call)
-        return super().getresponse()
+        _sending.deadline.request_sent = True
 
 
-class _Connection(_Clocked, HTTPConnection):
-    pass
-
-
-class _TLSConnection(_Clocked, HTTPSConnection):
+class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
@@ -200,12 +218,12 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
-def _connect(call: Call, host: str, port: int, seconds: float, options: list | None) -> socket.socket:
+def _connect(deadline: CallDeadline, host: str, port: int, seconds: float, options: Any) -> socket.socket:
     """Return a socket connected to the first address of `host` that answers, within `seconds` in all.
 
-    Looking the name up cannot be bounded or stopped, connecting can.
+    The name lookup can be neither bounded nor stopped; connecting can.
     """
-    deadline = time.monotonic() + seconds
+    connected_by = time.monotonic() + seconds
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for left, (family, kind, protocol, _, address) in zip(
         range(len(addresses), 0, -1), addresses, strict=True
@@ -214,11 +232,11 @@ def _connect(call: Call, host: str, port: int, seconds: float, options: list | N
         try:
             for option in options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(max(0.001, (deadline - time.monotonic()) / left))
-            call.watch(sock)
-            call.remaining_seconds()
+            sock.settimeout(max(0.001, (connected_by - time.monotonic()) / left))
+            deadline.watch(sock)
+            deadline.remaining_seconds()
             sock.connect(address)
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            sock.settimeout(max(0.001, connected_by - time.monotonic()))
             return sock
         except OSError:
             sock.close()
@@ -230,22 +248,14 @@ def _connect(call: Call, host: str, port: int, seconds: float, options: list | N
     raise socket.gaierror(f"{host} has no address")
 
 
-class _Response(http.client.HTTPResponse):
-    """An answer whose status line, headers and body are all read against the call's clock."""
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket, each time with the time left as its timeout."""
 
-    def __init__(self, sock: socket.socket, *args, call: Call, **kwargs) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_ClockedSocket(sock, call))
-        call.body_source = self
-
-
-class _ClockedSocket(io.RawIOBase):
-    def __init__(self, sock: socket.socket, call: Call) -> None:
+    def __init__(self, sock: socket.socket, deadline: CallDeadline) -> None:
         self._sock = sock
-        self._call = call
-        # Keeps the socket open for as long as the answer is read, and refuses nothing else: reading
-        # goes past it, because after one timeout it reads no more.
+        self._deadline = deadline
+        # Keeps the socket open while the response is read. Reading bypasses it, because after one
+        # timeout it would read no more.
         self._hold = sock.makefile("rb", buffering=0)
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._error: OSError | None = None
@@ -253,25 +263,25 @@ class _ClockedSocket(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         if self._error is not None:
             raise self._error
-        self._sock.settimeout(self._call.remaining_seconds())
+        self._sock.settimeout(self._deadline.remaining_seconds())
         try:
             count = self._sock.recv_into(buffer)
         except TimeoutError:
-            raise Expired from None
+            raise DeadlineExceeded from None
         except OSError:
-            self._call.remaining_seconds()
+            self._deadline.remaining_seconds()
             raise
-        if self._call.stopped:
+        if self._deadline.stopped:
             raise Stopped
         if self._is_tls and count:
             count += self._more_records(memoryview(buffer)[count:])
         return count
 
     def _more_records(self, buffer: memoryview) -> int:
-        """Fill `buffer` from the TLS records that have arrived: one read gives one record, a token."""
+        """Fill `buffer` with the TLS records that have arrived: one read returns one record, a token."""
         self._sock.settimeout(0)
         count = 0
         try:

@@ -143,7 +143,7 @@ def test_usage_of_its_own_field_is_read(answers):
 def test_models_that_are_active_are_listed(provider):
     groq = provider("groq")
     assert groq.models(LIMITS)[0] == ListedModel("fake-large", context_window=131_072)
-    assert groq.listed({"id": "gone", "active": False}) is None
+    assert groq.listed_model({"id": "gone", "active": False}) is None
 
 
 def test_call_made_by_another_model_is_sent_as_it_is(call, fake):

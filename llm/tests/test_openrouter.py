@@ -92,4 +92,4 @@ def test_prices_are_listed_by_the_million_tokens(provider):
     openrouter = provider("openrouter")
     expected = ListedModel("fake-large", 131_072, (Decimal("0.1"), Decimal("0.5")))
     assert openrouter.models(LIMITS)[0] == expected
-    assert openrouter.listed({"id": "m", "pricing": {"prompt": "-1", "completion": "x"}}).prices is None
+    assert openrouter.listed_model({"id": "m", "pricing": {"prompt": "-1", "completion": "x"}}).prices is None

@@ -75,7 +75,7 @@ def test_providers_are_called_in_parallel(configured, fake):
     ("fault", "words"),
     [
         ("401", "Wrong key: Groq refused GROQ_API_KEY."),
-        ("402", "No credit: Groq wants payment"),
+        ("402", "No credit: Groq requires payment"),
         ("404", "Model gone: Groq does not know the model fake-large"),
         ("429-bare", "Rate limit: Groq"),
         ("503", "Groq is overloaded or failing (status 503)."),

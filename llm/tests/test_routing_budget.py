@@ -116,7 +116,7 @@ def test_a_cancelled_call_costs_what_it_sent_once_that_has_left(runs, fake, prov
         exchange.close()
     with pytest.raises(errors.ProviderError):
         list(exchange)
-    assert exchange.sent is sent
+    assert exchange.request_sent is sent
     attempt = line.failed(errors.Cancelled("Stopped."), exchange)
     assert (attempt.usage.input > 0, attempt.cost > 0) == (sent, sent)
     assert len(fake.log()) == sent

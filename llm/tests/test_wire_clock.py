@@ -14,7 +14,7 @@ import pytest
 
 from llm import canonical, errors
 from llm.providers import Limits
-from llm.providers.exchange import OpenStreams, open_streams
+from llm.providers.coalescing import OpenStreams, open_streams
 from qa.testing.llm import LIMITS, asking, outcome_of
 
 SHORT = Limits(connect_seconds=2, first_token_seconds=0.3, between_tokens_seconds=0.3, total_seconds=10)
@@ -47,7 +47,7 @@ def test_no_token_in_time_is_silence_whatever_else_is_sent(call, fake, name, fau
     outcome = call(name, f"fault-{fault}", limits=SHORT)
     assert type(outcome.error) is errors.ProviderSilent
     assert "no token within 0.3 s" in str(outcome.error)
-    assert outcome.exchange.first_token_ms is None
+    assert outcome.call.first_token_ms is None
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
@@ -59,7 +59,7 @@ def test_stall_in_the_middle_is_silence_with_the_partial_kept(call, fake, name, 
     assert type(outcome.error) is errors.ProviderSilent
     assert "in the middle" in str(outcome.error)
     assert outcome.text == "You said: "
-    assert outcome.exchange.first_token_ms is not None
+    assert outcome.call.first_token_ms is not None
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
@@ -85,9 +85,9 @@ def test_answer_asked_for_whole_is_bounded_by_the_total_only(call):
 
 def test_slow_consumer_is_not_the_providers_silence(provider):
     limits = dataclasses.replace(LIMITS, between_tokens_seconds=0.2)
-    exchange = provider("groq").open(asking(), "tokens-6-every-30ms", stream=True, limits=limits)
+    open_call = provider("groq").open(asking(), "tokens-6-every-30ms", stream=True, limits=limits)
     text = ""
-    for event in exchange:
+    for event in open_call:
         threading.Event().wait(0.3)
         text += event.text if isinstance(event, canonical.Text) else ""
     assert text == "word1 word2 word3 word4 word5 word6"
@@ -98,7 +98,7 @@ def test_address_where_nobody_listens_is_unreachable(call, provider, address):
     outcome = call(of=provider("groq", base_url=address))
     assert type(outcome.error) is errors.Unreachable
     assert outcome.error.provider == "groq"
-    assert outcome.exchange.status is None
+    assert outcome.call.status is None
 
 
 # -- Stopping --------------------------------------------------------------------
@@ -107,30 +107,30 @@ def test_address_where_nobody_listens_is_unreachable(call, provider, address):
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault", ["silent", "dribbled-headers", "stall"])
 def test_close_from_another_thread_wakes_a_waiting_reader(provider, fake, fault, stream):
-    exchange = provider("groq").open(asking(), f"fault-{fault}", stream=stream, limits=LIMITS)
-    reader = in_thread(lambda: outcome_of(exchange))
+    open_call = provider("groq").open(asking(), f"fault-{fault}", stream=stream, limits=LIMITS)
+    reader = in_thread(lambda: outcome_of(open_call))
     fake.wait_for(lambda log: log and log[-1].fault == fault)
-    exchange.close()
-    exchange.close()
+    open_call.close()
+    open_call.close()
     assert type(result_of(reader).error) is errors.Cancelled
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
 def test_close_wakes_a_reader_that_rests(monkeypatch, provider, fake):
-    monkeypatch.setattr(OpenStreams, "rest_seconds", 30.0)
-    exchange = provider("groq").open(asking(), "tokens-100-every-10ms", stream=True, limits=LIMITS)
+    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 30.0)
+    open_call = provider("groq").open(asking(), "tokens-100-every-10ms", stream=True, limits=LIMITS)
     begun = threading.Event()
 
     def read():
         try:
-            for _ in exchange:
+            for _ in open_call:
                 begun.set()
         except errors.Cancelled:
             return "woken"
 
     reader = in_thread(read)
     assert begun.wait(5)
-    exchange.close()
+    open_call.close()
     assert result_of(reader) == "woken"
 
 
@@ -146,13 +146,13 @@ def test_close_while_connecting_wakes_the_reader(provider):
             filler.connect_ex(("127.0.0.1", port))
         limits = dataclasses.replace(LIMITS, connect_seconds=30, first_token_seconds=30, total_seconds=30)
         hanging = provider("groq", base_url=f"http://127.0.0.1:{port}/v1")
-        exchange = hanging.open(asking(), "m", stream=True, limits=limits)
-        reader = in_thread(lambda: outcome_of(exchange))
-        while exchange._call._socket is None:
+        open_call = hanging.open(asking(), "m", stream=True, limits=limits)
+        reader = in_thread(lambda: outcome_of(open_call))
+        while open_call._deadline._socket is None:
             threading.Event().wait(0.01)
-        exchange.close()
+        open_call.close()
         assert type(result_of(reader).error) is errors.Cancelled
-        assert not exchange.sent
+        assert not open_call.request_sent
         for filler in fillers:
             filler.close()
 
@@ -162,7 +162,7 @@ def test_close_before_the_start_and_after_the_end(provider, call):
     early.close()
     assert type(outcome_of(early).error) is errors.Cancelled
     late = call()
-    late.exchange.close()
+    late.call.close()
     assert late.completion
 
 
@@ -179,8 +179,8 @@ def test_late_close_does_not_touch_the_next_call_on_the_connection(provider, fak
 
 
 def test_leaving_the_iteration_hangs_up(provider, fake):
-    exchange = provider("gemini").open(asking(), "tokens-1000-every-10ms", stream=True, limits=LIMITS)
-    for _ in exchange:
+    open_call = provider("gemini").open(asking(), "tokens-1000-every-10ms", stream=True, limits=LIMITS)
+    for _ in open_call:
         break
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
     assert open_streams.count == 0
@@ -271,9 +271,9 @@ def test_many_threads_share_one_provider(provider, fake):
 
 
 def test_tokens_that_arrived_together_are_handed_out_together(provider, monkeypatch):
-    monkeypatch.setattr(OpenStreams, "rest_seconds", 0.3)
-    exchange = provider("groq").open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
-    texts = [event.text for event in exchange if isinstance(event, canonical.Text)]
+    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 0.3)
+    open_call = provider("groq").open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
+    texts = [event.text for event in open_call if isinstance(event, canonical.Text)]
     assert texts[0] == "word1 "
     assert len(texts) < 10
     assert len("".join(texts).split()) == 60
@@ -283,5 +283,5 @@ def test_rest_grows_with_the_open_streams_and_is_nothing_for_a_few():
     streams = OpenStreams()
     rests = []
     for streams.count in (1, 8, 50, 200, 1000):
-        rests.append(streams.rest_seconds)
+        rests.append(streams.coalescing_delay_seconds)
     assert rests == [0, 0, 0.05, 0.2, 0.25]

@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from llm import errors, providers
 from llm.canonical import Text
-from llm.providers.exchange import OpenStreams
+from llm.providers.coalescing import OpenStreams
 from llm.providers.transport import Transport
 from qa.fake_provider.server import FakeProvider
 from qa.testing.llm import KEY, LIMITS, asking, outcome_of
@@ -169,20 +169,20 @@ def test_faults_are_told_apart_over_tls(call, secure, fault, kind):
 
 
 def test_tokens_that_arrived_together_over_tls_are_handed_out_together(secure, monkeypatch):
-    monkeypatch.setattr(OpenStreams, "rest_seconds", 0.3)
-    exchange = secure.open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
-    texts = [event.text for event in exchange if isinstance(event, Text)]
+    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 0.3)
+    open_call = secure.open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
+    texts = [event.text for event in open_call if isinstance(event, Text)]
     assert len(texts) < 10
     assert len("".join(texts).split()) == 60
 
 
 def test_close_wakes_a_reader_over_tls(secure, secure_fake):
-    exchange = secure.open(asking(), "fault-stall", stream=True, limits=LIMITS)
+    open_call = secure.open(asking(), "fault-stall", stream=True, limits=LIMITS)
     outcomes = []
-    reader = threading.Thread(target=lambda: outcomes.append(outcome_of(exchange)), daemon=True)
+    reader = threading.Thread(target=lambda: outcomes.append(outcome_of(open_call)), daemon=True)
     reader.start()
     secure_fake.wait_for(lambda log: log)
-    exchange.close()
+    open_call.close()
     reader.join(10)
     assert type(outcomes[0].error) is errors.Cancelled
 

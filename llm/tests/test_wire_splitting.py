@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from llm.providers.body import Body
-from llm.providers.sse import EventParser, EventTooLarge, ServerEvent
-from llm.providers.text import Pieces, ThinkFilter, harmless
+from llm.providers.stream import ResponseBody, SizeLimitExceeded
+from llm.providers.stream.sse import EventParser, ServerSentEvent
+from llm.providers.text import IncrementalSanitizer, ThinkFilter, sanitized
 
 LINES = st.sampled_from(
     ["data: a", "data:b", "data: é🙂", "data", "data:  c", ": comment", ":", "event: e", "id: 1", "junk", ""]
@@ -43,7 +43,7 @@ def by_the_standard(data):
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if not line:
-            events += [ServerEvent(name, "\n".join(values))] if values else []
+            events += [ServerSentEvent(name, "\n".join(values))] if values else []
             name, values = "", []
         elif field == "data":
             values.append(value)
@@ -61,7 +61,7 @@ def test_events_are_those_of_the_standard_wherever_the_bytes_are_cut(stream):
 def test_event_larger_than_the_cap_is_refused_before_it_is_whole():
     parser = EventParser(1000)
     parser.feed(b"data: " + b"x" * 900)
-    with pytest.raises(EventTooLarge):
+    with pytest.raises(SizeLimitExceeded):
         parser.feed(b"x" * 200)
 
 
@@ -79,11 +79,11 @@ def test_thoughts_are_those_of_the_whole_wherever_the_text_is_cut(text, cuts):
     st.text(st.characters(categories=["Cs", "L", "Cc"]), max_size=20),
     st.lists(st.integers(0, 20), max_size=8),
 )
-def test_pieces_are_harmless_and_join_to_the_harmless_whole(text, cuts):
-    pieces = Pieces()
-    cut = pieces_of(text, sorted(min(cut, len(text)) for cut in cuts))
-    joined = "".join(map(pieces.feed, cut)) + pieces.close()
-    assert joined == harmless(text)
+def test_sanitized_pieces_join_to_the_sanitized_whole(text, cuts):
+    sanitizer = IncrementalSanitizer()
+    pieces = pieces_of(text, sorted(min(cut, len(text)) for cut in cuts))
+    joined = "".join(map(sanitizer.feed, pieces)) + sanitizer.close()
+    assert joined == sanitized(text)
     joined.encode()
     assert "\0" not in joined
 
@@ -91,18 +91,18 @@ def test_pieces_are_harmless_and_join_to_the_harmless_whole(text, cuts):
 @pytest.mark.parametrize("size", range(1, 12))
 def test_chunks_are_joined_wherever_the_bytes_are_cut(size):
     body = b"3\r\nabc\r\n0A;name=value\r\n0123456789\r\n1\r\n\n\r\n0\r\nTrailer: x\r\n\r\n"
-    gulps = iter([body[start : start + size] for start in range(0, len(body), size)])
+    reads = iter([body[start : start + size] for start in range(0, len(body), size)])
     source = SimpleNamespace(
         chunked=True,
-        fp=SimpleNamespace(read1=lambda _: next(gulps, b"")),
+        fp=SimpleNamespace(read1=lambda _: next(reads, b"")),
         isclosed=lambda: False,
         close=lambda: None,
     )
     raw = SimpleNamespace(release_conn=lambda: None)
     response = SimpleNamespace(status_code=200, headers={}, raw=raw)
-    read = Body(response, source)
+    read = ResponseBody(response, source)
     assert b"".join(iter(read.read, b"")) == b"abc0123456789\n"
-    assert next(gulps, None) is None
+    assert next(reads, None) is None
 
 
 @pytest.mark.parametrize("model", ["fake-large", "fault-gzip"])

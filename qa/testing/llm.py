@@ -7,8 +7,7 @@ from typing import Any
 
 from llm import canonical
 from llm.errors import ProviderError
-from llm.providers import Limits
-from llm.providers.exchange import Exchange
+from llm.providers import Limits, ProviderCall
 
 KEY = "good-key-of-the-tests"
 
@@ -27,7 +26,7 @@ CLOCK = canonical.Tool("get_time")
 class Outcome:
     """The outcome of one call: its events, and the completion or the error."""
 
-    exchange: Exchange
+    call: ProviderCall
     events: list[canonical.Event] = field(default_factory=list)
     completion: canonical.Completion | None = None
     error: ProviderError | None = None
@@ -42,18 +41,18 @@ class Outcome:
 
     @property
     def partial(self) -> canonical.Completion:
-        return self.exchange.partial
+        return self.call.partial
 
 
 def asking(prompt: str = "Hello there", **fields: Any) -> canonical.Request:
     return canonical.Request((canonical.Message("user", prompt),), **fields)
 
 
-def outcome_of(exchange: Exchange) -> Outcome:
-    """Read `exchange` to its end and check what holds for every call."""
-    outcome = Outcome(exchange)
+def outcome_of(call: ProviderCall) -> Outcome:
+    """Read `call` to its end and check what holds for every call."""
+    outcome = Outcome(call)
     try:
-        for event in exchange:
+        for event in call:
             outcome.events.append(event)
     except ProviderError as error:
         outcome.error = error

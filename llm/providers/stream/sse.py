@@ -1,31 +1,33 @@
 """Server-sent events from bytes that may be split anywhere.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html, with one
-difference: an event that the end of the stream cuts off before its blank line
-counts (`close`), because some servers leave that line out.
+https://html.spec.whatwg.org/multipage/server-sent-events.html, with one difference: an
+event that the end of the stream cuts off before its blank line counts (`close`), because
+some servers omit that line.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from llm.providers.stream.body import StreamError
+
 _BOM = b"\xef\xbb\xbf"
 
 
-class ServerEvent(NamedTuple):
+class SizeLimitExceeded(StreamError):
+    """An event or the whole response is larger than its limit."""
+
+
+class ServerSentEvent(NamedTuple):
     name: str
     data: str
 
 
-class EventTooLarge(Exception):
-    """An event is larger than the cap."""
-
-
 class EventParser:
-    """Fed with bytes, returns the events they complete.
+    """Takes bytes and returns the events that they complete.
 
-    Cuts at blank lines before decoding, so no character is ever split. Bytes that
-    are not UTF-8 become U+FFFD.
+    Splits at blank lines before decoding, so that no character is split. Bytes that are
+    not UTF-8 become U+FFFD.
     """
 
     def __init__(self, max_event_bytes: int) -> None:
@@ -34,8 +36,8 @@ class EventParser:
         self._at_start = True
         self._after_cr = False
 
-    def feed(self, data: bytes) -> list[ServerEvent]:
-        """Return the events that `data` completes. Raises EventTooLarge."""
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """Return the events that `data` completes. Raises SizeLimitExceeded."""
         buffer = self._buffer
         searched = max(0, len(buffer) - 1)
         buffer += self._with_line_feeds(data)
@@ -51,10 +53,10 @@ class EventParser:
             complete = bytes(buffer[:end])
             del buffer[: end + 2]
         if len(buffer) > self._max_event_bytes:
-            raise EventTooLarge
+            raise SizeLimitExceeded
         return _events(complete)
 
-    def close(self) -> list[ServerEvent]:
+    def close(self) -> list[ServerSentEvent]:
         """Return the last event, if the stream ended without its blank line."""
         rest = bytes(self._buffer)
         self._buffer.clear()
@@ -71,14 +73,14 @@ class EventParser:
         return data
 
 
-def _events(block: bytes) -> list[ServerEvent]:
+def _events(block: bytes) -> list[ServerSentEvent]:
     return [event for part in block.split(b"\n\n") if part and (event := _event(part)) is not None]
 
 
-def _event(part: bytes) -> ServerEvent | None:
-    """Return the event that the lines of `part` make; None if they hold no data."""
-    if part.startswith(b"data:") and b"\n" not in part:  # as nearly all are
-        return ServerEvent("", part[5:].removeprefix(b" ").decode(errors="replace"))
+def _event(part: bytes) -> ServerSentEvent | None:
+    """Return the event in the lines of `part`; None if they have no data."""
+    if part.startswith(b"data:") and b"\n" not in part:  # nearly every event
+        return ServerSentEvent("", part[5:].removeprefix(b" ").decode(errors="replace"))
     name, data = b"", []
     for line in part.split(b"\n"):
         field, _, value = line.partition(b":")
@@ -89,4 +91,4 @@ def _event(part: bytes) -> ServerEvent | None:
             name = value
     if not data:
         return None
-    return ServerEvent(name.decode(errors="replace"), b"\n".join(data).decode(errors="replace"))
+    return ServerSentEvent(name.decode(errors="replace"), b"\n".join(data).decode(errors="replace"))

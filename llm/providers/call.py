@@ -1,0 +1,229 @@
+"""One call to a provider: the request goes out, canonical events come back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from llm import canonical, errors
+from llm.providers.coalescing import open_streams
+from llm.providers.error_responses import parse_error, read_error_response
+from llm.providers.network_errors import NETWORK_ERRORS, network_error
+from llm.providers.reader import InBandError
+from llm.providers.stream import JSONStream, ResponseBody, SizeLimitExceeded, StreamError, Truncated
+from llm.providers.transport import CallDeadline, DeadlineExceeded, Stopped
+
+if TYPE_CHECKING:
+    from llm.providers.base import Limits, Provider
+
+#: Waits after the finish reason (for usage) and after [DONE] (for the end of the body).
+_AFTER_FINISH_SECONDS = 2.0
+_AFTER_DONE_SECONDS = 0.05
+_AFTER_DONE_BYTES = 65536
+
+
+class ProviderCall:
+    """One call to a provider; iterate over it once.
+
+    Yields `Text`, `Reasoning` and `ToolCallDelta` as they arrive (those of one read are
+    joined), and `Finished` last. Everything else is raised as a `ProviderError`: it never
+    yields `Failed` and never ends without `Finished`. A refusal or content filter is raised
+    as `Blocked`, with the text before it in `partial` (`partial.finish == "blocked"`).
+
+    `status` is the HTTP status, `first_token_ms` the time from the start of the iteration to
+    the first text, reasoning or tool call; both None until known. Leaving the iteration early
+    closes the connection.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: canonical.Request,
+        model: str,
+        *,
+        stream: bool,
+        limits: Limits,
+    ) -> None:
+        self.status: int | None = None
+        self.first_token_ms: int | None = None
+        self._provider = provider
+        self._model = model
+        self._stream = stream
+        self._limits = limits
+        self._payload = provider.payload(request, model, stream)
+        self._headers = provider.headers()
+        self._url = provider.chat_url(model, stream)
+        self._reader = provider.reader(request, canonical.Target(provider.name, model))
+        self._builder = self._reader.builder
+        self._deadline = CallDeadline(connect_seconds=limits.connect_seconds, expires_at=float("inf"))
+        self._body: ResponseBody | None = None
+        self._started = 0.0
+
+    @property
+    def request_sent(self) -> bool:
+        """Whether the whole request has been sent to the provider."""
+        return self._deadline.request_sent
+
+    @property
+    def partial(self) -> canonical.Completion:
+        """What has arrived so far: text, tool calls, usage, response id, model used."""
+        return self._builder.completion()
+
+    def close(self) -> None:
+        """Stop the call, from any thread: a waiting reader wakes at once and raises Cancelled.
+
+        Idempotent; does nothing to a call that has finished.
+        """
+        self._deadline.stop()
+
+    def complete(self) -> canonical.Completion:
+        """Read to the end and return the completion. Raises ProviderError."""
+        for event in self:
+            if isinstance(event, canonical.Finished):
+                return event.completion
+        raise AssertionError("A call ends with Finished or raises.")
+
+    def __iter__(self) -> Iterator[canonical.Delta | canonical.Finished]:
+        self._started = time.monotonic()
+        self._allow(self._limits.first_token_seconds if self._stream else self._limits.total_seconds)
+        try:
+            with open_streams if self._stream else contextlib.nullcontext():
+                yield from self._events()
+        except errors.ProviderError as error:
+            error.provider = error.provider or self._provider.name
+            error.status = error.status or self.status
+            raise
+        except (DeadlineExceeded, Stopped, StreamError, InBandError, *NETWORK_ERRORS) as error:
+            raise self._provider_error(error) from error
+        finally:
+            if self._body is not None:
+                self._body.close()
+
+    # -- request -----------------------------------------------------------------
+
+    def _send(self) -> ResponseBody:
+        """Return the response, to a second request without the fields that the provider rejected."""
+        body = self._post(self._payload)
+        if not body.ok:
+            error = self._error_from(body)
+            payload = self._provider.without_rejected_fields(self._payload, error)
+            if payload is None:
+                raise error
+            body = self._post(payload)
+            if not body.ok:
+                raise self._error_from(body)
+        return body
+
+    def _post(self, payload: dict[str, Any]) -> ResponseBody:
+        content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        body = self._provider.transport.send(self._deadline, "POST", self._url, self._headers, content)
+        self.status, self._body = body.status, body
+        return body
+
+    def _error_from(self, body: ResponseBody) -> errors.ProviderError:
+        return self._provider.error_from(read_error_response(body, self._deadline), self._model)
+
+    # -- response ------------------------------------------------------------------
+
+    def _events(self) -> Iterator[canonical.Delta | canonical.Finished]:
+        body = self._send()
+        limits, builder = self._limits, self._builder
+        stream = JSONStream(
+            body, max_event_bytes=limits.max_event_bytes, max_reply_bytes=limits.max_reply_bytes
+        )
+        while not stream.done:
+            self._coalesce(body)
+            was_finished = builder.finish is not None
+            # An error is raised after the events before it.
+            error = self._receive(stream)
+            events = self._take_events()
+            yield from events
+            if error is not None:
+                raise error
+            # The next wait starts now, not when the last token arrived: a slow consumer must not
+            # look like a silent provider.
+            if builder.finish is None:
+                if events:
+                    self._allow(limits.between_tokens_seconds)
+            elif not was_finished:
+                self._allow(min(_AFTER_FINISH_SECONDS, limits.between_tokens_seconds))
+        self._drain(body)
+        yield from self._finish()
+
+    def _coalesce(self, body: ResponseBody) -> None:
+        """Let tokens gather between two reads, unless the first one or the end is awaited."""
+        if self.first_token_ms is None or self._builder.finish is not None or body.last_read_was_full:
+            return
+        if delay := open_streams.coalescing_delay_seconds:
+            self._deadline.pause(delay)
+
+    def _receive(self, stream: JSONStream) -> Exception | None:
+        """Read once and parse what has arrived. Return the error that ends the call, if any."""
+        try:
+            for document in stream.read():
+                self._reader.feed(document)
+        except (DeadlineExceeded, Truncated, *NETWORK_ERRORS) as error:
+            if self._builder.finish is None or self._builder.is_empty or self._deadline.stopped:
+                return error
+            stream.done = True  # The answer is complete; only the end of the body is missing.
+        except (Stopped, StreamError, InBandError, errors.ProviderError) as error:
+            return error
+        return None
+
+    def _take_events(self) -> list[canonical.Delta]:
+        events = self._builder.take_events()
+        if events and self.first_token_ms is None:
+            self.first_token_ms = round((time.monotonic() - self._started) * 1000)
+        return events
+
+    def _drain(self, body: ResponseBody) -> None:
+        """Read the rest of the body, so that the connection can be reused; close it if that takes long."""
+        if body.ended:
+            return
+        self._deadline.expires_at = time.monotonic() + _AFTER_DONE_SECONDS
+        with contextlib.suppress(DeadlineExceeded, Stopped, StreamError, *NETWORK_ERRORS):
+            body.read_into(bytearray(), _AFTER_DONE_BYTES)
+        body.close()
+
+    def _finish(self) -> Iterator[canonical.Delta | canonical.Finished]:
+        try:
+            completion = self._reader.close()
+        except errors.ProviderError:
+            yield from self._take_events()
+            raise
+        yield from self._take_events()
+        yield canonical.Finished(completion)
+
+    def _allow(self, seconds: float) -> None:
+        """Set the deadline to so many seconds from now, within the total time of the call."""
+        self._deadline.expires_at = min(
+            time.monotonic() + seconds, self._started + self._limits.total_seconds
+        )
+
+    # -- errors --------------------------------------------------------------------
+
+    def _provider_error(self, error: Exception) -> errors.ProviderError:
+        label = self._provider.label
+        facts: dict[str, Any] = {"provider": self._provider.name, "status": self.status}
+        if isinstance(error, Stopped) or self._deadline.stopped:
+            return errors.Cancelled("The answer was stopped.", **facts)
+        if isinstance(error, DeadlineExceeded):
+            return errors.ProviderSilent(self._timeout_message(), **facts)
+        if isinstance(error, InBandError):
+            reported = self._provider.error_from(parse_error(error.body, status=None), self._model)
+            reported.status = reported.status or self.status
+            return reported
+        if isinstance(error, SizeLimitExceeded):
+            return errors.ReplyTooLarge(f"{label} sent an answer larger than allowed.", **facts)
+        return network_error(error, label, facts)
+
+    def _timeout_message(self) -> str:
+        label, limits = self._provider.label, self._limits
+        if time.monotonic() - self._started >= limits.total_seconds:
+            return f"{label} did not finish within {limits.total_seconds:g} s."
+        if self.first_token_ms is None:
+            return f"{label} sent no token within {limits.first_token_seconds:g} s."
+        return f"{label} stopped in the middle of its answer for {limits.between_tokens_seconds:g} s."
