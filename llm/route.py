@@ -9,13 +9,13 @@ from django.conf import settings
 from llm import providers
 from llm.canonical import Target
 
-LONGEST_MODEL_NAME = 200
+MAX_MODEL_NAME_LENGTH = 200
 
 
 def parse_route(names: Sequence[str]) -> tuple[Target, ...]:
     """Return the targets that `provider` (its default model) and `provider/model` name.
 
-    Raises ValueError with a sentence for whoever wrote the route.
+    Raises ValueError with a sentence that says what to change.
     """
     if not names:
         raise ValueError("A route names at least one provider or provider/model.")
@@ -33,17 +33,17 @@ def _parse_target(name: str) -> Target:
         model = providers.get(provider).model
     if not model:
         raise ValueError(f"{provider} has no default model. Write {provider}/ and a model's name.")
-    if len(model) > LONGEST_MODEL_NAME or not model.isprintable():
-        raise ValueError(f"A model's name has at most {LONGEST_MODEL_NAME} printable characters.")
+    if len(model) > MAX_MODEL_NAME_LENGTH or not model.isprintable():
+        raise ValueError(f"A model's name has at most {MAX_MODEL_NAME_LENGTH} printable characters.")
     return Target(provider, model)
 
 
 def default_route() -> tuple[Target, ...]:
-    """Return the route of requests that name none.
+    """Return the route of requests that do not name one.
 
-    `LLM_ROUTE`, else every configured provider with its default model, else the
-    local model, which is no match for the others and never their fallback.
-    Empty if nothing is configured.
+    `LLM_ROUTE`, else every configured provider with its default model, else the local model,
+    which is much weaker than the others and therefore never their fallback. Empty if nothing
+    is configured.
     """
     if settings.LLM_ROUTE:
         return parse_route(settings.LLM_ROUTE)

@@ -1,19 +1,20 @@
-"""What goes in and out of `/api/llm`."""
+"""Requests and responses of `/api/llm`."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from core.api.serializers import StrictSerializer
 from llm import providers
 from llm.catalogue import Model
-from llm.route import LONGEST_MODEL_NAME
+from llm.route import MAX_MODEL_NAME_LENGTH
 
 
-class PriceSerializer(serializers.Serializer):
+class PriceSerializer(serializers.Serializer[Any]):
     """USD per million tokens."""
 
     input = serializers.CharField()
@@ -21,8 +22,9 @@ class PriceSerializer(serializers.Serializer):
     currency = serializers.CharField()
 
 
-class ModelSerializer(serializers.Serializer):
-    """A model of the catalogue; null stands for what is not known."""
+@extend_schema_serializer(component_name="Model")
+class CatalogueModelSerializer(serializers.Serializer[Model]):
+    """A model of the catalogue; null means not known."""
 
     id = serializers.CharField(source="target.model")
     context_window = serializers.IntegerField(allow_null=True)
@@ -36,35 +38,38 @@ class ModelSerializer(serializers.Serializer):
 
     def get_price(self, model: Model) -> dict[str, Any] | None:
         price = model.price(datetime.datetime.now(datetime.UTC).date())
-        return price and {"input": str(price.input), "output": str(price.output), "currency": "USD"}
+        if price is None:
+            return None
+        return {"input": str(price.input), "output": str(price.output), "currency": "USD"}
 
 
-class ProviderSerializer(serializers.Serializer):
+class ProviderSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of this name, not the field's label
     configured = serializers.BooleanField()
     default_model = serializers.CharField(allow_null=True)
-    models = ModelSerializer(many=True)
+    models = CatalogueModelSerializer(many=True)
 
 
-class ProvidersSerializer(serializers.Serializer):
+class ProvidersSerializer(serializers.Serializer[Any]):
     results = ProviderSerializer(many=True)
     default_route = serializers.ListField(child=serializers.CharField())
 
 
-class TestRequestSerializer(StrictSerializer):
+@extend_schema_serializer(component_name="TestRequest")
+class ProviderTestRequestSerializer(StrictSerializer):
     """Without `provider` all are tested; `model` replaces the default model of the one named."""
 
     provider = serializers.ChoiceField(choices=list(providers.PROVIDERS), required=False)
-    model = serializers.CharField(max_length=LONGEST_MODEL_NAME, required=False)
+    model = serializers.CharField(max_length=MAX_MODEL_NAME_LENGTH, required=False)
 
-    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if "model" in asked and "provider" not in asked:
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "model" in attrs and "provider" not in attrs:
             raise serializers.ValidationError({"provider": "Name the provider whose model is to be tested."})
-        return asked
+        return attrs
 
 
-class CheckSerializer(serializers.Serializer):
+class CheckSerializer(serializers.Serializer[Any]):
     stream = serializers.BooleanField()
     ok = serializers.BooleanField()
     latency_ms = serializers.IntegerField()
@@ -75,11 +80,12 @@ class CheckSerializer(serializers.Serializer):
     problem = serializers.CharField()
 
 
-class TestResultSerializer(serializers.Serializer):
-    """`ok` is null for a provider that is not configured; `problem` is empty if all is well."""
+@extend_schema_serializer(component_name="TestResult")
+class ProviderTestResultSerializer(serializers.Serializer[Any]):
+    """`ok` is null for a provider that is not configured; `problem` is empty for success."""
 
     provider = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of this name, not the field's label
     model = serializers.CharField()
     configured = serializers.BooleanField()
     ok = serializers.BooleanField(allow_null=True)
@@ -87,8 +93,9 @@ class TestResultSerializer(serializers.Serializer):
     checks = CheckSerializer(many=True)
 
 
-class TestResultsSerializer(serializers.Serializer):
-    """`ok`: some provider is configured, and each of those answered."""
+@extend_schema_serializer(component_name="TestResults")
+class ProviderTestResultsSerializer(serializers.Serializer[Any]):
+    """`ok`: at least one provider is configured, and each configured one answered."""
 
     ok = serializers.BooleanField()
-    results = TestResultSerializer(many=True)
+    results = ProviderTestResultSerializer(many=True)

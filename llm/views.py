@@ -1,4 +1,4 @@
-"""`/api/llm`: which providers there are, and whether they answer."""
+"""`/api/llm`: the providers, and a test of whether they answer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from llm import providers
 from llm.catalogue import catalogue
 from llm.probe import probe
 from llm.route import default_route
-from llm.serializers import ProvidersSerializer, TestRequestSerializer, TestResultsSerializer
+from llm.serializers import (
+    ProvidersSerializer,
+    ProviderTestRequestSerializer,
+    ProviderTestResultsSerializer,
+)
 
-ASKED = TestRequestSerializer()
+TEST_REQUEST = ProviderTestRequestSerializer()
 PROVIDERS = ProvidersSerializer()
-RESULTS = TestResultsSerializer()
+RESULTS = ProviderTestResultsSerializer()
 
 
-class Providers(APIView):
-    """Every provider with the models we know of it, and the route of requests that name none."""
+class ProvidersView(APIView):
+    """Every provider with its known models, and the route of requests that do not name one."""
 
     @extend_schema(responses=ProvidersSerializer)
     def get(self, request: Request) -> Response:
         known = catalogue()
-        shown = [
+        listed = [
             {
                 "name": provider.name,
                 "label": provider.label,
@@ -35,22 +39,22 @@ class Providers(APIView):
             for provider in map(providers.get, providers.PROVIDERS)
         ]
         route = [str(target) for target in default_route()]
-        return Response(PROVIDERS.to_representation({"results": shown, "default_route": route}))
+        return Response(PROVIDERS.to_representation({"results": listed, "default_route": route}))
 
 
-class TestProviders(APIView):
+class ProviderTestView(APIView):
     """Call every configured provider, or the one named, whole and streamed.
 
-    Answers 200 whatever the providers do: their failures are the result.
+    The status is 200 whatever the providers do: their failures are the result.
     """
 
     rate_scope = "llm.test"
 
-    @extend_schema(request=TestRequestSerializer, responses=TestResultsSerializer)
+    @extend_schema(request=ProviderTestRequestSerializer, responses=ProviderTestResultsSerializer)
     def post(self, request: Request) -> Response:
-        asked = ASKED.run_validation(request.data)
-        names = [asked["provider"]] if "provider" in asked else providers.PROVIDERS
-        results = probe([providers.get(name) for name in names], asked.get("model", ""))
-        verdicts = [result.ok for result in results if result.configured]
-        ok = bool(verdicts) and all(verdicts)
+        test = TEST_REQUEST.run_validation(request.data)
+        names = [test["provider"]] if "provider" in test else list(providers.PROVIDERS)
+        results = probe([providers.get(name) for name in names], test.get("model", ""))
+        outcomes = [result.ok for result in results if result.configured]
+        ok = bool(outcomes) and all(outcomes)
         return Response(RESULTS.to_representation({"ok": ok, "results": results}))

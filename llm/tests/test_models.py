@@ -89,7 +89,7 @@ def test_window_that_changed_is_warned_of(operators_models):
 def test_provider_that_does_not_answer_is_a_warning(settings):
     settings.LLM_PROVIDERS["groq"]["base_url"] = "http://127.0.0.1:9"
     out, warnings = models(provider="groq")
-    assert "groq could not be asked: Groq refused the connection." in warnings
+    assert "groq could not list its models: Groq refused the connection." in warnings
     assert "groq/openai/gpt-oss-120b" in out
 
 

@@ -1,4 +1,4 @@
-"""List the catalogue and hold it against what the configured providers list now."""
+"""List the catalogue and compare it with what the configured providers list now."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from llm.route import default_route
 
 
 class Command(BaseCommand):
-    help = "List known models with windows and prices; warn of ids that providers no longer serve."
+    help = "List known models with windows and prices; warn about models that providers no longer serve."
     requires_system_checks = ["llm"]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this one")
+        parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this provider")
         parser.add_argument("--json", action="store_true", help="print models and warnings as JSON")
-        parser.add_argument("--offline", action="store_true", help="do not ask the providers")
+        parser.add_argument("--offline", action="store_true", help="do not call the providers")
 
     def handle(self, *args: Any, **options: Any) -> None:
         today = datetime.datetime.now(datetime.UTC).date()
         names = [options["provider"]] if options["provider"] else list(providers.PROVIDERS)
         models = [model for name in names for model in catalogue().of(name)]
-        listed, warnings = ({}, []) if options["offline"] else _listed(names)
-        warnings += _warnings(models, listed, today)
+        listed, failures = ({}, []) if options["offline"] else _listed_now(names)
+        warnings = [*failures, *_warnings(models, listed, today)]
         if options["json"]:
-            shown = [_facts(model, listed, today) for model in models]
-            self.stdout.write(json.dumps({"models": shown, "warnings": warnings}, indent=2))
+            document = {"models": [_as_json(model, listed, today) for model in models], "warnings": warnings}
+            self.stdout.write(json.dumps(document, indent=2))
             return
         self.stdout.write(f"{'model':<42} {'window':>9} {'max out':>8}  {'USD per 1M in/out':<20} notes")
         for model in models:
@@ -42,15 +42,16 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(f"warning: {warning}"))
 
 
+#: Models by provider and id.
 Listed = dict[str, dict[str, ListedModel]]
 
 
-def _listed(names: list[str]) -> tuple[Listed, list[str]]:
-    """Return what the configured providers list now, by provider and id, and who did not answer."""
+def _listed_now(names: list[str]) -> tuple[Listed, list[str]]:
+    """Return what the configured providers list now, and a warning for each that failed."""
     configured = [provider for provider in providers.configured() if provider.name in names]
     limits = Policy.from_settings().limits(30)
 
-    def ask(provider: Provider) -> list[ListedModel] | errors.ProviderError:
+    def list_models(provider: Provider) -> list[ListedModel] | errors.ProviderError:
         try:
             return provider.models(limits)
         except errors.ProviderError as error:
@@ -59,11 +60,11 @@ def _listed(names: list[str]) -> tuple[Listed, list[str]]:
     listed: Listed = {}
     warnings = []
     with ThreadPoolExecutor(max_workers=max(1, len(configured))) as pool:
-        for provider, answer in zip(configured, pool.map(ask, configured), strict=True):
-            if isinstance(answer, errors.ProviderError):
-                warnings.append(f"{provider.name} could not be asked: {answer}")
+        for provider, result in zip(configured, pool.map(list_models, configured), strict=True):
+            if isinstance(result, errors.ProviderError):
+                warnings.append(f"{provider.name} could not list its models: {result}")
             else:
-                listed[provider.name] = {model.id: model for model in answer}
+                listed[provider.name] = {model.id: model for model in result}
     return listed, warnings
 
 
@@ -93,7 +94,7 @@ def _warnings(models: list[Model], listed: Listed, today: datetime.date) -> list
     return warnings
 
 
-def _facts(model: Model, listed: Listed, today: datetime.date) -> dict[str, Any]:
+def _as_json(model: Model, listed: Listed, today: datetime.date) -> dict[str, Any]:
     price = model.price(today)
     now = listed.get(model.target.provider)
     return {

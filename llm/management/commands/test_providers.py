@@ -1,4 +1,4 @@
-"""Call the providers for real and say in clear words what is wrong."""
+"""Test the providers with real calls and print what is wrong with each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     requires_system_checks = ["llm"]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this one")
+        parser.add_argument("--provider", choices=list(providers.PROVIDERS), help="only this provider")
         parser.add_argument("--model", default="", help="instead of the provider's default model")
         parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -40,10 +40,10 @@ class Command(BaseCommand):
             return
         self.stdout.write(f"{'✓' if result.ok else '✗'}  {result.label}, {result.model}")
         for check in result.checks:
-            self.stdout.write(f"     {'streamed' if check.stream else 'whole':<9} {_said(check)}")
+            self.stdout.write(f"     {'streamed' if check.stream else 'whole':<9} {_summary(check)}")
 
 
-def _said(check: Check) -> str:
+def _summary(check: Check) -> str:
     if not check.ok:
         return check.problem
     first_token = f", first token after {check.first_token_ms} ms" if check.first_token_ms is not None else ""
