@@ -1,8 +1,8 @@
-"""Circuit breakers: a target that keeps failing is left alone for a while.
+"""Circuit breakers: a target that keeps failing is skipped for a while.
 
-Closed while calls go well. After so many failed calls in a row the circuit
-opens and the target is skipped. When its cool-down is over one call is let
-through as a probe: success closes the circuit, failure opens it once more.
+A circuit is closed while calls succeed. After a number of failures in a row it opens and
+the target is skipped. After its cool-down one call passes as a probe: success closes the
+circuit, failure opens it again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from llm.canonical import Target
 
 State = Literal["closed", "open", "probing"]
 
-#: Clients may name any model, so what is remembered of failing targets is bounded.
-REMEMBERED = 1024
+#: Clients may name any model, so the number of failing targets kept is bounded.
+MAX_CIRCUITS = 1024
 
 
 @dataclass(slots=True)
@@ -34,29 +34,36 @@ class _Circuit:
             return "closed"
         return "probing" if self.probe else "open"
 
+    def end_probe(self, permit: Permit) -> None:
+        if self.probe is permit:
+            self.probe = None
+
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """Leave to call a target once; the caller reports back through exactly one method."""
+    """Permission to call a target once; the caller records the outcome or releases it."""
 
     breakers: Breakers
     target: Target
 
-    def succeeded(self) -> None:
-        """The target answered: what it did before is forgotten."""
-        self.breakers.settle(self, "succeeded")
+    def record_success(self) -> None:
+        """The target works: its failures so far no longer count."""
+        self.breakers.record_success(self)
 
-    def failed(self, *, failures: int, seconds: float) -> None:
-        """One more failure; the `failures`-th in a row opens the circuit for `seconds`."""
-        self.breakers.settle(self, "failed", failures=failures, seconds=seconds)
+    def record_failure(self, *, failures: int, seconds: float) -> None:
+        """Count one more failure; the `failures`-th in a row opens the circuit for `seconds`."""
+        self.breakers.record_failure(self, failures=failures, seconds=seconds)
 
-    def released(self) -> None:
-        """The call ended without a verdict, for example cancelled: the next one may probe."""
-        self.breakers.settle(self, "released")
+    def release(self) -> None:
+        """The call ended without an outcome, for example cancelled: the next one may probe.
+
+        Does nothing after an outcome was recorded.
+        """
+        self.breakers.release(self)
 
 
 class Breakers:
-    """One circuit per target, safe under threads. Targets that answer well take no memory."""
+    """One circuit per target, thread-safe. Targets without failures take no memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,25 +80,28 @@ class Breakers:
                 circuit.probe = permit
         return permit
 
-    def settle(self, permit: Permit, verdict: str, *, failures: int = 0, seconds: float = 0.0) -> None:
+    def record_success(self, permit: Permit) -> None:
         with self._lock:
-            if verdict == "succeeded":
-                self._circuits.pop(permit.target, None)
-                return
-            circuit = self._circuits.get(permit.target)
-            if circuit and circuit.probe is permit:
-                circuit.probe = None
-            if verdict == "failed":
-                circuit = circuit or self._circuits.setdefault(permit.target, _Circuit())
-                self._circuits.move_to_end(permit.target)
-                circuit.failures += 1
-                if circuit.failures >= failures:
-                    circuit.probe_at = time.monotonic() + seconds
-                if len(self._circuits) > REMEMBERED:
-                    self._circuits.popitem(last=False)
+            self._circuits.pop(permit.target, None)
+
+    def record_failure(self, permit: Permit, *, failures: int, seconds: float) -> None:
+        with self._lock:
+            circuit = self._circuits.setdefault(permit.target, _Circuit())
+            self._circuits.move_to_end(permit.target)
+            circuit.end_probe(permit)
+            circuit.failures += 1
+            if circuit.failures >= failures:
+                circuit.probe_at = time.monotonic() + seconds
+            if len(self._circuits) > MAX_CIRCUITS:
+                self._circuits.popitem(last=False)
+
+    def release(self, permit: Permit) -> None:
+        with self._lock:
+            if circuit := self._circuits.get(permit.target):
+                circuit.end_probe(permit)
 
     def seconds_until_probe(self, target: Target) -> float:
-        """Return how long `target` still refuses calls; 0 when one may try."""
+        """Return how long `target` is still skipped; 0 when it may be called."""
         with self._lock:
             circuit = self._circuits.get(target)
             if circuit is None or circuit.probe_at is None:
@@ -99,10 +109,10 @@ class Breakers:
             return max(0.0, circuit.probe_at - time.monotonic())
 
     def states(self) -> dict[Target, State]:
-        """Return the state of every target that has failed since it last answered."""
+        """Return the state of every target that has failed since its last success."""
         with self._lock:
             return {target: circuit.state for target, circuit in self._circuits.items()}
 
 
-#: Those of this process. Each worker learns for itself: no call waits for shared state.
+#: The breakers of this process. Each worker learns for itself, so that no call waits for shared state.
 BREAKERS = Breakers()

@@ -1,8 +1,8 @@
-"""What we know of models: windows, capabilities, and prices with the day they take effect.
+"""The known models: context windows, capabilities, and prices with the day they take effect.
 
-The data is `catalogue.json`; a file named by `LLM_CATALOGUE` adds entries or
-overrides single fields of ours. A model in neither is *unknown*: it can be
-used, its cost is then null (never 0) and nothing is assumed of it.
+The data is `catalogue.json`; a file named by `LLM_CATALOGUE` adds entries or overrides single
+fields of ours. A model in neither is *unknown*: it can be used, its cost is then null (never 0)
+and nothing is assumed about it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 from llm.canonical import CostBasis, Target, Usage
 
-OURS = Path(__file__).with_name("catalogue.json")
+BUILT_IN = Path(__file__).with_name("catalogue.json")
 
-#: A reported cost above this is a provider's mistake, not a bill: the dearest models
-#: take under 0.001 USD a token, and tools (web search) cents a call.
-HIGHEST_USD_PER_TOKEN = Decimal("0.002")
-HIGHEST_USD_PER_CALL = Decimal("1")
+#: A reported cost above this is a provider's mistake: the most expensive models cost less than
+#: 0.001 USD a token, and tools (web search) some cents a call (2026-11).
+MAX_USD_PER_TOKEN = Decimal("0.002")
+MAX_USD_PER_CALL = Decimal("1")
 
 _MILLION = Decimal(1_000_000)
 
@@ -38,7 +38,7 @@ class Price:
     input: Decimal
     output: Decimal
     since: datetime.date | None = None
-    #: Other prices of the whole call once its input exceeds so many tokens, ascending.
+    #: (input tokens, input price, output price), ascending: prices of the whole call above that input.
     tiers: tuple[tuple[int, Decimal, Decimal], ...] = ()
 
     def of(self, usage: Usage) -> Decimal:
@@ -52,7 +52,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model at one provider. None means: not known."""
+    """One model at one provider. None means not known."""
 
     target: Target
     context_window: int | None = None
@@ -60,10 +60,10 @@ class Model:
     tools: bool | None = None
     json_schema: bool | None = None
     vision: bool | None = None
-    #: Whether a conversation that ends on an assistant's message is continued there.
+    #: Whether the model continues a conversation that ends with an assistant message.
     assistant_prefix: bool | None = None
     prices: tuple[Price, ...] = ()
-    #: First day on which the provider no longer serves it.
+    #: The first day on which the provider no longer serves it.
     retires: datetime.date | None = None
 
     def price(self, on: datetime.date) -> Price | None:
@@ -83,7 +83,7 @@ class Catalogue:
         return iter(self.models.values())
 
     def get(self, target: Target) -> Model:
-        """Return the entry of `target`; for an unknown model, one that knows nothing."""
+        """Return the entry of `target`; for an unknown model an empty one."""
         return self.models.get(target) or Model(target)
 
     def of(self, provider: str) -> list[Model]:
@@ -92,12 +92,12 @@ class Catalogue:
     def cost(
         self, target: Target, usage: Usage, on: datetime.date | None = None
     ) -> tuple[Decimal | None, CostBasis]:
-        """Return what `usage` costs in USD, and where the figure comes from.
+        """Return the cost of `usage` in USD, and where it comes from.
 
-        The provider's own figure wins unless it is negative or absurd; then our
+        The cost that the provider reported, unless it is negative or implausible; else our
         price of that day (UTC, today by default); without one (None, "unpriced").
         """
-        if usage.cost is not None and _believable(usage.cost, usage):
+        if usage.cost is not None and _is_plausible(usage.cost, usage):
             return usage.cost, "reported"
         price = self.get(target).price(on or datetime.datetime.now(datetime.UTC).date())
         if price is None:
@@ -105,22 +105,22 @@ class Catalogue:
         return price.of(usage), "estimated" if usage.estimated else "priced"
 
 
-def _believable(cost: Decimal, usage: Usage) -> bool:
+def _is_plausible(cost: Decimal, usage: Usage) -> bool:
     if not cost.is_finite() or cost < 0:
         return False
-    return cost <= HIGHEST_USD_PER_CALL + HIGHEST_USD_PER_TOKEN * usage.total
+    return cost <= MAX_USD_PER_CALL + MAX_USD_PER_TOKEN * usage.total
 
 
 def catalogue() -> Catalogue:
-    """Return the catalogue in force: ours and, over it, the operator's file."""
+    """Return the catalogue in effect: the built-in one, overridden by the operator's file."""
     return _read(settings.LLM_CATALOGUE or "")
 
 
 @functools.cache
-def _read(operators: str) -> Catalogue:
-    entries = _entries(OURS)
-    if operators:
-        for target, fields in _entries(Path(operators)).items():
+def _read(operators_file: str) -> Catalogue:
+    entries = _entries(BUILT_IN)
+    if operators_file:
+        for target, fields in _entries(Path(operators_file)).items():
             entries[target] = {**entries.get(target, {}), **fields}
     return Catalogue({target: Model(target, **fields) for target, fields in entries.items()})
 
@@ -129,7 +129,7 @@ def _read(operators: str) -> Catalogue:
 
 
 def _entries(path: Path) -> dict[Target, dict[str, Any]]:
-    """Return the fields that the file gives for each target.
+    """Return the fields that the file sets for each target.
 
     Raises ImproperlyConfigured, naming the file, the place and what to change.
     """

@@ -1,4 +1,4 @@
-"""System checks: a catalogue or default route that cannot be read stops the start."""
+"""System checks: an unreadable catalogue or default route prevents the start."""
 
 from __future__ import annotations
 

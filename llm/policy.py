@@ -1,4 +1,4 @@
-"""The figures of failover: how long is waited, how often is tried."""
+"""The limits of failover: timeouts, waits and numbers of retries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 
 from llm.providers.base import Limits
 
-_CLOCKS = (
+_TIMES = (
     "connect_seconds",
     "first_token_seconds",
     "between_tokens_seconds",
@@ -22,16 +22,16 @@ _CLOCKS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Seconds are wall clock; retries are counted per target of a run."""
+    """Seconds are wall clock; retries count per target of a run."""
 
     connect_seconds: float = 5.0
     first_token_seconds: float = 10.0
     between_tokens_seconds: float = 10.0
-    #: For all attempts of a run together, waits included.
+    #: All attempts of a run together, waits included.
     total_seconds: float = 120.0
-    #: The longest Retry-After that is waited for.
+    #: The longest Retry-After that a run waits for.
     retry_after_seconds: float = 10.0
-    #: Mean wait before the first retry; each further one waits twice as long.
+    #: Mean wait before the first retry; doubles with each further one.
     backoff_seconds: float = 0.5
     retries_on_rate_limit: int = 1
     retries_on_overload: int = 2
@@ -57,11 +57,11 @@ class Policy:
         )
 
     def scaled(self, factor: float) -> Policy:
-        """Return the same policy on a clock that runs `factor` times as long."""
-        return replace(self, **{clock: getattr(self, clock) * factor for clock in _CLOCKS})
+        """Return the same policy with all times multiplied by `factor`."""
+        return replace(self, **{name: getattr(self, name) * factor for name in _TIMES})
 
     def limits(self, remaining_seconds: float) -> Limits:
-        """Return what one call may take when the run has so much time left."""
+        """Return the limits of one call when the run has that much time left."""
         return Limits(
             connect_seconds=min(self.connect_seconds, remaining_seconds),
             first_token_seconds=min(self.first_token_seconds, remaining_seconds),
@@ -73,6 +73,7 @@ class Policy:
     def backoff(self, retry: int) -> float:
         """Return the seconds to wait before the `retry`-th retry (from 1).
 
-        Jitter of a half either way, so that callers which failed together do not return together.
+        Jitter of 50 % either way, so that callers which failed together do not retry together.
         """
-        return self.backoff_seconds * 2 ** (retry - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load only
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load only
+        return self.backoff_seconds * float(2 ** (retry - 1)) * jitter

@@ -1,9 +1,9 @@
-"""A route of targets becomes one stream of events, whatever its providers do.
+"""Runs a request along a route of targets and turns it into one stream of events.
 
-`Run` calls the targets of a route until one gives a whole answer. Its parts:
-`policy` has the figures, `walk` says which target comes after which failure,
-`rescue` joins a further attempt to what the client already has, `breaker`
-remembers targets that keep failing, `receipt` writes down every attempt.
+`Run` calls the targets of a route until one gives a complete answer. Its parts: `policy` has
+the limits, `failover_plan` decides which target follows which failure, `rescue` splices a
+further attempt onto what the client already has, `breaker` skips targets that keep failing,
+`receipt` records every attempt.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from llm.canonical import (
     Event,
     Failed,
     Finished,
+    Reasoning,
     Request,
     Restarted,
     Started,
@@ -31,55 +32,57 @@ from llm.canonical import (
     Waiting,
 )
 from llm.catalogue import catalogue
+from llm.failover_plan import FailoverPlan, NextCall
 from llm.policy import Policy
-from llm.providers.base import Provider
-from llm.providers.call import ProviderCall
-from llm.receipt import Line, not_called, with_usage
-from llm.rescue import Join, Seam, continuable, continuation
+from llm.providers import Provider, ProviderCall
+from llm.receipt import AttemptRecorder, skipped, with_usage
+from llm.rescue import Splice, StreamSplicer, can_be_continued, continuation
 from llm.route import default_route, parse_route
-from llm.walk import Step, Walk
 
 __all__ = ["Policy", "Run", "complete", "default_route", "parse_route"]
 
 logger = logging.getLogger(__name__)
 
-#: Failures that only an operator can end: a key, a bill, a model's name.
+#: Failures that only an operator can resolve: a key, a bill, a model's name.
 _ALERTING = (errors.Unauthorized, errors.BillingRefused, errors.ModelNotFound)
 
-#: After these the target is well; the request, or nobody, is to blame.
+#: After these the target is healthy: the request caused the failure, or its size.
 _NOT_THE_TARGETS_FAULT = (errors.BadRequest, errors.Blocked, errors.ContextTooLong, errors.ReplyTooLarge)
 
-#: With these the run ends as what they are: another target would not have helped, or was not to be asked.
+#: A run ends with these as they are: another target would not have helped, or must not be called.
 _FINAL = (errors.BadRequest, errors.Blocked, errors.OutOfBudget)
 
-#: How a model that takes no assistant prefix says so: a refusal, or an empty answer.
-_PREFIX_REFUSALS = (errors.BadRequest, errors.BadReply)
+#: How a model that accepts no assistant prefix rejects it: with an error, or an empty answer.
+_PREFIX_REJECTIONS = (errors.BadRequest, errors.BadReply)
+
+#: Called before every further call with the receipt so far, and the request and target of that call.
+#: Raises OutOfBudget if it must not be made.
+BudgetCheck = Callable[[Sequence[Attempt], Request, Target], None]
 
 
 def complete(
     request: Request, route: Sequence[Target], *, stream: bool = True, policy: Policy | None = None
 ) -> Completion:
-    """Return the whole answer. Raises ProviderError; its `attempts` is the receipt."""
+    """Return the complete answer. Raises ProviderError; its `attempts` is the receipt."""
     return Run(request, route, stream=stream, policy=policy).complete()
 
 
 class Run:
-    """One request on its way along a route; iterate over it once.
+    """One request along a route; iterate over it once.
 
-    Yields Started · (Text | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed),
-    with exactly one Finished or Failed, last. `attempts` is then the complete receipt.
-    The texts since the last Restarted, joined, are the text of Finished, or of
-    Failed's partial. Only ProviderError is caught, so that bugs of ours surface.
+    Yields Started · (Text | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed), with
+    exactly one Finished or Failed, last. `attempts` is then the complete receipt. The texts
+    since the last Restarted, joined, are the text of Finished, or of Failed's partial. Only
+    ProviderError is caught, so that bugs of ours surface.
 
-    `stream` is how the provider is asked. Only streams have a first token to wait
-    for and can be rescued: of a whole answer nothing shows before its end.
-    With `tell_waits` there is also a Waiting before every wait for a further call, and before that call.
-    `afford` is asked before every further call: with the receipt so far, and the request and target of that
-    call. It raises OutOfBudget if that can't be paid; the run then ends with this error.
-    `breakers` and `provider_of` stand in for those of this process.
+    `stream` is how the provider is called. Only streams have a first token to wait for and can
+    be rescued: nothing of a whole answer is visible before its end. With `emit_waiting` there
+    is also a Waiting after every failed call, and before every further one. `check_budget` is
+    called before every further call; the run ends with the OutOfBudget that it raises.
+    `breakers` and `provider_of` replace those of this process.
     """
 
-    walk_class = Walk
+    plan_class = FailoverPlan
 
     def __init__(
         self,
@@ -87,45 +90,47 @@ class Run:
         route: Sequence[Target],
         *,
         stream: bool = True,
-        tell_waits: bool = False,
-        afford: Callable[[Sequence[Attempt], Request, Target], None] | None = None,
+        emit_waiting: bool = False,
+        check_budget: BudgetCheck | None = None,
         policy: Policy | None = None,
         breakers: Breakers = BREAKERS,
         provider_of: Callable[[str], Provider] = providers.get,
     ) -> None:
         self.request = request
         self.stream = stream
-        self.tell_waits = tell_waits
+        self.emit_waiting = emit_waiting
         self.policy = policy or Policy.from_settings()
         self.attempts: list[Attempt] = []
-        self._afford = afford
+        self._check_budget = check_budget
         self._breakers = breakers
         self._provider_of = provider_of
         self._catalogue = catalogue()
-        self._walk = self.walk_class(route, self.policy, breakers, self._catalogue, on_skip=self._skipped)
+        self._plan = self.plan_class(
+            route, self.policy, breakers, self._catalogue, on_skip=self._record_skipped
+        )
         self._deadline = 0.0
         self._last_error: errors.ProviderError | None = None
 
-        # What the client has, and the call that said it.
+        # What the client has received, and from which call.
         self._started = False
         self._sent: list[str] = []
-        # What cannot be joined, only replaced: tool calls, and an answer that ran away.
-        self._void = False
-        self._speaker: ProviderCall | None = None
+        self._sent_by: ProviderCall | None = None
+        # It can only be replaced: it has tool calls, or is an answer without end.
+        self._unspliceable = False
         self._partial: Completion | None = None
-        self._refuses_prefix: set[Target] = set()
-        self._prefix_refused = False
+        self._rejects_prefix: set[Target] = set()
+        self._prefix_rejected = False
 
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
-        self._exchange: ProviderCall | None = None
+        self._call: ProviderCall | None = None
 
     def cancel(self) -> None:
-        """Stop the run, from any thread: its reader gets Failed(Cancelled) with what there is."""
+        """Stop the run, from any thread: its reader gets Failed(Cancelled) with the partial answer."""
         self._cancelled.set()
         with self._lock:
-            if self._exchange is not None:
-                self._exchange.close()
+            if self._call is not None:
+                self._call.close()
 
     def complete(self) -> Completion:
         """Run to the end and return the answer. Raises ProviderError; its `attempts` is the receipt."""
@@ -139,18 +144,18 @@ class Run:
 
     def __iter__(self) -> Iterator[Event]:
         self._deadline = time.monotonic() + self.policy.total_seconds
-        step = self._walk.next()
-        while step is not None and self._ready(step):
+        next_call = self._plan.next()
+        while next_call is not None and self._wait_for(next_call):
             try:
-                completion = yield from self._attempt(step)
+                completion = yield from self._attempt(next_call)
             except errors.ProviderError as error:
-                if self.tell_waits:
+                if self.emit_waiting:
                     yield Waiting()
-                step = self._after(error, step.permit.target)
+                next_call = self._next_after(error, next_call.target)
             else:
                 yield Finished(completion)
                 return
-        yield Failed(self._verdict(), self._partial)
+        yield Failed(self._final_error(), self._partial)
 
     @property
     def _remaining_seconds(self) -> float:
@@ -158,42 +163,38 @@ class Run:
 
     # -- between attempts -------------------------------------------------------
 
-    def _ready(self, step: Step) -> bool:
-        """Let the step's wait pass; False if it can't be paid, the run was cancelled or its time is up."""
-        ready = False
+    def _wait_for(self, next_call: NextCall) -> bool:
+        """Wait until the call is due; False if the budget or the time is used up, or the run cancelled."""
+        due = False
         try:
-            self._check_budget(step.permit.target)
-            ready = not self._cancelled.wait(step.wait_seconds) and self._remaining_seconds > 0
+            if self._check_budget is not None and self.attempts:
+                self._check_budget(self.attempts, self._request_to(next_call.target), next_call.target)
+            due = not self._cancelled.wait(next_call.wait_seconds) and self._remaining_seconds > 0
         except errors.OutOfBudget as error:
             self._last_error = error
         finally:
-            if not ready:
-                step.permit.released()
-        return ready
+            if not due:
+                next_call.permit.release()
+        return due
 
-    def _check_budget(self, target: Target) -> None:
-        if self._afford is not None and self.attempts:
-            self._afford(self.attempts, self._request_to(target), target)
-
-    def _after(self, error: errors.ProviderError, target: Target) -> Step | None:
+    def _next_after(self, error: errors.ProviderError, target: Target) -> NextCall | None:
         self._last_error = error
-        if self._prefix_refused:
-            return self._walk.again(target) or self._walk.next()
+        if self._prefix_rejected:
+            return self._plan.retry(target) or self._plan.next()
         began = self.attempts[-1].first_token_ms is not None
-        return self._walk.after(error, target, began=began, remaining_seconds=self._remaining_seconds)
+        return self._plan.next_after(error, target, began=began, remaining_seconds=self._remaining_seconds)
 
-    def _skipped(self, target: Target) -> None:
+    def _record_skipped(self, target: Target) -> None:
         seconds = self._breakers.seconds_until_probe(target)
         error = errors.CircuitOpen(
-            f"{target} has failed repeatedly and is left alone for {seconds:.0f} s.",
+            f"{target} has failed repeatedly and is not called for {seconds:.0f} s.",
             provider=target.provider,
             retry_after_seconds=seconds,
         )
-        self.attempts.append(not_called(target, error))
+        self.attempts.append(skipped(target, error))
         self._last_error = self._last_error or error
 
-    def _verdict(self) -> errors.ProviderError:
-        """Return the error that the run ends with."""
+    def _final_error(self) -> errors.ProviderError:
         if self._cancelled.is_set():
             return errors.Cancelled("The answer was cancelled.")
         if isinstance(self._last_error, _FINAL):
@@ -204,134 +205,135 @@ class Run:
 
     # -- one attempt --------------------------------------------------------------
 
-    def _attempt(self, step: Step) -> Generator[Event, None, Completion]:
-        """Call the step's target and pass on what it says; return the whole answer.
+    def _attempt(self, next_call: NextCall) -> Generator[Event, None, Completion]:
+        """Call the target, pass its events on and return the complete answer. Raises ProviderError.
 
-        Raises ProviderError. However it ends, the call is closed, the circuit
-        knows and the receipt has its line.
+        In every case the call is closed, and receipt and circuit breaker have its outcome.
         """
-        permit, target = step.permit, step.permit.target
+        permit, target = next_call.permit, next_call.target
         request = self._request_to(target)
         continuing = request is not self.request
-        seam = self._seam("".join(self._sent), continuing)
-        line = Line(target, request, self._catalogue, step.wait_seconds)
-        exchange: ProviderCall | None = None
+        splicer = self._splicer("".join(self._sent), continuing)
+        recorder = AttemptRecorder(target, request, self._catalogue, next_call.wait_seconds)
+        call: ProviderCall | None = None
         try:
-            if self.tell_waits and self.attempts:
+            if self.emit_waiting and self.attempts:
                 yield Waiting()
-            exchange = self._open(request, target)
-            completion = yield from self._pass_on(exchange, target, seam)
+            call = self._open(request, target)
+            completion = yield from self._pass_on(call, target, splicer)
         except errors.ProviderError as error:
-            self._note_failure(error, line, exchange, permit, continuing)
+            self._record_failure(error, recorder, call, permit, continuing)
             raise
         except GeneratorExit:
-            self.attempts.append(line.failed(errors.Cancelled("The reader went away."), exchange))
+            self.attempts.append(recorder.failed(errors.Cancelled("The reader left."), call))
             raise
         else:
             completion = with_usage(completion, request)
-            self.attempts.append(line.answered(exchange, completion))
-            permit.succeeded()
+            self.attempts.append(recorder.succeeded(call, completion))
+            permit.record_success()
             return replace(completion, text="".join(self._sent))
         finally:
-            permit.released()
-            if exchange is not None:
-                exchange.close()
+            permit.release()
+            if call is not None:
+                call.close()
 
     def _request_to(self, target: Target) -> Request:
-        """Return what `target` is asked now: the request, or its continuation where that may work."""
+        """Return the request to send to `target` now: the original, or its continuation where possible."""
         sent = "".join(self._sent)
         return continuation(self.request, sent) if self._may_continue(target, sent) else self.request
 
     def _may_continue(self, target: Target, sent: str) -> bool:
         return (
             bool(self._catalogue.get(target).assistant_prefix)
-            and target not in self._refuses_prefix
-            and not self._void
-            and continuable(self.request, sent)
+            and target not in self._rejects_prefix
+            and not self._unspliceable
+            and can_be_continued(self.request, sent)
         )
 
-    def _seam(self, sent: str, continuing: bool) -> Seam | None:
-        if not sent and not self._void:
+    def _splicer(self, sent: str, continuing: bool) -> StreamSplicer | None:
+        if not sent and not self._unspliceable:
             return None
-        return Seam(sent, continuing=continuing, void=self._void)
+        return StreamSplicer(sent, continuing=continuing, unspliceable=self._unspliceable)
 
     def _open(self, request: Request, target: Target) -> ProviderCall:
         seconds = self._remaining_seconds
-        if not self.stream and self._walk.has_more:
-            # A whole answer gives no sign of life; half the time must stay for the others.
+        if not self.stream and self._plan.has_more:
+            # A whole answer gives no sign of life; half the time must remain for the other targets.
             seconds /= 2
         provider = self._provider_of(target.provider)
         limits = self.policy.limits(seconds)
-        exchange = provider.open(request, target.model, stream=self.stream, limits=limits)
+        call = provider.open(request, target.model, stream=self.stream, limits=limits)
         with self._lock:
             if self._cancelled.is_set():
                 raise errors.Cancelled("The answer was cancelled.", provider=target.provider)
-            self._exchange = exchange
-        return exchange
+            self._call = call
+        return call
 
     def _pass_on(
-        self, exchange: ProviderCall, target: Target, seam: Seam | None
+        self, call: ProviderCall, target: Target, splicer: StreamSplicer | None
     ) -> Generator[Event, None, Completion]:
-        """Pass on the events of one call, joined to what the client has; return its own completion."""
-        for event in exchange:
+        """Pass on the events of a call, spliced onto what the client has; return the call's completion."""
+        for event in call:
             if not self._started:
                 self._started = True
                 yield Started(target)
+            if splicer is not None and not isinstance(event, Reasoning):
+                splice = splicer.feed(event.text) if isinstance(event, Text) else splicer.end()
+                if splice is None:
+                    continue
+                splicer = None
+                yield from self._spliced(splice, call, target)
+                if isinstance(event, Text):
+                    continue
             if isinstance(event, Text):
-                if seam is None:
-                    self._speaker = exchange
-                    self._sent.append(event.text)
-                    yield event
-                elif join := seam.feed(event.text):
-                    seam = None
-                    yield from self._join(join, exchange, target)
-                continue
-            if seam is not None and isinstance(event, ToolCallDelta | Finished):
-                join, seam = seam.end(), None
-                yield from self._join(join, exchange, target)
-            if isinstance(event, Finished):
+                self._sent_by = call
+                self._sent.append(event.text)
+            elif isinstance(event, ToolCallDelta):
+                self._sent_by = call
+                self._unspliceable = True
+            elif isinstance(event, Finished):
                 return event.completion
-            if isinstance(event, ToolCallDelta):
-                self._speaker = exchange
-                self._void = True
             yield event
-        raise AssertionError("An exchange ends with Finished or raises.")
+        raise AssertionError("A call ends with Finished or raises.")
 
-    def _join(self, join: Join, exchange: ProviderCall, target: Target) -> Iterator[Event]:
-        self._speaker = exchange
-        if join.restart:
+    def _spliced(self, splice: Splice, call: ProviderCall, target: Target) -> Iterator[Event]:
+        self._sent_by = call
+        if splice.restart:
             self._sent.clear()
-            self._void = False
+            self._unspliceable = False
             yield Restarted(self._last_error.kind if self._last_error else "", target)
-        if join.text:
-            self._sent.append(join.text)
-            yield Text(join.text)
+        if splice.text:
+            self._sent.append(splice.text)
+            yield Text(splice.text)
 
-    def _note_failure(
+    def _record_failure(
         self,
         error: errors.ProviderError,
-        line: Line,
-        exchange: ProviderCall | None,
+        recorder: AttemptRecorder,
+        call: ProviderCall | None,
         permit: Permit,
         continuing: bool,
     ) -> None:
-        """Write the failure down wherever it counts: receipt, partial, circuit, log."""
-        attempt = line.failed(error, exchange)
+        """Record the failure in receipt, partial answer, circuit breaker and log."""
+        attempt = recorder.failed(error, call)
         self.attempts.append(attempt)
-        if exchange is not None and exchange is self._speaker:
-            finish = "blocked" if isinstance(error, errors.Blocked) else "error"
-            partial = with_usage(exchange.partial, line.request)
-            self._partial = replace(partial, text="".join(self._sent), finish=finish)
-            self._void = self._void or isinstance(error, errors.ReplyTooLarge)
-        self._prefix_refused = (
-            continuing and attempt.first_token_ms is None and isinstance(error, _PREFIX_REFUSALS)
+        if call is not None and call is self._sent_by:
+            partial = with_usage(call.partial, recorder.request)
+            self._partial = replace(
+                partial,
+                text="".join(self._sent),
+                finish="blocked" if isinstance(error, errors.Blocked) else "error",
+            )
+            self._unspliceable = self._unspliceable or isinstance(error, errors.ReplyTooLarge)
+        self._prefix_rejected = (
+            continuing and attempt.first_token_ms is None and isinstance(error, _PREFIX_REJECTIONS)
         )
-        if self._prefix_refused:
-            self._refuses_prefix.add(permit.target)
+        if self._prefix_rejected:
+            self._rejects_prefix.add(permit.target)
         elif isinstance(error, _NOT_THE_TARGETS_FAULT):
-            permit.succeeded()
+            permit.record_success()
         elif not isinstance(error, errors.Cancelled):
-            permit.failed(failures=self.policy.breaker_failures, seconds=self.policy.breaker_seconds)
+            permit.record_failure(failures=self.policy.breaker_failures, seconds=self.policy.breaker_seconds)
         self._log(attempt, error)
 
     def _log(self, attempt: Attempt, error: errors.ProviderError) -> None:

@@ -32,7 +32,7 @@ class MeteredRun:
         self.id = ObjectId()
         budget = Budget(access.tenant, self.id, request, route)
         self._access = access
-        self._run = Run(request, route, afford=budget.afford)
+        self._run = Run(request, route, check_budget=budget.afford)
         self._text = ""
         self._settled = False
         with given_back_on_failure(access.tenant.pk, self.id):

@@ -84,7 +84,7 @@ def open_turn(
 
 
 def _run(request: canonical.Request, options: Options, budget: Budget) -> Run:
-    return Run(request, options.route, tell_waits=True, afford=budget.afford)
+    return Run(request, options.route, emit_waiting=True, check_budget=budget.afford)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
-"""A target that keeps failing is left alone, probed, and taken back."""
+"""A target that keeps failing is skipped, probed, and called again."""
 
 import threading
 
 import pytest
 import time_machine
 
-from llm.breaker import REMEMBERED, Breakers
+from llm.breaker import MAX_CIRCUITS, Breakers
 from llm.canonical import Target
 
 GROQ = Target("groq", "openai/gpt-oss-120b")
@@ -14,7 +14,7 @@ GEMINI = Target("gemini", "gemini-3.5-flash-lite")
 
 def fail(breakers, target=GROQ, times=1, seconds=3600.0):
     for _ in range(times):
-        breakers.admit(target).failed(failures=3, seconds=seconds)
+        breakers.admit(target).record_failure(failures=3, seconds=seconds)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def breakers():
     return Breakers()
 
 
-def test_open_after_failures_in_a_row(breakers):
+def test_opens_after_failures_in_a_row(breakers):
     fail(breakers, times=2)
     assert breakers.admit(GROQ)
     fail(breakers)
@@ -33,12 +33,12 @@ def test_open_after_failures_in_a_row(breakers):
 
 def test_success_between_failures_starts_the_count_again(breakers):
     fail(breakers, times=2)
-    breakers.admit(GROQ).succeeded()
+    breakers.admit(GROQ).record_success()
     fail(breakers, times=2)
     assert breakers.admit(GROQ)
 
 
-def test_other_targets_are_not_touched(breakers):
+def test_other_targets_are_not_affected(breakers):
     fail(breakers, times=3)
     assert breakers.admit(GEMINI)
 
@@ -50,35 +50,35 @@ def test_one_probe_passes_after_the_cool_down(breakers):
     assert breakers.admit(GROQ) is None
 
 
-def test_probe_that_succeeds_closes(breakers):
+def test_successful_probe_closes(breakers):
     fail(breakers, times=3, seconds=0)
-    breakers.admit(GROQ).succeeded()
+    breakers.admit(GROQ).record_success()
     assert breakers.states() == {}
     assert breakers.admit(GROQ)
 
 
-def test_probe_that_fails_opens_again(breakers):
+def test_failed_probe_opens_again(breakers):
     fail(breakers, times=3, seconds=0)
-    breakers.admit(GROQ).failed(failures=3, seconds=3600)
+    breakers.admit(GROQ).record_failure(failures=3, seconds=3600)
     assert breakers.admit(GROQ) is None
 
 
-def test_cancelled_probe_leaves_room_for_another(breakers):
+def test_cancelled_probe_allows_another(breakers):
     fail(breakers, times=3, seconds=0)
-    breakers.admit(GROQ).released()
+    breakers.admit(GROQ).release()
     assert breakers.admit(GROQ)
 
 
-def test_call_admitted_before_the_opening_does_not_free_the_probes_place(breakers):
+def test_call_admitted_before_the_opening_does_not_end_the_probe(breakers):
     early = breakers.admit(GROQ)
     fail(breakers, times=3, seconds=0)
     probe = breakers.admit(GROQ)
-    early.released()
+    early.release()
     assert probe
     assert breakers.admit(GROQ) is None
 
 
-def test_cool_down_is_measured_on_a_clock_that_is_never_set(breakers):
+def test_cool_down_uses_a_monotonic_clock(breakers):
     with time_machine.travel("2026-11-22T12:00:00Z", tick=False) as traveller:
         fail(breakers, times=3)
         traveller.shift(-86400)
@@ -89,11 +89,11 @@ def test_two_hundred_threads_get_one_probe(breakers):
     fail(breakers, times=3, seconds=0)
     start, permits = threading.Barrier(200), []
 
-    def ask():
+    def admit():
         start.wait()
         permits.append(breakers.admit(GROQ))
 
-    threads = [threading.Thread(target=ask) for _ in range(200)]
+    threads = [threading.Thread(target=admit) for _ in range(200)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -101,7 +101,7 @@ def test_two_hundred_threads_get_one_probe(breakers):
     assert sum(permit is not None for permit in permits) == 1
 
 
-def test_failing_targets_that_clients_invent_do_not_pile_up(breakers):
-    for number in range(REMEMBERED + 10):
+def test_number_of_circuits_is_bounded(breakers):
+    for number in range(MAX_CIRCUITS + 10):
         fail(breakers, Target("groq", f"model-{number}"))
-    assert len(breakers.states()) == REMEMBERED
+    assert len(breakers.states()) == MAX_CIRCUITS

@@ -129,7 +129,7 @@ def test_provider_without_a_key_is_passed_over_with_an_alert(runs, fake, provide
 
 def test_our_own_bugs_surface_and_leave_no_circuit_half_open(runs):
     breakers = Breakers()
-    breakers.admit(GROQ).failed(failures=1, seconds=0)
+    breakers.admit(GROQ).record_failure(failures=1, seconds=0)
 
     def broken(name):
         raise ZeroDivisionError
@@ -325,7 +325,7 @@ def test_waits_are_told_apart_from_the_call(runs, fake):
 
 def test_skipped_target_is_on_the_receipt(runs, fake):
     breakers = Breakers()
-    breakers.admit(GROQ).failed(failures=1, seconds=3600)
+    breakers.admit(GROQ).record_failure(failures=1, seconds=3600)
     run = runs(GROQ, GEMINI, breakers=breakers)
     list(run)
     assert outcomes(run) == [(GROQ, "circuit_open"), (GEMINI, "ok")]

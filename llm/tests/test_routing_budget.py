@@ -1,4 +1,4 @@
-"""Runs whose caller pays for each call: it is asked before every further one; what was not sent is free."""
+"""Runs with a budget check: it is called before every further call; what was not sent is free."""
 
 from decimal import Decimal
 
@@ -7,7 +7,7 @@ import pytest
 from llm import errors
 from llm.breaker import Breakers
 from llm.canonical import Completion, Failed, Finished, Message, Target
-from llm.receipt import Line
+from llm.receipt import AttemptRecorder
 from llm.tests import test_routing
 from llm.tests.test_routing import ANSWER, GEMINI, GROQ, QUESTION, outcomes, text_of
 
@@ -16,39 +16,39 @@ runs = test_routing.runs
 CONTINUING = Target("groq", "qwen/qwen3.8-27b")
 
 
-class Purse:
-    """Affords so many further calls, and remembers for what it was asked."""
+class Budget:
+    """Allows a number of further calls, and records the checks."""
 
     def __init__(self, calls: int) -> None:
         self.calls = calls
-        self.asked = []
+        self.checks = []
 
-    def afford(self, attempts, request, target):
-        self.asked.append(([attempt.outcome for attempt in attempts], request, target))
-        if len(self.asked) > self.calls:
+    def check(self, attempts, request, target):
+        self.checks.append(([attempt.outcome for attempt in attempts], request, target))
+        if len(self.checks) > self.calls:
             raise errors.OutOfBudget("There is nothing left.", retry_after_seconds=7)
 
 
-def test_the_first_call_is_not_asked_for(runs):
-    purse = Purse(0)
-    assert isinstance(list(runs(GROQ, afford=purse.afford))[-1], Finished)
-    assert purse.asked == []
+def test_first_call_is_not_checked(runs):
+    budget = Budget(0)
+    assert isinstance(list(runs(GROQ, check_budget=budget.check))[-1], Finished)
+    assert budget.checks == []
 
 
-def test_every_further_call_is_asked_for_with_the_receipt_and_what_is_sent(runs, fake):
+def test_every_further_call_is_checked_with_the_receipt_and_its_request(runs, fake):
     fake.script(provider="groq", fault="500")
-    purse = Purse(3)
-    assert isinstance(list(runs(GROQ, GEMINI, afford=purse.afford))[-1], Finished)
-    assert purse.asked == [
+    budget = Budget(3)
+    assert isinstance(list(runs(GROQ, GEMINI, check_budget=budget.check))[-1], Finished)
+    assert budget.checks == [
         (["overloaded"], QUESTION, GROQ),
         (["overloaded"] * 2, QUESTION, GROQ),
         (["overloaded"] * 3, QUESTION, GEMINI),
     ]
 
 
-def test_a_call_that_is_not_afforded_is_not_made_and_the_partial_stays(runs, fake):
+def test_call_over_budget_is_not_made_and_the_partial_answer_is_kept(runs, fake):
     fake.script(provider="groq", fault="cut-after-5")
-    run = runs(GROQ, GEMINI, afford=Purse(0).afford)
+    run = runs(GROQ, GEMINI, check_budget=Budget(0).check)
     events = list(run)
     match events[-1]:
         case Failed(errors.OutOfBudget() as error, Completion() as partial):
@@ -64,12 +64,12 @@ def test_a_call_that_is_not_afforded_is_not_made_and_the_partial_stays(runs, fak
     assert [entry.provider for entry in fake.log()] == ["groq"]
 
 
-def test_a_continuation_is_asked_for_with_all_that_it_sends(runs, fake):
+def test_continuation_is_checked_with_everything_it_sends(runs, fake):
     fake.script(provider="gemini", fault="cut-after-9")
-    purse = Purse(1)
-    events = list(runs(GEMINI, CONTINUING, afford=purse.afford))
+    budget = Budget(1)
+    events = list(runs(GEMINI, CONTINUING, check_budget=budget.check))
     assert text_of(events) == ANSWER
-    ((_, request, target),) = purse.asked
+    ((_, request, target),) = budget.checks
     assert target == CONTINUING
     assert request.messages[:-1] == QUESTION.messages
     assert request.messages[-1] == Message("assistant", request.messages[-1].text)
@@ -77,15 +77,15 @@ def test_a_continuation_is_asked_for_with_all_that_it_sends(runs, fake):
 
 
 @pytest.mark.parametrize("error", [errors.OutOfBudget("Nothing left."), ZeroDivisionError()])
-def test_a_refusal_leaves_no_circuit_half_open(runs, fake, error):
+def test_failed_check_leaves_no_circuit_probing(runs, fake, error):
     breakers = Breakers()
-    breakers.admit(GEMINI).failed(failures=1, seconds=0)
+    breakers.admit(GEMINI).record_failure(failures=1, seconds=0)
     fake.script(provider="groq", fault="401")
 
-    def afford(*_):
+    def check(*_):
         raise error
 
-    run = runs(GROQ, GEMINI, breakers=breakers, afford=afford)
+    run = runs(GROQ, GEMINI, breakers=breakers, check_budget=check)
     if isinstance(error, errors.ProviderError):
         assert list(run)[-1].error is error
     else:
@@ -94,7 +94,7 @@ def test_a_refusal_leaves_no_circuit_half_open(runs, fake, error):
     assert breakers.admit(GEMINI)
 
 
-def test_a_cancel_just_before_the_call_costs_nothing(runs, fake, provider):
+def test_cancel_just_before_the_call_costs_nothing(runs, fake, provider):
     def provider_of(name):
         run.cancel()
         return provider(name)
@@ -107,16 +107,16 @@ def test_a_cancel_just_before_the_call_costs_nothing(runs, fake, provider):
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_cancelled_call_costs_what_it_sent_once_that_has_left(runs, fake, provider, sent):
+def test_cancelled_call_costs_its_request_once_that_was_sent(runs, fake, provider, sent):
     fake.script(fault="silent")
     run = runs(GROQ)
-    line = Line(GROQ, QUESTION, run._catalogue, 0)
-    exchange = provider("groq").open(QUESTION, GROQ.model, stream=True, limits=run.policy.limits(1))
+    recorder = AttemptRecorder(GROQ, QUESTION, run._catalogue, 0)
+    call = provider("groq").open(QUESTION, GROQ.model, stream=True, limits=run.policy.limits(1))
     if not sent:
-        exchange.close()
+        call.close()
     with pytest.raises(errors.ProviderError):
-        list(exchange)
-    assert exchange.request_sent is sent
-    attempt = line.failed(errors.Cancelled("Stopped."), exchange)
+        list(call)
+    assert call.request_sent is sent
+    attempt = recorder.failed(errors.Cancelled("Stopped."), call)
     assert (attempt.usage.input > 0, attempt.cost > 0) == (sent, sent)
     assert len(fake.log()) == sent

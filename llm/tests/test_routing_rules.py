@@ -1,4 +1,4 @@
-"""Which target comes after which failure: the walk along a route, without any network."""
+"""Which target is called after which failure: the failover plan, without any network."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from llm import errors
 from llm.breaker import Breakers
 from llm.canonical import Target
 from llm.catalogue import Catalogue, Model
+from llm.failover_plan import FailoverPlan
 from llm.policy import Policy
-from llm.walk import Walk
 
 FIRST, SECOND, THIRD = (Target("groq", name) for name in ("first", "second", "third"))
 WINDOWS = {FIRST: 8_000, SECOND: 8_000, THIRD: 128_000}
@@ -16,150 +16,150 @@ POLICY = Policy()
 
 
 @pytest.fixture
-def walk():
-    """Return a function that starts on a route; the step taken last is in `walk.step`."""
+def plan():
+    """Return a function that starts on a route; the current call is in `plan.call`."""
 
     def start(*route, policy=POLICY, breakers=None, skipped=None):
         on_skip = [].append if skipped is None else skipped.append
-        walk = Walk(route, policy, breakers or Breakers(), CATALOGUE, on_skip)
-        walk.step = walk.next()
-        return walk
+        plan = FailoverPlan(route, policy, breakers or Breakers(), CATALOGUE, on_skip)
+        plan.call = plan.next()
+        return plan
 
     return start
 
 
-def fail(walk, error, *, began=False, remaining=100.0):
-    """Let the present call fail with `error`; return where the walk goes: (target, wait) or None."""
-    target = walk.step.permit.target
-    walk.step = walk.after(error, target, began=began, remaining_seconds=remaining)
-    return walk.step and (walk.step.permit.target, walk.step.wait_seconds)
+def fail(plan, error, *, began=False, remaining=100.0):
+    """Let the current call fail with `error`; return the next one as (target, wait), or None."""
+    target = plan.call.target
+    plan.call = plan.next_after(error, target, began=began, remaining_seconds=remaining)
+    return plan.call and (plan.call.target, plan.call.wait_seconds)
 
 
 def rate_limited(seconds):
     return errors.RateLimited("Slow down.", retry_after_seconds=seconds)
 
 
-def test_rate_limit_within_the_budget_is_waited_for_once(walk):
-    walk = walk(FIRST, SECOND)
-    assert fail(walk, rate_limited(10)) == (FIRST, 10)
-    assert fail(walk, rate_limited(1)) == (SECOND, 0)
+def test_run_waits_once_for_a_short_rate_limit(plan):
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, rate_limited(10)) == (FIRST, 10)
+    assert fail(plan, rate_limited(1)) == (SECOND, 0)
 
 
 @pytest.mark.parametrize("seconds", [None, 10.1, 86_400])
-def test_rate_limit_beyond_the_budget_or_without_a_time_moves_on(walk, seconds):
-    assert fail(walk(FIRST, SECOND), rate_limited(seconds)) == (SECOND, 0)
+def test_run_does_not_wait_for_a_long_or_unknown_rate_limit(plan, seconds):
+    assert fail(plan(FIRST, SECOND), rate_limited(seconds)) == (SECOND, 0)
 
 
-def test_wait_that_outlasts_the_run_is_not_begun(walk):
-    assert fail(walk(FIRST, SECOND), rate_limited(5), remaining=4) == (SECOND, 0)
+def test_wait_beyond_the_time_of_the_run_is_not_started(plan):
+    assert fail(plan(FIRST, SECOND), rate_limited(5), remaining=4) == (SECOND, 0)
 
 
-def test_budget_in_flight_is_waited_for_but_an_empty_account_is_not(walk):
+def test_run_waits_for_a_budget_in_flight_but_not_for_an_empty_account(plan):
     in_flight = errors.BillingRefused("In flight.", retry_after_seconds=2)
-    assert fail(walk(FIRST, SECOND), in_flight) == (FIRST, 2)
-    assert fail(walk(FIRST, SECOND), errors.BillingRefused("Empty.")) == (SECOND, 0)
+    assert fail(plan(FIRST, SECOND), in_flight) == (FIRST, 2)
+    assert fail(plan(FIRST, SECOND), errors.BillingRefused("Empty.")) == (SECOND, 0)
 
 
 @pytest.mark.parametrize("kind", [errors.Overloaded, errors.Unreachable])
-def test_overload_and_lost_connections_are_retried_twice_with_backoff(walk, kind):
-    walk = walk(FIRST, SECOND)
-    target, wait = fail(walk, kind("Down."))
+def test_overload_and_lost_connections_are_retried_twice_with_backoff(plan, kind):
+    plan = plan(FIRST, SECOND)
+    target, wait = fail(plan, kind("Down."))
     assert target == FIRST
     assert 0.25 <= wait <= 0.75
-    target, wait = fail(walk, kind("Down."))
+    target, wait = fail(plan, kind("Down."))
     assert target == FIRST
     assert 0.5 <= wait <= 1.5
-    assert fail(walk, kind("Down.")) == (SECOND, 0)
+    assert fail(plan, kind("Down.")) == (SECOND, 0)
 
 
 def test_backoff_is_jittered():
     assert len({POLICY.backoff(1) for _ in range(20)}) > 1
 
 
-def test_overload_that_names_a_time_is_not_retried_earlier(walk):
-    assert fail(walk(FIRST, SECOND), errors.Overloaded("Down.", retry_after_seconds=4)) == (FIRST, 4)
-    assert fail(walk(FIRST, SECOND), errors.Overloaded("Down.", retry_after_seconds=60)) == (SECOND, 0)
+def test_overload_is_not_retried_before_its_retry_after(plan):
+    assert fail(plan(FIRST, SECOND), errors.Overloaded("Down.", retry_after_seconds=4)) == (FIRST, 4)
+    assert fail(plan(FIRST, SECOND), errors.Overloaded("Down.", retry_after_seconds=60)) == (SECOND, 0)
 
 
 @pytest.mark.parametrize("began", [False, True])
-def test_silent_target_is_left_at_once_and_never_called_again(walk, began):
-    walk = walk(FIRST, SECOND)
-    assert fail(walk, errors.ProviderSilent("Nothing."), began=began) == (SECOND, 0)
-    assert fail(walk, errors.BadReply("Cut."), began=True) == (SECOND, 0)
-    assert fail(walk, errors.BadReply("Cut."), began=True) is None
+def test_silent_target_is_not_called_again(plan, began):
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, errors.ProviderSilent("Nothing."), began=began) == (SECOND, 0)
+    assert fail(plan, errors.BadReply("Cut."), began=True) == (SECOND, 0)
+    assert fail(plan, errors.BadReply("Cut."), began=True) is None
 
 
 @pytest.mark.parametrize(
     "kind", [errors.Unauthorized, errors.NotConfigured, errors.ModelNotFound, errors.BillingRefused]
 )
-def test_what_only_an_operator_can_mend_moves_on(walk, kind):
-    assert fail(walk(FIRST, SECOND), kind("No.")) == (SECOND, 0)
+def test_failures_for_the_operator_go_to_the_next_target(plan, kind):
+    assert fail(plan(FIRST, SECOND), kind("No.")) == (SECOND, 0)
 
 
 @pytest.mark.parametrize("kind", [errors.BadRequest, errors.Blocked, errors.Cancelled])
 @pytest.mark.parametrize("began", [False, True])
-def test_bad_requests_and_blocked_content_stop(walk, kind, began):
-    assert fail(walk(FIRST, SECOND), kind("No."), began=began) is None
+def test_bad_requests_and_blocked_content_stop(plan, kind, began):
+    assert fail(plan(FIRST, SECOND), kind("No."), began=began) is None
 
 
-def test_context_length_goes_only_to_a_larger_window(walk):
-    assert fail(walk(FIRST, SECOND, THIRD), errors.ContextTooLong("Long.")) == (THIRD, 0)
-    assert fail(walk(FIRST, SECOND), errors.ContextTooLong("Long.")) is None
-    assert fail(walk(FIRST, Target("groq", "unknown")), errors.ContextTooLong("Long.")) is None
+def test_context_length_goes_only_to_a_larger_window(plan):
+    assert fail(plan(FIRST, SECOND, THIRD), errors.ContextTooLong("Long.")) == (THIRD, 0)
+    assert fail(plan(FIRST, SECOND), errors.ContextTooLong("Long.")) is None
+    assert fail(plan(FIRST, Target("groq", "unknown")), errors.ContextTooLong("Long.")) is None
 
 
-def test_bad_reply_is_retried_once(walk):
-    walk = walk(FIRST, SECOND)
-    assert fail(walk, errors.BadReply("Garbled.")) == (FIRST, 0)
-    assert fail(walk, errors.BadReply("Garbled.")) == (SECOND, 0)
+def test_bad_reply_is_retried_once(plan):
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, errors.BadReply("Malformed.")) == (FIRST, 0)
+    assert fail(plan, errors.BadReply("Malformed.")) == (SECOND, 0)
 
 
-def test_reset_in_the_answer_is_rescued_by_the_same_target_once(walk):
-    walk = walk(FIRST, SECOND)
-    assert fail(walk, errors.Unreachable("Reset."), began=True) == (FIRST, 0)
-    assert fail(walk, errors.Unreachable("Reset."), began=True) == (SECOND, 0)
+def test_reset_stream_is_rescued_by_the_same_target_once(plan):
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, errors.Unreachable("Reset."), began=True) == (FIRST, 0)
+    assert fail(plan, errors.Unreachable("Reset."), began=True) == (SECOND, 0)
 
 
 @pytest.mark.parametrize("kind", [errors.BadReply, errors.Overloaded])
-def test_broken_answer_is_rescued_by_the_next_target_first(walk, kind):
-    walk = walk(FIRST, SECOND)
-    assert fail(walk, kind("Cut."), began=True) == (SECOND, 0)
-    assert fail(walk, errors.Unauthorized("No.")) == (FIRST, 0)
-    assert fail(walk, kind("Cut."), began=True) is None
+def test_broken_stream_is_rescued_by_the_next_target_first(plan, kind):
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, kind("Cut."), began=True) == (SECOND, 0)
+    assert fail(plan, errors.Unauthorized("No.")) == (FIRST, 0)
+    assert fail(plan, kind("Cut."), began=True) is None
 
 
-def test_runaway_answer_is_never_asked_for_again(walk):
-    walk = walk(FIRST, SECOND)
-    assert fail(walk, errors.ReplyTooLarge("Endless."), began=True) == (SECOND, 0)
-    assert fail(walk, errors.ReplyTooLarge("Endless."), began=True) is None
+def test_endless_answer_is_not_requested_again(plan):
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, errors.ReplyTooLarge("Endless."), began=True) == (SECOND, 0)
+    assert fail(plan, errors.ReplyTooLarge("Endless."), began=True) is None
 
 
-def test_calls_are_capped(walk):
-    walk = walk(FIRST, SECOND, THIRD, policy=Policy(max_attempts=4))
-    taken = [fail(walk, errors.Overloaded("Down.")) for _ in range(4)]
-    assert [step and step[0] for step in taken] == [FIRST, FIRST, SECOND, None]
+def test_calls_are_capped(plan):
+    plan = plan(FIRST, SECOND, THIRD, policy=Policy(max_attempts=4))
+    calls = [fail(plan, errors.Overloaded("Down.")) for _ in range(4)]
+    assert [call and call[0] for call in calls] == [FIRST, FIRST, SECOND, None]
 
 
-def test_target_named_twice_is_walked_once(walk):
-    walk = walk(FIRST, FIRST)
-    assert fail(walk, errors.Unauthorized("No.")) is None
+def test_target_named_twice_is_called_once(plan):
+    plan = plan(FIRST, FIRST)
+    assert fail(plan, errors.Unauthorized("No.")) is None
 
 
-def test_open_circuit_is_skipped_and_told(walk):
+def test_open_circuit_is_skipped_and_reported(plan):
     breakers, skipped = Breakers(), []
-    breakers.admit(FIRST).failed(failures=1, seconds=3600)
-    walk = walk(FIRST, SECOND, breakers=breakers, skipped=skipped)
-    assert walk.step.permit.target == SECOND
+    breakers.admit(FIRST).record_failure(failures=1, seconds=3600)
+    plan = plan(FIRST, SECOND, breakers=breakers, skipped=skipped)
+    assert plan.call.target == SECOND
     assert skipped == [FIRST]
 
 
-def test_lone_target_with_an_open_circuit_is_not_called(walk):
+def test_only_target_with_an_open_circuit_is_not_called(plan):
     breakers = Breakers()
-    breakers.admit(FIRST).failed(failures=1, seconds=3600)
-    assert walk(FIRST, breakers=breakers).step is None
+    breakers.admit(FIRST).record_failure(failures=1, seconds=3600)
+    assert plan(FIRST, breakers=breakers).call is None
 
 
-def test_scaled_policy_scales_every_clock_and_no_count():
+def test_scaled_policy_scales_all_times_and_no_counts():
     scaled = POLICY.scaled(0.1)
     assert scaled.first_token_seconds == pytest.approx(1)
     assert scaled.retry_after_seconds == pytest.approx(1)

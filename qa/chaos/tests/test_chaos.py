@@ -12,9 +12,9 @@ from django.core.management import CommandError, call_command
 
 from llm import errors
 from llm.canonical import Completion, Target
+from llm.failover_plan import FailoverPlan
 from llm.policy import Policy
 from llm.routing import Run
-from llm.walk import Walk
 from qa import chaos
 
 GPT_OSS = Target("groq", "openai/gpt-oss-120b")
@@ -55,43 +55,43 @@ def with_policy(**changes) -> type[Run]:
     return Broken
 
 
-def with_walk(walk: type[Walk]) -> type[Run]:
-    return type("Broken", (Run,), {"walk_class": walk})
+def with_plan(plan: type[FailoverPlan]) -> type[Run]:
+    return type("Broken", (Run,), {"plan_class": plan})
 
 
 def answering_to(kind: type[errors.ProviderError], reaction: str) -> type[Run]:
-    """Return a run that reacts to that kind of failure by "again", "next" or "stop", always."""
+    """Return a run that reacts to that kind of failure by "retry", "next" or "stop", always."""
 
-    class Broken(Walk):
-        def after(self, error, target, **facts):
+    class Broken(FailoverPlan):
+        def next_after(self, error, target, **facts):
             if not isinstance(error, kind):
-                return super().after(error, target, **facts)
-            return {"again": lambda: self.again(target), "next": self.next, "stop": lambda: None}[reaction]()
+                return super().next_after(error, target, **facts)
+            return {"retry": lambda: self.retry(target), "next": self.next, "stop": lambda: None}[reaction]()
 
-    return with_walk(Broken)
+    return with_plan(Broken)
 
 
-class IgnoresWindows(Walk):
+class IgnoresWindows(FailoverPlan):
     def _large_enough(self, target: Target) -> bool:
         return True
 
 
 class PassesOffCuts(Run):
-    def _attempt(self, step) -> Iterator:
+    def _attempt(self, next_call) -> Iterator:
         try:
-            return (yield from super()._attempt(step))
+            return (yield from super()._attempt(next_call))
         except errors.BadReply:
-            return Completion("".join(self._sent), "stop", step.permit.target)
+            return Completion("".join(self._sent), "stop", next_call.target)
 
 
 class JoinsBlindly(Run):
-    def _seam(self, sent, continuing):
+    def _splicer(self, sent, continuing):
         return None
 
 
 class ContinuesAnywhere(Run):
     def _may_continue(self, target, sent) -> bool:
-        return bool(sent) and target not in self._refuses_prefix
+        return bool(sent) and target not in self._rejects_prefix
 
 
 class NeverContinues(Run):
@@ -100,20 +100,20 @@ class NeverContinues(Run):
 
 
 class InsistsOnThePrefix(Run):
-    def _note_failure(self, *args) -> None:
-        super()._note_failure(*args)
-        self._prefix_refused = False
+    def _record_failure(self, *args) -> None:
+        super()._record_failure(*args)
+        self._prefix_rejected = False
 
 
 class ForgetsThePartial(Run):
-    def _note_failure(self, *args) -> None:
-        super()._note_failure(*args)
+    def _record_failure(self, *args) -> None:
+        super()._record_failure(*args)
         self._partial = None
 
 
 class BillsFailures(Run):
-    def _note_failure(self, *args) -> None:
-        super()._note_failure(*args)
+    def _record_failure(self, *args) -> None:
+        super()._record_failure(*args)
         self.attempts[-1].cost = Decimal("0.01")
 
 
@@ -128,8 +128,8 @@ class IgnoresCancel(Run):
 
 
 class NamesTheWrongModel(Run):
-    def _attempt(self, step) -> Iterator:
-        completion = yield from super()._attempt(step)
+    def _attempt(self, next_call) -> Iterator:
+        completion = yield from super()._attempt(next_call)
         return replace(completion, target=ROUTE[0])
 
 
@@ -140,8 +140,8 @@ class RetriesInSecret(Run):
 
 
 class LosesLinesOfTheReceipt(Run):
-    def _note_failure(self, *args) -> None:
-        super()._note_failure(*args)
+    def _record_failure(self, *args) -> None:
+        super()._record_failure(*args)
         del self.attempts[:-1]
 
 
@@ -162,12 +162,12 @@ BROKEN = {
         with_policy(between_tokens_seconds=60),
         "stall mid-answer, without FIN",
     ),
-    "silent targets are left at once": (answering_to(errors.ProviderSilent, "again"), "no answer at all"),
+    "silent targets are left at once": (answering_to(errors.ProviderSilent, "retry"), "no answer at all"),
     "a wrong key moves on": (answering_to(errors.Unauthorized, "stop"), "401, wrong key"),
-    "no credit moves on": (answering_to(errors.BillingRefused, "again"), "402, no credit"),
+    "no credit moves on": (answering_to(errors.BillingRefused, "retry"), "402, no credit"),
     "an unknown model moves on": (answering_to(errors.ModelNotFound, "stop"), "404, unknown model"),
     "operators are alerted": (RaisesNoAlarm, "401, wrong key"),
-    "long prompts need a larger window": (with_walk(IgnoresWindows), "context length"),
+    "long prompts need a larger window": (with_plan(IgnoresWindows), "context length"),
     "bad requests stop": (answering_to(errors.BadRequest, "next"), "400, bad request"),
     "blocked content stops": (answering_to(errors.Blocked, "next"), "content filter"),
     "bad replies are retried once": (with_policy(retries_on_bad_reply=0), "page of HTML"),

@@ -1,0 +1,151 @@
+"""Which target a run calls next, after each kind of failure.
+
+| failure | before the first token | after it |
+|---|---|---|
+| rate limit with a Retry-After within the limit | wait, same target once, then next | next |
+| overloaded | same target twice, with backoff, then next | next, then same once |
+| connection refused or reset | same target twice, with backoff, then next | same once, then next |
+| timeout or stall | next; never this target again | the same |
+| bad reply | same target once, then next | next, then same once |
+| too large | next; never this target again | the same |
+| unauthorized, billing, model not found | next | next |
+| context too long | next with a larger window | the same |
+| bad request, blocked, cancelled | stop | stop |
+
+Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llm import errors
+from llm.breaker import Breakers, Permit
+from llm.canonical import Target
+from llm.catalogue import Catalogue
+from llm.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class NextCall:
+    """The next call: to `permit.target`, after `wait_seconds`."""
+
+    permit: Permit
+    wait_seconds: float = 0.0
+
+    @property
+    def target(self) -> Target:
+        return self.permit.target
+
+
+class FailoverPlan:
+    """The calls of one run along its route. `on_skip` is called with each target whose circuit is open."""
+
+    def __init__(
+        self,
+        route: Sequence[Target],
+        policy: Policy,
+        breakers: Breakers,
+        catalogue: Catalogue,
+        on_skip: Callable[[Target], None],
+    ) -> None:
+        self.policy = policy
+        self.breakers = breakers
+        self.catalogue = catalogue
+        self.calls = 0
+        self.on_skip = on_skip
+        self._pending = deque(dict.fromkeys(route))
+        self._excluded: set[Target] = set()
+        self._retries: Counter[tuple[Target, str]] = Counter()
+        self._window_exceeded: int | None = None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the route has further targets."""
+        return bool(self._pending)
+
+    def next(self) -> NextCall | None:
+        """Return the call to the next target that may be called, or None at the end of the route."""
+        while self._pending:
+            target = self._pending.popleft()
+            if target not in self._excluded and self._large_enough(target) and (call := self.retry(target)):
+                return call
+        return None
+
+    def retry(self, target: Target, wait_seconds: float = 0.0) -> NextCall | None:
+        """Return a call to that target; None if its circuit is open or the maximum of calls is reached."""
+        if self.calls >= self.policy.max_attempts:
+            return None
+        permit = self.breakers.admit(target)
+        if permit is None:
+            self.on_skip(target)
+            return None
+        self.calls += 1
+        return NextCall(permit, wait_seconds)
+
+    def next_after(
+        self, error: errors.ProviderError, target: Target, *, began: bool, remaining_seconds: float
+    ) -> NextCall | None:
+        """Return the call that follows the failure of `target`, or None to stop.
+
+        `began`: the failed call had received its first token.
+        """
+        match error:
+            case errors.Cancelled() | errors.BadRequest() | errors.Blocked():
+                return None
+            case errors.ContextTooLong():
+                return self._next_after_context_too_long(target)
+            case errors.ProviderSilent() | errors.ReplyTooLarge():
+                self._excluded.add(target)
+                return self.next()
+        if began:
+            return self._next_after_broken_stream(error, target)
+        wait = self._wait_before_retry(error, target)
+        if wait is None or wait >= remaining_seconds:
+            return self.next()
+        return self.retry(target, wait) or self.next()
+
+    def _wait_before_retry(self, error: errors.ProviderError, target: Target) -> float | None:
+        """Return the seconds to wait before calling the same target again, None for not again."""
+        policy, requested = self.policy, error.retry_after_seconds
+        if requested is not None and requested > policy.retry_after_seconds:
+            return None
+        match error:
+            # A budget in flight refuses with Retry-After too; without one, waiting brings no credit.
+            case errors.RateLimited() | errors.BillingRefused() if requested is not None:
+                retry = self._count_retry(target, "refused", policy.retries_on_rate_limit)
+                return requested if retry else None
+            case errors.Overloaded() | errors.Unreachable():
+                retry = self._count_retry(target, "overloaded", policy.retries_on_overload)
+                return max(policy.backoff(retry), requested or 0.0) if retry else None
+            case errors.BadReply():
+                return 0.0 if self._count_retry(target, "bad_reply", policy.retries_on_bad_reply) else None
+        return None
+
+    def _next_after_broken_stream(self, error: errors.ProviderError, target: Target) -> NextCall | None:
+        match error:
+            case errors.Unreachable() if self._count_retry(target, "break", 1):
+                return self.retry(target) or self.next()
+            # A second call may well succeed; but only when no other target is left.
+            case errors.Overloaded() | errors.BadReply() if self._count_retry(target, "break", 1):
+                self._pending.append(target)
+        return self.next()
+
+    def _next_after_context_too_long(self, target: Target) -> NextCall | None:
+        window = self.catalogue.get(target).context_window or 0
+        self._window_exceeded = max(window, self._window_exceeded or 0)
+        return self.next()
+
+    def _large_enough(self, target: Target) -> bool:
+        if self._window_exceeded is None:
+            return True
+        return (self.catalogue.get(target).context_window or 0) > self._window_exceeded
+
+    def _count_retry(self, target: Target, reason: str, allowed: int) -> int:
+        """Return the number of this retry for that reason, from 1; 0 once the allowed ones are used up."""
+        if self._retries[target, reason] >= allowed:
+            return 0
+        self._retries[target, reason] += 1
+        return self._retries[target, reason]
