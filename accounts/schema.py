@@ -1,4 +1,4 @@
-"""How the OpenAPI schema tells of access tokens."""
+"""Access tokens in the OpenAPI schema."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -6,6 +6,7 @@ from drf_spectacular.openapi import AutoSchema
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):
     target_class = "accounts.authentication.JWTAuthentication"
+    match_subclasses = True
     name = "accessToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:

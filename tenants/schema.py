@@ -1,8 +1,14 @@
-"""How the API's description names the two ways to send a key."""
+"""Credentials in the OpenAPI schema: the two ways to send an API key, and access tokens of members."""
 
 from __future__ import annotations
 
+from drf_spectacular.drainage import set_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+from tenants.authentication import MemberAuthentication
+
+# It is described as `accounts.schema.AccessTokenScheme`, like its parent; one scheme for both is intended.
+set_override(MemberAuthentication, "suppress_collision_warning", True)
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):

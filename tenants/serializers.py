@@ -222,24 +222,6 @@ class RotationSerializer(StrictSerializer):
     overlap_seconds = serializers.IntegerField(min_value=0, max_value=_WEEK_SECONDS, default=3600)
 
 
-class LimitSerializer(serializers.Serializer):
-    """`limit` and `remaining` null: unlimited. Cost is a decimal string in US dollars."""
-
-    name = serializers.CharField()
-    limit = serializers.JSONField(allow_null=True)
-    used = serializers.JSONField()
-    reserved = serializers.JSONField()
-    remaining = serializers.JSONField(allow_null=True)
-    resets_at = serializers.DateTimeField(allow_null=True)
-
-
-class TenantUsageSerializer(serializers.Serializer):
-    plan = serializers.CharField()
-    month = serializers.CharField()
-    currency = serializers.CharField()
-    limits = LimitSerializer(many=True)
-
-
 class AuditEventSerializer(DocumentSerializer):
     """`changes` is {field: [before, after]}; a refusal has its `reason` and, `asked`, the request's route."""
 

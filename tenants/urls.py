@@ -1,38 +1,31 @@
-"""Below /api/."""
+"""Below `/api/`."""
 
 from django.urls import path
 
-from tenants import views
-from tenants.webhooks import views as webhooks
+from core.api.routers import ResourceRouter
+from tenants.billing.views import UsageView
+from tenants.views.api_keys import ApiKeyViewSet
+from tenants.views.audit import AuditTrailView
+from tenants.views.invitations import AcceptInvitationView, InvitationViewSet
+from tenants.views.members import MemberListView, MemberViewSet
+from tenants.views.tenants import TenantListView, TenantViewSet
+from tenants.webhooks.views import WebhookViewSet
+
+TENANT = "tenants/<str:tenant_id>"
+
+router = ResourceRouter()
+router.register("tenants", TenantViewSet, "tenant")
+router.register(f"{TENANT}/members", MemberViewSet, "member")
+router.register(f"{TENANT}/invitations", InvitationViewSet, "invitation")
+router.register(f"{TENANT}/api-keys", ApiKeyViewSet, "api-key")
+router.register(f"{TENANT}/webhooks", WebhookViewSet, "webhook")
 
 urlpatterns = [
-    path("tenants", views.Tenants.as_view(), name="tenants"),
-    path("tenants/<str:tenant_id>", views.TenantDetail.as_view(), name="tenant"),
-    path("tenants/<str:tenant_id>/members", views.Members.as_view(), name="members"),
-    path("tenants/<str:tenant_id>/members/<str:user_id>", views.Member.as_view(), name="member"),
-    path("tenants/<str:tenant_id>/invitations", views.Invitations.as_view(), name="invitations"),
-    path(
-        "tenants/<str:tenant_id>/invitations/<str:invitation_id>",
-        views.InvitationDetail.as_view(),
-        name="invitation",
-    ),
-    path("invitations/accept", views.AcceptInvitation.as_view(), name="accept-invitation"),
-    path("tenants/<str:tenant_id>/api-keys", views.ApiKeys.as_view(), name="api-keys"),
-    path("tenants/<str:tenant_id>/api-keys/<str:key_id>", views.ApiKeyDetail.as_view(), name="api-key"),
-    path(
-        "tenants/<str:tenant_id>/api-keys/<str:key_id>/rotate",
-        views.RotateApiKey.as_view(),
-        name="rotate-api-key",
-    ),
-    path("tenants/<str:tenant_id>/webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
-    path(
-        "tenants/<str:tenant_id>/webhooks/<str:webhook_id>", webhooks.WebhookDetail.as_view(), name="webhook"
-    ),
-    path(
-        "tenants/<str:tenant_id>/webhooks/<str:webhook_id>/test",
-        webhooks.TestWebhook.as_view(),
-        name="test-webhook",
-    ),
-    path("tenants/<str:tenant_id>/usage", views.UsageDetail.as_view(), name="usage"),
-    path("tenants/<str:tenant_id>/audit", views.AuditTrail.as_view(), name="audit"),
+    # Lists whose callers or rights are not those of a single resource.
+    path("tenants", TenantListView.as_view(), name="tenants"),
+    path(f"{TENANT}/members", MemberListView.as_view(), name="members"),
+    path("invitations/accept", AcceptInvitationView.as_view(), name="accept-invitation"),
+    path(f"{TENANT}/usage", UsageView.as_view(), name="usage"),
+    path(f"{TENANT}/audit", AuditTrailView.as_view(), name="audit"),
+    *router.urls,
 ]

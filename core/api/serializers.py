@@ -66,3 +66,9 @@ class DocumentSerializer(StrictMixin, serializers.ModelSerializer):
         field_class, options = super().build_relational_field(field_name, relation_info)
         options["pk_field"] = ObjectIdStringField()
         return field_class, options
+
+
+def validated(serializer: serializers.BaseSerializer) -> dict:
+    """Return the validated data of a serializer. Raises ValidationError."""
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data

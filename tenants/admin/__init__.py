@@ -1,5 +1,11 @@
-"""Tenants in the staff's console. Every change goes through the same methods as the API's."""
+"""Tenants in the admin site. Every change goes through the same model methods as the API's.
 
-from tenants.admin import erasures, keys, records, team, tenants, webhooks
+`base` is what the pages share; each other module has the pages of one subject. The pages of plans, usage and
+ledger are in `tenants.billing.admin`, those of webhooks in `tenants.webhooks.admin`.
+"""
 
-__all__ = ["erasures", "keys", "records", "team", "tenants", "webhooks"]
+from tenants.admin import api_keys, audit, erasures, members, tenants
+from tenants.billing import admin as billing
+from tenants.webhooks import admin as webhooks
+
+__all__ = ["api_keys", "audit", "billing", "erasures", "members", "tenants", "webhooks"]

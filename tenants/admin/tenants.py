@@ -1,4 +1,4 @@
-"""Plans and tenants in the staff's console."""
+"""Tenants in the admin site."""
 
 from __future__ import annotations
 
@@ -12,38 +12,8 @@ from django.utils.html import format_html, format_html_join
 from core.api.actors import actor_of
 from core.audit.models import AuditEvent
 from tenants.admin.base import RulesAsMessages
-from tenants.forms import TenantForm
-from tenants.models import ApiKey, Invitation, LedgerEntry, Membership, Plan, Tenant
-
-
-@admin.register(Plan)
-class PlanAdmin(admin.ModelAdmin):
-    list_display = (
-        "name",
-        "code",
-        "requests_per_minute",
-        "concurrent_turns",
-        "messages_per_month",
-        "tokens_per_month",
-        "cost_per_month",
-        "unpriced",
-    )
-    list_filter = ("unpriced", "streaming")
-    search_fields = ("name", "code")
-    ordering = ("code",)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> tuple[str, ...]:
-        return ("code", "created_at", "updated_at") if obj else ()
-
-    def save_model(self, request: HttpRequest, obj: Plan, form: ModelForm, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        changes = {name: (form.initial.get(name), form.cleaned_data[name]) for name in form.changed_data}
-        action = "plan.changed" if change else "plan.created"
-        AuditEvent.objects.record(actor_of(request), action, obj, changes=changes)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
-        """Plans stay: tenants, past or deleted, refer to them."""
-        return False
+from tenants.admin.forms import TenantForm
+from tenants.models import ApiKey, Invitation, LedgerEntry, Membership, Tenant
 
 
 @admin.register(Tenant)

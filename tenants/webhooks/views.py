@@ -7,13 +7,16 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.generics import ListAPIView, get_object_or_404
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
 
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
+from core.api.serializers import validated
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
 from tenants.models import Webhook
@@ -26,23 +29,26 @@ from tenants.webhooks.serializers import (
 )
 
 
-class Webhooks(TenantScopedView, ListAPIView):
-    """Where the tenant is told of events. A new webhook's secret is shown once, as `secret`."""
+class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet):
+    """Receivers of the tenant's events. A new webhook's secret is shown once, as `secret`."""
 
-    rights = {"GET": ADMINISTER, "POST": ADMINISTER}
-    rate_scope = "tenants.keys"
+    rights = {"GET": ADMINISTER, "POST": ADMINISTER, "PUT": ADMINISTER, "DELETE": ADMINISTER}
+    lookup_url_kwarg = "webhook_id"
     serializer_class = WebhookSerializer
     queryset = Webhook.objects.none()
+
+    @property
+    def rate_scope(self) -> str:
+        return "tenants.keys" if self.action in {"list", "create", "test"} else "default"
 
     def get_queryset(self) -> QuerySet[Webhook]:
         return self.tenant.webhooks.all()
 
     @extend_schema(request=WebhookSerializer, responses={201: NewWebhookSerializer})
     @idempotent
-    def post(self, request: Request, tenant_id: str) -> Response:
-        asked = WebhookSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        new = Webhook.objects.register(self.tenant, by=actor_of(request), **asked.validated_data)
+    def create(self, request: Request, tenant_id: str) -> Response:
+        fields = validated(WebhookSerializer(data=request.data))
+        new = Webhook.objects.register(self.tenant, by=actor_of(request), **fields)
         return Response(
             {**WebhookSerializer(new.webhook).data, "secret": new.secret},
             status=status.HTTP_201_CREATED,
@@ -53,52 +59,37 @@ class Webhooks(TenantScopedView, ListAPIView):
             },
         )
 
-
-class WebhookScoped(TenantScopedView):
-    """A view below one webhook."""
-
-    def webhook(self) -> Webhook:
-        webhook = get_object_or_404(self.tenant.webhooks, pk=self.kwargs["webhook_id"])
-        webhook.tenant = self.tenant
-        return webhook
-
-
-class WebhookDetail(WebhookScoped):
-    rights = {"GET": ADMINISTER, "PUT": ADMINISTER, "DELETE": ADMINISTER}
-
     @extend_schema(responses=WebhookDetailSerializer)
-    def get(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
-        return self._shown(self.webhook())
+    def retrieve(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
+        """The webhook with its latest deliveries."""
+        return _detail(self.get_object())
 
     @extend_schema(request=WebhookSerializer, responses=WebhookDetailSerializer)
-    def patch(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
-        webhook = self.webhook()
+    def partial_update(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
+        """Change the webhook's URL or events, or switch it off or on."""
+        webhook = self.get_object()
         check_if_match(request, webhook)
-        asked = WebhookSerializer(webhook, data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
-        webhook.change(actor_of(request), **asked.validated_data)
-        return self._shown(webhook)
+        webhook.change(
+            actor_of(request), **validated(WebhookSerializer(webhook, data=request.data, partial=True))
+        )
+        return _detail(webhook)
 
-    @extend_schema(responses={204: None})
-    def delete(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
-        webhook = self.webhook()
+    def destroy(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
+        """Delete the webhook with its deliveries."""
+        webhook = self.get_object()
         check_if_match(request, webhook)
         webhook.remove(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    def _shown(self, webhook: Webhook) -> Response:
-        return Response(WebhookDetailSerializer(webhook).data, headers={"ETag": etag(webhook)})
-
-
-class TestWebhook(WebhookScoped):
-    """Queue a `webhook.test` event for one webhook, whatever events it asks for."""
-
-    rights = {"POST": ADMINISTER}
-    rate_scope = "tenants.keys"
-
     @extend_schema(request=None, responses={202: DeliverySerializer})
+    @action(detail=True, methods=["post"])
     @idempotent
-    def post(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
-        webhook = self.webhook()
+    def test(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
+        """Queue a `webhook.test` event for one webhook, whatever events it is registered for."""
+        webhook = self.get_object()
         delivery = webhook.tell(TEST_EVENT, {"webhook_id": str(webhook.pk)}, once=f"test:{ObjectId()}")
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)
+
+
+def _detail(webhook: Webhook) -> Response:
+    return Response(WebhookDetailSerializer(webhook).data, headers={"ETag": etag(webhook)})

@@ -20,12 +20,12 @@ from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, issue, limited, problem, signed_in
 from qa.testing.waiting import wait_until
 from tenants.billing import alerts
+from tenants.billing.tests.test_alerts import NOW, use
 from tenants.models import Webhook, WebhookDelivery
-from tenants.tests.https_server import Receiver, answering
-from tenants.tests.test_alerts import NOW, use
 from tenants.webhooks.delivery import deliver_due
 from tenants.webhooks.models import LEASE, MOST_WEBHOOKS, RETRIES, Event
 from tenants.webhooks.sender import Sender
+from tenants.webhooks.tests.https_server import Receiver, answering
 
 Status = WebhookDelivery.Status
 

@@ -1,19 +1,50 @@
-"""Usage, ledger and audit trail in the staff's console: to read."""
+"""Plans, usage and ledger in the admin site. Usage and ledger are read-only."""
 
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from core.api.actors import actor_of
 from core.audit.models import AuditEvent
 from core.mongo.ids import object_id
 from tenants.admin.base import TenantOwned
 from tenants.billing.limits import from_decimal128, json_amount, month_of
-from tenants.models import LedgerEntry, Tenant, Usage
+from tenants.models import LedgerEntry, Plan, Usage
+
+
+@admin.register(Plan)
+class PlanAdmin(admin.ModelAdmin):
+    list_display = (
+        "name",
+        "code",
+        "requests_per_minute",
+        "concurrent_turns",
+        "messages_per_month",
+        "tokens_per_month",
+        "cost_per_month",
+        "unpriced",
+    )
+    list_filter = ("unpriced", "streaming")
+    search_fields = ("name", "code")
+    ordering = ("code",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> tuple[str, ...]:
+        return ("code", "created_at", "updated_at") if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Plan, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        changes = {name: (form.initial.get(name), form.cleaned_data[name]) for name in form.changed_data}
+        action = "plan.changed" if change else "plan.created"
+        AuditEvent.objects.record(actor_of(request), action, obj, changes=changes)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        """Plans stay: tenants, past or deleted, refer to them."""
+        return False
 
 
 @admin.register(Usage)
@@ -77,47 +108,3 @@ class LedgerEntryAdmin(TenantOwned):
     def own_matches(self, term: str) -> Q:
         pk = object_id(term)
         return Q(reply=pk) | Q(session=pk) if pk else Q()
-
-
-@admin.register(AuditEvent)
-class AuditEventAdmin(TenantOwned):
-    """Events name their tenant by id only; its name is looked up here."""
-
-    list_display = ("created_at", "tenant", "actor_name", "action", "reason", "target_name", "address")
-    list_filter = ("action", "created_at")
-    fields = (
-        "tenant",
-        "action",
-        "reason",
-        "actor_id",
-        "actor_key",
-        "actor_name",
-        "target_type",
-        "target_id",
-        "target_name",
-        "changes",
-        "asked",
-        "address",
-        "user_agent",
-        "request_id",
-    )
-    show_full_result_count = False
-    search_help_text = "Beginning of the tenant's name or slug, of the actor, or of the target"
-    own_search_fields = ("actor_name", "target_name", "request_id")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEvent]:
-        return admin.ModelAdmin.get_queryset(self, request)
-
-    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Load the tenants of a page with one query."""
-        changelist = super().get_changelist_instance(request)
-        tenants = Tenant.objects.in_bulk({event.tenant_id for event in changelist.result_list} - {None})
-        for event in changelist.result_list:
-            event.tenant = tenants.get(event.tenant_id)
-        return changelist
-
-    @admin.display(description="tenant", ordering="tenant_id")
-    def tenant(self, event: AuditEvent) -> Tenant | None:
-        if "tenant" not in vars(event):
-            event.tenant = Tenant.objects.filter(pk=event.tenant_id).first()
-        return event.tenant

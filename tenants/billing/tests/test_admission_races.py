@@ -29,7 +29,7 @@ class Hammer:
         environment = {**os.environ, "MONGODB_URI": mongodb_uri, "DJANGO_SETTINGS_MODULE": "config.settings"}
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "tenants.tests.load_generator"],
+                [sys.executable, "-m", "tenants.billing.tests.load_generator"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

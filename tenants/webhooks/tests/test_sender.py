@@ -11,10 +11,10 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from tenants.tests.https_server import HOST, Receiver, answering
 from tenants.webhooks import signing_secret
 from tenants.webhooks.addresses import NotPublic, is_public, public_addresses
 from tenants.webhooks.sender import NotDelivered, Sender
+from tenants.webhooks.tests.https_server import HOST, Receiver, answering
 
 BODY = '{"type":"webhook.test","data":{"ü":1}}'
 

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 
 from core.api.actors import actor_of
 from tenants.admin.base import RulesAsMessages, TenantOwned
-from tenants.forms import NewApiKeyForm
+from tenants.admin.forms import NewApiKeyForm
 from tenants.models import ApiKey
 from tenants.models.api_key import IssuedKey
 

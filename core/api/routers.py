@@ -1,0 +1,28 @@
+"""URLs of a resource: its list, one of it by id, and actions on one."""
+
+from __future__ import annotations
+
+from rest_framework.routers import DynamicRoute, Route, SimpleRouter
+
+
+class ResourceRouter(SimpleRouter):
+    """Registers a viewset without trailing slashes, with path converters instead of regular expressions.
+
+    For the basename `webhook` the URL names are `webhooks` (list and create), `webhook` (one by its id) and,
+    for an action `test`, `test-webhook`.
+    """
+
+    routes = [
+        Route("{prefix}", {"get": "list", "post": "create"}, "{basename}s", detail=False, initkwargs={}),
+        Route(
+            "{prefix}/{lookup}",
+            {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"},
+            "{basename}",
+            detail=True,
+            initkwargs={},
+        ),
+        DynamicRoute("{prefix}/{lookup}/{url_path}", "{url_name}-{basename}", detail=True, initkwargs={}),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(trailing_slash=False, use_regex_path=False)

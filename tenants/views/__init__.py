@@ -1,0 +1,1 @@
+"""`/api/tenants`, one module per resource. See also `tenants.billing.views` and `tenants.webhooks.views`."""

@@ -1,0 +1,78 @@
+"""`/api/tenants/{id}/invitations`, `/api/invitations/accept`."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from core.api.actors import actor_of
+from core.api.idempotency import idempotent
+from core.api.serializers import validated
+from core.errors import NotFound, Unavailable
+from tenants.access.rights import ADMINISTER
+from tenants.access.views import TenantScopedView
+from tenants.models import Invitation
+from tenants.serializers import InvitationSerializer, InvitationTokenSerializer, TenantSerializer
+
+logger = logging.getLogger(__name__)
+
+
+class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+    """Invitations by e-mail. The token is only in the mail."""
+
+    rights = {"GET": ADMINISTER, "POST": ADMINISTER, "DELETE": ADMINISTER}
+    lookup_url_kwarg = "invitation_id"
+    serializer_class = InvitationSerializer
+    queryset = Invitation.objects.none()
+
+    @property
+    def rate_scope(self) -> str:
+        return "tenants.keys" if self.action in {"list", "create"} else "default"
+
+    def get_queryset(self) -> QuerySet[Invitation]:
+        return self.tenant.invitations.all()
+
+    @idempotent
+    def create(self, request: Request, tenant_id: str) -> Response:
+        fields = validated(InvitationSerializer(data=request.data))
+        try:
+            invitation = Invitation.objects.send(self.tenant, **fields, by=actor_of(request)).invitation
+        except OSError as error:
+            logger.exception("an invitation could not be mailed")
+            raise Unavailable("The invitation can't be mailed right now.", "mail_unavailable") from error
+        return Response(
+            InvitationSerializer(invitation).data,
+            status=status.HTTP_201_CREATED,
+            headers={"Location": reverse("invitation", args=[self.tenant.pk, invitation.pk])},
+        )
+
+    def destroy(self, request: Request, tenant_id: str, invitation_id: str) -> Response:
+        """Revoke the invitation."""
+        self.get_object().revoke(actor_of(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class AcceptInvitationView(APIView):
+    """Accept an invitation that was mailed to the caller's address. Works once."""
+
+    also_answers = {"404"}
+    rate_scope = "tenants.keys"
+
+    @extend_schema(request=InvitationTokenSerializer, responses=TenantSerializer)
+    def post(self, request: Request) -> Response:
+        token = validated(InvitationTokenSerializer(data=request.data))["token"]
+        try:
+            membership = Invitation.objects.accept(token, request.user, actor_of(request))
+        except Invitation.DoesNotExist as error:
+            raise NotFound("There is no such invitation for your e-mail address.") from error
+        tenant = membership.tenant
+        return Response(TenantSerializer(tenant, context={"roles": {tenant.pk: membership.role}}).data)

@@ -1,0 +1,72 @@
+"""`/api/tenants/{id}/members`."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.generics import ListAPIView, get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from core.api.actors import actor_of
+from core.api.idempotency import idempotent
+from core.api.serializers import validated
+from core.errors import Forbidden
+from tenants.access.rights import ADMINISTER, BELONG
+from tenants.access.views import TenantScopedView
+from tenants.models import Membership
+from tenants.models.membership import known_to
+from tenants.serializers import MemberSerializer, NewMemberSerializer
+
+
+class MemberListView(TenantScopedView, ListAPIView):
+    """The members of the tenant. Users of no tenant that the caller administers have to be invited."""
+
+    rights = {"GET": ADMINISTER, "POST": ADMINISTER}
+    serializer_class = MemberSerializer
+    queryset = Membership.objects.none()
+
+    def get_queryset(self) -> QuerySet[Membership]:
+        return self.tenant.memberships.prefetch_related("user")
+
+    @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer})
+    @idempotent
+    def post(self, request: Request, tenant_id: str) -> Response:
+        fields = validated(NewMemberSerializer(data=request.data))
+        user = get_object_or_404(known_to(request.user), pk=fields["user"])
+        membership = Membership.objects.admit(self.tenant, user, fields["role"], actor_of(request))
+        return Response(
+            MemberSerializer(membership).data,
+            status=status.HTTP_201_CREATED,
+            headers={"Location": reverse("member", args=[self.tenant.pk, user.pk])},
+        )
+
+
+class MemberViewSet(TenantScopedView, GenericViewSet):
+    """One member. Members may end their own membership, only admins that of others."""
+
+    rights = {"GET": BELONG, "PUT": ADMINISTER, "DELETE": BELONG}
+    lookup_url_kwarg = "user_id"
+    serializer_class = MemberSerializer
+    queryset = Membership.objects.none()
+
+    def retrieve(self, request: Request, tenant_id: str, user_id: str) -> Response:
+        return Response(MemberSerializer(self._membership(user_id)).data)
+
+    def partial_update(self, request: Request, tenant_id: str, user_id: str) -> Response:
+        membership = self._membership(user_id)
+        fields = validated(MemberSerializer(membership, data=request.data, partial=True))
+        membership.change_role(fields.get("role", membership.role), actor_of(request))
+        return Response(MemberSerializer(membership).data)
+
+    def destroy(self, request: Request, tenant_id: str, user_id: str) -> Response:
+        self._membership(user_id).end(actor_of(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _membership(self, user_id: str) -> Membership:
+        if user_id != str(self.request.user.pk) and not self.access.may(ADMINISTER):
+            raise Forbidden("Only admins of the tenant may do this to others.")
+        return get_object_or_404(self.tenant.memberships, user=user_id)
