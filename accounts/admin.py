@@ -1,5 +1,8 @@
+"""Users, groups and sessions in the staff's console."""
+
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from django.contrib import admin
@@ -8,19 +11,20 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts.events import tell
-from accounts.forms import NewUserForm, UserForm
+from accounts.forms import NewUserForm, StaffPasswordForm, UserForm
 from accounts.models import RefreshToken, User, normalised_email
+from core.api.actors import actor_of
+from core.audit.models import AuditEvent
 
-#: People whose sessions one search may show; a longer list says that the search was too broad.
-FOUND_PEOPLE = 100
+#: The most users whose sessions one search lists: more matches mean that the search is too broad.
+MAX_USERS_FOUND = 100
 
-#: What a form of the console may change, weightiest first, and what the trail calls it. No password.
-_CALLED = {
+#: The action that is recorded when a field is changed by a form, most significant field first. No password.
+_ACTIONS = {
     "is_active": "activated",
     "is_superuser": "rights_changed",
     "is_staff": "rights_changed",
@@ -32,31 +36,32 @@ _CALLED = {
 }
 
 
-class ToldOf(admin.ModelAdmin):
-    """Tells of what is added and changed by a form."""
+class AuditedAdmin(admin.ModelAdmin):
+    """Records what is added and changed by a form."""
 
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
         changes = {
-            name: (_shown(form.initial.get(name)) if change else None, _shown(form.cleaned_data[name]))
-            for name in _CALLED
+            name: (_readable(form.initial.get(name)) if change else None, _readable(form.cleaned_data[name]))
+            for name in _ACTIONS
             if name in form.changed_data
         }
         if not changes:
             return
-        what = _CALLED[next(iter(changes))] if change else "created"
-        if what == "activated" and not obj.is_active:
-            what = "deactivated"
-        tell(f"{obj._meta.model_name}.{what}", obj, request, changes)
+        verb = _ACTIONS[next(iter(changes))] if change else "created"
+        if verb == "activated" and not form.cleaned_data["is_active"]:
+            verb = "deactivated"
+        action = f"{obj._meta.model_name}.{verb}"
+        AuditEvent.objects.record(actor_of(request), action, obj, changes=changes)
 
 
-def _shown(value: Any) -> Any:
-    """Return the names of related rows, sorted, and anything else as it is."""
+def _readable(value: Any) -> Any:
+    """Return the sorted names of related objects, and any other value unchanged."""
     return sorted(map(str, value)) if isinstance(value, list | QuerySet) else value
 
 
 @admin.register(User)
-class UserAdmin(ToldOf, DjangoUserAdmin):
+class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ["email", "name", "is_active", "is_staff", "last_login", "created_at"]
@@ -82,14 +87,14 @@ class UserAdmin(ToldOf, DjangoUserAdmin):
         url = reverse("admin:accounts_refreshtoken_changelist")
         return format_html('<a href="{}?user__id__exact={}">Sessions of {}</a>', url, user.pk, user)
 
-    def get_object(self, request: HttpRequest, *args: Any, **options: Any) -> User | None:
-        user = super().get_object(request, *args, **options)
-        if user is not None:
-            user.changed_by = request
-        return user
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Record the change with its actor, whom Django's page does not pass to the form."""
+        page = copy(self)  # All threads share this instance.
+        page.change_password_form = StaffPasswordForm.with_actor(actor_of(request))
+        return super(UserAdmin, page).user_change_password(request, id, form_url)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """People are deactivated: what they own and did would vanish with them."""
+        """Users are deactivated instead: deletion would cascade to what they own."""
         return False
 
     @admin.action(description="End all sessions of the selected people", permissions=["change"])
@@ -97,7 +102,7 @@ class UserAdmin(ToldOf, DjangoUserAdmin):
         count = 0
         for user in people:
             user.end_sessions()
-            tell("user.sessions_ended", user, request)
+            AuditEvent.objects.record(actor_of(request), "user.sessions_ended", user)
             count += 1
         self.message_user(
             request, f"All sessions of {count} {'person' if count == 1 else 'people'} are ended."
@@ -108,11 +113,11 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(ToldOf, DjangoGroupAdmin):
-    """Rights that staff have together."""
+class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
+    """Permissions shared by a group of staff."""
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        tell("group.deleted", obj, request)
+        AuditEvent.objects.record(actor_of(request), "group.deleted", obj)
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
@@ -122,7 +127,7 @@ class GroupAdmin(ToldOf, DjangoGroupAdmin):
 
 @admin.register(RefreshToken)
 class RefreshTokenAdmin(admin.ModelAdmin):
-    """To read; ending a session is the one thing to do here."""
+    """Read-only, with an action that ends sessions."""
 
     list_display = ["user", "family", "address", "user_agent", "started_at", "created_at", "state"]
     list_filter = [("revoked_at", admin.EmptyFieldListFilter), ("used_at", admin.EmptyFieldListFilter)]
@@ -148,11 +153,11 @@ class RefreshTokenAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RefreshToken], search_term: str
     ) -> tuple[QuerySet[RefreshToken], bool]:
-        # Two queries: a filter across the relation would join the whole collection.
+        # Two queries: a filter across the relation would join whole collections.
         if not search_term.strip():
             return queryset, False
-        people = User.objects.filter(email__startswith=normalised_email(search_term))
-        return queryset.filter(user__in=list(people.values_list("pk", flat=True)[:FOUND_PEOPLE])), False
+        found = User.objects.filter(email__startswith=normalised_email(search_term))
+        return queryset.filter(user__in=list(found.values_list("pk", flat=True)[:MAX_USERS_FOUND])), False
 
     @admin.display(description="state")
     def state(self, token: RefreshToken) -> str:
@@ -162,7 +167,10 @@ class RefreshTokenAdmin(admin.ModelAdmin):
     def end_sessions(self, request: HttpRequest, sessions: QuerySet[RefreshToken]) -> None:
         for token in sessions:
             if token.user.end_session(token.family):
-                tell("user.session_ended", token.user, request, {"session": (token.family, None)})
+                changes = {"session": (token.family, None)}
+                AuditEvent.objects.record(
+                    actor_of(request), "user.session_ended", token.user, changes=changes
+                )
         self.message_user(request, "The selected sessions are ended.")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -6,4 +6,4 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self) -> None:
-        from accounts import schema  # noqa: F401 - importing registers it
+        from accounts import schema, signals  # noqa: F401 - importing registers them

@@ -13,8 +13,15 @@ from accounts.tokens import AccessToken
 from core.api.middleware import add_log_fields
 
 
+class AuthenticatedRequest(Request):
+    """For annotations: a request that JWTAuthentication has accepted."""
+
+    user: User
+    auth: UserCaller
+
+
 class BearerChallenge(BaseAuthentication):
-    """Authenticates no request; for views that judge other credentials and answer 401 in the usual way."""
+    """Authenticates no request. For views that check other credentials, yet answer 401 with this header."""
 
     def authenticate(self, request: Request) -> tuple[User, UserCaller] | None:
         return None
@@ -24,10 +31,9 @@ class BearerChallenge(BaseAuthentication):
 
 
 class JWTAuthentication(BearerChallenge):
-    """Sets `request.user`, and `request.auth` to a UserCaller, at the cost of one query.
+    """Sets `request.user`, and `request.auth` to a UserCaller, with one database query.
 
-    The token is refused as soon as its session has ended or its user is inactive, even if it has
-    not expired.
+    A token is rejected as soon as its session has ended or its user is inactive, even before it expires.
     """
 
     caller_class = UserCaller
@@ -37,7 +43,7 @@ class JWTAuthentication(BearerChallenge):
         if scheme.lower() != b"bearer":
             return None
         try:
-            token = AccessToken(credentials.strip())
+            token = AccessToken.decode(credentials.strip())
         except ExpiredTokenError as error:
             raise AuthenticationFailed("The access token has expired.", "token_expired") from error
         except TokenError as error:
@@ -50,7 +56,7 @@ class JWTAuthentication(BearerChallenge):
 
 
 class OptionalJWTAuthentication(JWTAuthentication):
-    """Like JWTAuthentication, but an invalid token is ignored."""
+    """Like JWTAuthentication, but an invalid token is ignored: the request is then anonymous."""
 
     def authenticate(self, request: Request) -> tuple[User, UserCaller] | None:
         try:

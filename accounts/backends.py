@@ -1,4 +1,4 @@
-"""Who signs in with a password, at the API and at the admin."""
+"""Password authentication for the API and the admin."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class EmailBackend(ModelBackend):
     ) -> User | None:
         """Return the active user with this e-mail address and password, else None.
 
-        One password hash is computed in every case, so the time tells nothing about the address.
-        Raises core.errors.LimitReached after too many failures; without a request, as from
-        a shell, nothing is counted.
+        One password hash is computed in every case, so the response time does not reveal whether the
+        address is registered. Raises core.errors.LimitReached after too many failures; without a
+        request, such as in a shell, attempts are not counted.
         """
         email = normalised_email(username or kwargs.get("email") or "")
         if not email or password is None:
@@ -32,6 +32,8 @@ class EmailBackend(ModelBackend):
         if attempts:
             attempts.begin()
         user = super().authenticate(request, username=email, password=password)
-        if user and attempts:
+        if not isinstance(user, User):
+            return None
+        if attempts:
             attempts.succeed()
         return user

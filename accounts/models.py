@@ -1,7 +1,8 @@
-"""People: `User`, who signs in with an e-mail address, and `RefreshToken`, which keeps a session alive.
+"""User accounts: `User`, identified by an e-mail address, and `RefreshToken`, one per step of a session.
 
-A *session* is a family of refresh tokens: login starts one, each refresh replaces its token by the
-next. Its access tokens carry the family as `sid` and die with it (accounts.authentication).
+A *session* is a family of refresh tokens: a login starts one, and each refresh replaces its token with
+the next. Its access tokens carry the family as `sid` and are rejected once the session has ended
+(accounts.authentication).
 """
 
 from __future__ import annotations
@@ -16,31 +17,30 @@ from bson import ObjectId
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
-from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts import tokens
-from accounts.events import tell, tell_refusal
-from core.api.addresses import client_address
+from core.audit.denials import record_denial
+from core.audit.models import NO_SOURCE, SYSTEM, Actor, AuditEvent, Source
 from core.mongo.indexes import TTLIndex
 from core.mongo.models import Document
 
-logger = logging.getLogger("accounts")
+logger = logging.getLogger(__name__)
 
-#: How far the clocks of two workers may be apart.
+#: The largest difference assumed between the clocks of two workers.
 CLOCK_SKEW = timedelta(minutes=1)
 
-#: A token presented again this soon after its use comes from a client that asked twice at once.
+#: A token used again within this time comes from a client that sent two requests at once.
 REUSE_GRACE = timedelta(seconds=10)
 
 
 def normalised_email(email: str) -> str:
-    """Return the one spelling under which an address is stored and looked up."""
+    """Return the canonical form in which an address is stored and looked up."""
     return unicodedata.normalize("NFKC", email).strip().lower()
 
 
-class UserManager(BaseUserManager):
+class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """Return the new user. Raises IntegrityError if the address is taken."""
         user = self.model(email=email, **fields)
@@ -50,7 +50,8 @@ class UserManager(BaseUserManager):
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         user = self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})
-        tell("user.created", user, changes={"is_superuser": (None, user.is_superuser)})
+        changes = {"is_superuser": (None, user.is_superuser)}
+        AuditEvent.objects.record(SYSTEM, "user.created", user, changes=changes)
         return user
 
     def get_by_natural_key(self, username: str | None) -> User:
@@ -64,13 +65,10 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         "active", default=True, help_text="Inactive people can't sign in, and their sessions end at once."
     )
     is_staff = models.BooleanField("staff", default=False, help_text="May sign in to this console.")
-    #: Sessions whose access tokens may not have expired yet: [{"family", "until": Unix seconds}].
+    #: Ended sessions whose access tokens may be unexpired: [{"family", "until": Unix time in seconds}].
     ended_sessions = models.JSONField(default=list, editable=False)
 
     objects = UserManager()
-
-    #: On whose behalf this copy is saved; None for a command.
-    changed_by: HttpRequest | None = None
 
     _password_is_new = False
 
@@ -86,25 +84,32 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
 
     @classmethod
     def normalize_username(cls, username: str) -> str:
-        """Have Django's forms compare addresses in the spelling that is stored."""
+        """Make Django's forms compare addresses in their canonical form."""
         return normalised_email(username)
 
-    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save; a new password or a deactivation ends all sessions.
+    def as_actor(self, source: Source = NO_SOURCE) -> Actor:
+        """Return this user as the one who acts, with a request from `source`."""
+        return Actor(self.email, user_id=self.pk, source=source)
 
-        `ended_sessions` is never written from here, and the password only after `set_password()`:
-        the copy in memory may be older than what another request has stored since.
+    def save(
+        self, *args: Any, update_fields: Iterable[str] | None = None, by: Actor = SYSTEM, **kwargs: Any
+    ) -> None:
+        """Save. A changed password or a deactivation ends all sessions; the former is recorded as done `by`.
+
+        `ended_sessions` is never written here, and the password only after `set_password()`: this
+        instance may be older than what another request has stored meanwhile.
         """
         self.email = normalised_email(self.email)
-        if update_fields is None and not self._state.adding:
-            update_fields = self._saved_fields()
-        written = set() if self._state.adding else set(update_fields)
+        changed: set[str] = set()
+        if not self._state.adding:
+            changed = self._saved_fields() if update_fields is None else set(update_fields)
+            update_fields = changed
         super().save(*args, update_fields=update_fields, **kwargs)
         self._password_is_new = False
-        if "password" in written or ("is_active" in written and not self.is_active):
+        if "password" in changed or ("is_active" in changed and not self.is_active):
             self.end_sessions()
-        if "password" in written:
-            tell("user.password_changed", self, self.changed_by)
+        if "password" in changed:
+            AuditEvent.objects.record(by, "user.password_changed", self)
 
     def _saved_fields(self) -> set[str]:
         names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
@@ -119,51 +124,51 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         super().set_unusable_password()
         self._password_is_new = True
 
-    def check_password(self, raw_password: str) -> bool:
-        """Tell whether this is the password; a hash with outdated parameters is renewed."""
+    def check_password(self, raw_password: str | None) -> bool:
+        """Return whether the password is correct; a hash with outdated parameters is replaced."""
 
-        def renew(raw: str) -> None:
+        def rehash(raw: str) -> None:
             verified = self.password
             self.password = make_password(raw)
             User.objects.filter(pk=self.pk, password=verified).update(password=self.password)
 
-        return check_password(raw_password, self.password, renew)
+        return check_password(raw_password, self.password, rehash)
 
-    def change_password(self, raw_password: str, *, except_family: str | None = None) -> bool:
-        """Set another password and end the sessions opened with the old one, but not `except_family`.
+    def change_password(self, raw_password: str, *, by: Actor, except_family: str | None = None) -> bool:
+        """Replace the password and end all sessions except `except_family`.
 
-        False, and nothing done, if someone else has changed the password since this user was read.
+        Returns False, with nothing changed, if the password was changed since this user was read.
         """
         verified = self.password
         self.password = make_password(raw_password)
-        changed = User.objects.filter(pk=self.pk, password=verified).update(
-            password=self.password, updated_at=timezone.now()
-        )
-        if changed:
-            self.end_sessions(except_family=except_family)
-        return bool(changed)
+        unchanged = User.objects.filter(pk=self.pk, password=verified)
+        if not unchanged.update(password=self.password, updated_at=timezone.now()):
+            return False
+        self.end_sessions(except_family=except_family)
+        AuditEvent.objects.record(by, "user.password_changed", self)
+        return True
 
     def has_ended(self, family: str) -> bool:
-        """Tell whether a session that still has unexpired access tokens was ended."""
+        """Return whether a session that may have unexpired access tokens has ended."""
         return any(ended["family"] == family for ended in self.ended_sessions or [])
 
     def end_session(self, family: str) -> bool:
-        """False if its refresh tokens had ended before."""
+        """End a session. Returns False if it had ended before."""
         ended = self.refresh_tokens.filter(family=family).revoke()
-        self._refuse_access([family])
+        self._reject_access([family])
         return ended
 
     def end_sessions(self, *, except_family: str | None = None) -> None:
-        """Refuse from now on every refresh and access token of this user."""
+        """Invalidate every refresh and access token of this user, except those of `except_family`."""
         session_tokens = self.refresh_tokens.all()
         if except_family is not None:
             session_tokens = session_tokens.exclude(family=except_family)
         session_tokens.revoke()
-        # Read after the revocation, so that a refresh it came too late for is among them.
-        self._refuse_access(session_tokens.families_with_access())
+        # Read after the revocation, so that sessions which were refreshed meanwhile are included.
+        self._reject_access(session_tokens.families_with_access())
 
-    def _refuse_access(self, families: Iterable[str]) -> None:
-        """Add to `ended_sessions`, and drop what has served its time, in one atomic update."""
+    def _reject_access(self, families: Iterable[str]) -> None:
+        """Add `families` to `ended_sessions` and drop entries that are due, in one atomic update."""
         now = timezone.now()
         until = int((now + tokens.AccessToken.lifetime + CLOCK_SKEW).timestamp())
         added = {family: {"family": family, "until": until} for family in families}
@@ -181,62 +186,60 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         )
 
 
-class RefreshTokenQuerySet(models.QuerySet):
+class RefreshTokenQuerySet(models.QuerySet["RefreshToken"]):
     def live(self) -> RefreshTokenQuerySet:
-        """The tokens that would be accepted now: one for each session that has not ended."""
+        """The tokens that are valid now: one per session that has not ended."""
         return self.filter(used_at=None, revoked_at=None, expires_at__gt=timezone.now())
 
     def revoke(self) -> bool:
-        """False if there was nothing left to revoke."""
-        # A successor can be stored behind the update's back while its predecessor is still unrevoked.
-        # It is there before the predecessor is spent, so the next pass finds it; none can follow.
+        """Revoke all of these tokens. Returns False if there was nothing to revoke."""
+        # While an update runs, a concurrent refresh can still add a successor of a token that it has not
+        # revoked yet. `rotate` stores the successor first, so the next pass finds it, and none can follow.
         revoked = False
         while self.filter(revoked_at=None).update(revoked_at=timezone.now()):
             revoked = True
         return revoked
 
     def families_with_access(self) -> set[str]:
-        """Return the sessions that may hold an unexpired access token: each comes with a refresh token."""
+        """Return the sessions that may have an unexpired access token: it came with a refresh token."""
         since = timezone.now() - tokens.AccessToken.lifetime - CLOCK_SKEW
         return set(self.filter(created_at__gt=since).values_list("family", flat=True))
 
-    def issue(self, user: User, request: HttpRequest) -> tokens.TokenPair:
-        """Start a session for a user who has just proved who he is.
+    def issue(self, user: User, source: Source) -> tokens.TokenPair:
+        """Start a session for a user who has just authenticated.
 
-        Raises TokenError if the password was changed or the account closed since `user` was read.
+        Raises TokenError if the password was changed or the user deactivated since `user` was read.
         """
-        pair = self._store_next(user, str(ObjectId()), timezone.now(), request)
-        # Asked once the token is stored: whoever changes the password later finds and revokes it.
+        pair = self._store_next(user, str(ObjectId()), timezone.now(), source)
+        # Checked after the token is stored: a password change that comes later finds and revokes it.
         unchanged = User.objects.filter(pk=user.pk, password=user.password, is_active=True)
         if not unchanged.update(last_login=timezone.now()):
             user.end_session(pair.session)
-            raise TokenError("The password was changed or the account closed meanwhile")
+            raise TokenError("The password was changed or the user deactivated meanwhile")
         return pair
 
-    def rotate(self, encoded: str, request: HttpRequest) -> tokens.TokenPair:
-        """Spend a refresh token and return the next pair of its session.
+    def rotate(self, encoded: str, source: Source) -> tokens.TokenPair:
+        """Mark a refresh token as used and return the next pair of its session (RFC 9700, 4.14.2).
 
-        Of any number of callers with the same token exactly one succeeds; the others get TokenError,
-        as does everyone with a token that is not valid. A token that was spent longer than
-        REUSE_GRACE ago has been copied, and its whole session ends.
+        Of concurrent callers with the same token exactly one succeeds. The others get TokenError, as do
+        callers with an invalid token. A token that was used more than REUSE_GRACE ago must have been
+        copied: its session ends.
         """
-        claims = tokens.RefreshToken(encoded)
-        spent = self.filter(jti=claims["jti"]).first()
-        if spent is None or spent.revoked_at or not spent.user.is_active:
+        claims = tokens.RefreshToken.decode(encoded)
+        used = self.filter(jti=claims["jti"]).first()
+        if used is None or used.revoked_at or not used.user.is_active:
             raise TokenError("The session has ended")
-        if spent.used_at:
-            spent.presented_again(request)
+        if used.used_at:
+            used.handle_reuse(used.used_at, source)
             raise TokenError("The token was used before")
         # The successor is stored first: a worker that dies between the two writes ends no session.
-        pair = self._store_next(spent.user, spent.family, spent.started_at, request)
-        if not self.filter(pk=spent.pk, used_at=None, revoked_at=None).update(used_at=timezone.now()):
-            self.filter(jti=tokens.RefreshToken(pair.refresh)["jti"]).delete()
+        pair = self._store_next(used.user, used.family, used.started_at, source)
+        if not self.filter(pk=used.pk, used_at=None, revoked_at=None).update(used_at=timezone.now()):
+            self.filter(jti=tokens.RefreshToken.decode(pair.refresh)["jti"]).delete()
             raise TokenError("The token was used before")
         return pair
 
-    def _store_next(
-        self, user: User, family: str, started_at: datetime, request: HttpRequest
-    ) -> tokens.TokenPair:
+    def _store_next(self, user: User, family: str, started_at: datetime, source: Source) -> tokens.TokenPair:
         refresh = tokens.RefreshToken.of_session(user.pk, family)
         self.create(
             jti=refresh["jti"],
@@ -244,18 +247,19 @@ class RefreshTokenQuerySet(models.QuerySet):
             user=user,
             started_at=started_at,
             expires_at=datetime.fromtimestamp(refresh["exp"], UTC),
-            user_agent=request.META.get("HTTP_USER_AGENT", "")[:300],
-            address=client_address(request),
+            user_agent=source.user_agent,
+            address=source.address,
         )
         access = tokens.AccessToken.of_session(user.pk, family)
         return tokens.TokenPair(str(access), str(refresh), family)
 
 
 class RefreshToken(Document):
-    """One refresh token: spent at its first use, kept until it expires so that a second use is noticed."""
+    """A refresh token that can be used once. It is kept until it expires, so that reuse is detected."""
 
     jti = models.CharField(max_length=64, unique=True)
     family = models.CharField("session", max_length=24, db_index=True)
+    user_id: ObjectId
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="refresh_tokens", db_index=False)
     started_at = models.DateTimeField("session started")
     used_at = models.DateTimeField(null=True)
@@ -275,10 +279,10 @@ class RefreshToken(Document):
     def __str__(self) -> str:
         return f"Session of {self.user_id}, started {self.started_at:%Y-%m-%d %H:%M}"
 
-    def presented_again(self, request: HttpRequest) -> None:
-        """End the session of a spent token that is shown once more, unless it was spent just now."""
-        if timezone.now() - self.used_at < REUSE_GRACE:
+    def handle_reuse(self, used_at: datetime, source: Source) -> None:
+        """End the session of a token that is used again, unless it was first used just now."""
+        if timezone.now() - used_at < REUSE_GRACE:
             return
         logger.warning("refresh token reused", extra={"user": str(self.user_id), "session": self.family})
         self.user.end_session(self.family)
-        tell_refusal("user.refresh_refused", "token_reused", request, email=self.user.email, user=self.user)
+        record_denial(self.user.as_actor(source), "user.refresh_refused", "token_reused", self.user)

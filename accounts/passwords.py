@@ -1,10 +1,12 @@
+"""The password hasher (`settings.PASSWORD_HASHERS`)."""
+
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 
 class Argon2Hasher(Argon2PasswordHasher):
-    """Argon2id at OWASP's 19 MiB, two passes, one lane.
+    """Argon2id as OWASP recommends: 19 MiB of memory, two passes, one lane.
 
-    Django's defaults take 100 MiB a login, and a burst of logins would take the server's memory.
+    Django's default is 100 MiB per login: concurrent logins could exhaust the server's memory.
     https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
     """
 

@@ -1,4 +1,4 @@
-"""What goes in and out of `/api/auth`."""
+"""Request and response bodies of `/api/auth`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from django.core.exceptions import ValidationError as InvalidValue
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
 
-from accounts.events import tell_refusal
 from accounts.models import RefreshToken, User, normalised_email
+from core.api.actors import actor_of
 from core.api.serializers import DocumentSerializer, StrictSerializer
+from core.audit.denials import record_denial
 
-#: Longer passwords are refused: each login hashes all of it.
+#: Longer passwords are rejected: each login hashes the whole password.
 MAX_PASSWORD_LENGTH = 256
 
 
 class Email(serializers.EmailField):
-    """An e-mail address, in the spelling under which it is stored."""
+    """An e-mail address, converted to the form in which it is stored."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=254, **kwargs)
@@ -44,7 +45,7 @@ class UserSerializer(DocumentSerializer):
 
     def update(self, user: User, validated_data: dict[str, Any]) -> User:
         user.name = validated_data.get("name", user.name)
-        # Named fields only: a deactivation since this user was read must not be undone.
+        # Only these fields: a deactivation since this user was read must not be overwritten.
         user.save(update_fields=["name", "updated_at"])
         return user
 
@@ -78,7 +79,9 @@ class LogoutSerializer(StrictSerializer):
 
 
 class NewPasswordSerializer(StrictSerializer):
-    """Changes the password of `instance`, the user of `context["request"]`, whose session stays."""
+    """Changes the password of `instance`, the user of `context["request"]`, whose session continues."""
+
+    instance: User
 
     default_error_messages = {"wrong_password": "This is not the current password."}
 
@@ -87,31 +90,27 @@ class NewPasswordSerializer(StrictSerializer):
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
         if not self.instance.check_password(attrs["current_password"]):
-            self._refuse_current_password()
+            raise self._wrong_password()
         _require_strong_password("new_password", attrs["new_password"], self.instance)
         return attrs
 
     def update(self, user: User, validated_data: dict[str, str]) -> User:
+        request = self.context["request"]
         if not user.change_password(
-            validated_data["new_password"], except_family=self.context["request"].auth.login_session
-        ):  # Changed by another request since the current one was checked.
-            self._refuse_current_password()
+            validated_data["new_password"], by=actor_of(request), except_family=request.auth.login_session
+        ):  # Another request has changed it since the current password was checked.
+            raise self._wrong_password()
         return user
 
-    def _refuse_current_password(self) -> None:
-        user = self.instance
-        tell_refusal(
-            "user.password_change_refused",
-            "wrong_password",
-            self.context["request"],
-            email=user.email,
-            user=user,
-        )
+    def _wrong_password(self) -> serializers.ValidationError:
+        """Record the denial and return the error."""
+        actor = actor_of(self.context["request"])
+        record_denial(actor, "user.password_change_refused", "wrong_password", self.instance)
         detail = self.error_messages["wrong_password"]
-        raise serializers.ValidationError({"current_password": [detail]}, code="wrong_password")
+        return serializers.ValidationError({"current_password": [detail]}, code="wrong_password")
 
 
-class TokensSerializer(serializers.Serializer):
+class TokensSerializer(serializers.Serializer[Any]):
     access = serializers.CharField(help_text="Bearer token for 15 minutes, unless set otherwise.")
     refresh = serializers.CharField(help_text="Good for one refresh within 7 days, unless set otherwise.")
 
@@ -121,7 +120,7 @@ class SignedInSerializer(TokensSerializer):
 
 
 class SessionSerializer(DocumentSerializer):
-    """A session, told by its live refresh token."""
+    """A session, represented by its live refresh token."""
 
     id = serializers.CharField(source="family")
     created_at = serializers.DateTimeField(source="started_at")
@@ -133,7 +132,7 @@ class SessionSerializer(DocumentSerializer):
         fields = ["id", "created_at", "last_used_at", "expires_at", "address", "user_agent", "current"]
 
     def get_current(self, token: RefreshToken) -> bool:
-        return token.family == self.context["request"].auth.login_session
+        return bool(token.family == self.context["request"].auth.login_session)
 
 
 def _require_strong_password(field: str, password: str, user: User) -> None:

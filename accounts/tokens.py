@@ -1,8 +1,8 @@
-"""The two JSON web tokens of a session, each signed with a secret of its own.
+"""The two JSON Web Tokens (RFC 7519) of a session, each signed with a secret of its own.
 
 Both are HS256 with `iss`, `aud`, `exp`, `iat`, `jti`, `token_type`, `sub` (the user's id) and `sid`
-(the session). Reading one checks all of these and raises simplejwt's `TokenError`, for a token that
-is merely too old its subclass `ExpiredTokenError`.
+(the session). Decoding checks all of these. It raises simplejwt's `TokenError`; for a token that is
+only too old the subclass `ExpiredTokenError`.
 """
 
 from __future__ import annotations
@@ -29,32 +29,38 @@ def _signed_with(secret: str) -> TokenBackend:
 class SessionToken(Token):
     @classmethod
     def of_session(cls, user_id: object, session: str) -> Self:
+        """Return a new token of a session."""
         token = cls()
         token["sub"] = str(user_id)
         token["sid"] = session
         return token
 
+    @classmethod
+    def decode(cls, encoded: str | bytes) -> Self:
+        """Return the token that a client sent. Raises TokenError unless it is valid."""
+        return cls(encoded)  # type: ignore[arg-type]  # Annotated as Token, it takes an encoded token.
+
     def verify(self) -> None:
         super().verify()
         if "sub" not in self or "sid" not in self:
-            raise TokenError("Token names no user or no session")
+            raise TokenError("Token has no user or no session")
 
 
 class AccessToken(SessionToken):
-    token_type = "access"  # noqa: S105 - the name of a kind, no secret
+    token_type = "access"  # noqa: S105 - the type's name, not a secret
     lifetime = api_settings.ACCESS_TOKEN_LIFETIME
     _token_backend = _signed_with(api_settings.SIGNING_KEY)
 
 
 class RefreshToken(SessionToken):
-    token_type = "refresh"  # noqa: S105 - the name of a kind, no secret
+    token_type = "refresh"  # noqa: S105 - the type's name, not a secret
     lifetime = api_settings.REFRESH_TOKEN_LIFETIME
     _token_backend = _signed_with(settings.JWT_REFRESH_SECRET)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a client holds: both tokens, encoded. `session` is not shown to it by name."""
+    """Both tokens of a client, encoded. `session` is the id of their session."""
 
     access: str
     refresh: str

@@ -3,12 +3,12 @@ from django.urls import path
 from accounts import views
 
 urlpatterns = [
-    path("register", views.Register.as_view(), name="register"),
-    path("login", views.Login.as_view(), name="login"),
-    path("refresh-token", views.Refresh.as_view(), name="refresh-token"),
-    path("logout", views.Logout.as_view(), name="logout"),
-    path("logout-all", views.LogoutAll.as_view(), name="logout-all"),
-    path("sessions", views.Sessions.as_view(), name="login-sessions"),
-    path("profile", views.Profile.as_view(), name="profile"),
-    path("change-password", views.ChangePassword.as_view(), name="change-password"),
+    path("register", views.RegisterView.as_view(), name="register"),
+    path("login", views.LoginView.as_view(), name="login"),
+    path("refresh-token", views.RefreshView.as_view(), name="refresh-token"),
+    path("logout", views.LogoutView.as_view(), name="logout"),
+    path("logout-all", views.LogoutAllView.as_view(), name="logout-all"),
+    path("sessions", views.SessionsView.as_view(), name="login-sessions"),
+    path("profile", views.ProfileView.as_view(), name="profile"),
+    path("change-password", views.ChangePasswordView.as_view(), name="change-password"),
 ]

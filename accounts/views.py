@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from django.contrib.auth import authenticate, user_logged_in
 from django.db import IntegrityError
 from django.urls import reverse
@@ -17,9 +19,8 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
 from accounts import tokens
-from accounts.authentication import BearerChallenge, OptionalJWTAuthentication
-from accounts.events import tell
-from accounts.models import RefreshToken, User
+from accounts.authentication import AuthenticatedRequest, BearerChallenge, OptionalJWTAuthentication
+from accounts.models import RefreshToken, RefreshTokenQuerySet, User
 from accounts.serializers import (
     LoginSerializer,
     LogoutSerializer,
@@ -31,18 +32,22 @@ from accounts.serializers import (
     TokensSerializer,
     UserSerializer,
 )
+from core.api.actors import actor_of, source_of
 from core.api.etags import check_if_match, etag
+from core.audit.models import AuditEvent
 from core.errors import Conflict
 
-#: Answers that hold tokens must stay out of every cache on the way (RFC 6749, 5.1).
-NOT_STORED = {"Cache-Control": "no-store"}
+#: Responses with tokens must not be stored by any cache (RFC 6749, 5.1).
+NO_STORE = {"Cache-Control": "no-store"}
+
+AnySerializer = TypeVar("AnySerializer", bound=BaseSerializer[Any])
 
 
-class Register(APIView):
+class RegisterView(APIView):
     """Create an account and sign in.
 
-    No Idempotency-Key here: it would keep a fast hash of the password, and a second registration
-    of the same address is refused anyway.
+    No Idempotency-Key here: storing the response would store a fast hash of the password, and a second
+    registration of the same address fails anyway.
     """
 
     authentication_classes = [BearerChallenge]
@@ -51,41 +56,41 @@ class Register(APIView):
 
     @extend_schema(auth=[], request=RegistrationSerializer, responses={201: SignedInSerializer})
     def post(self, request: Request) -> Response:
-        registration = _valid(RegistrationSerializer(data=request.data))
+        registration = _validated(RegistrationSerializer(data=request.data))
         try:
-            # No look-up first: a taken address costs the same hash and insert as a free one.
+            # Without a look-up first: a taken address costs the same hash and insert as a free one.
             user = registration.save()
         except IntegrityError as error:
             raise Conflict("No account can be made with this e-mail address.", "email_unavailable") from error
-        tell("user.registered", user, request)
+        AuditEvent.objects.record(user.as_actor(source_of(request)), "user.registered", user)
         return Response(
             _signed_in(user, request),
             status.HTTP_201_CREATED,
-            headers={"Location": reverse("profile"), **NOT_STORED},
+            headers={"Location": reverse("profile"), **NO_STORE},
         )
 
 
-class Login(APIView):
+class LoginView(APIView):
     authentication_classes = [BearerChallenge]
     permission_classes = [AllowAny]
     rate_scope = "auth.login"
 
     @extend_schema(auth=[], request=LoginSerializer, responses=SignedInSerializer)
     def post(self, request: Request) -> Response:
-        credentials = _valid(LoginSerializer(data=request.data)).validated_data
+        credentials = _validated(LoginSerializer(data=request.data)).validated_data
         user = authenticate(request, username=credentials["email"], password=credentials["password"])
-        if user is None:
+        if not isinstance(user, User):
             raise _wrong_credentials()
         try:
             signed_in = _signed_in(user, request)
         except TokenError as error:
             raise _wrong_credentials() from error
-        # As a login to the admin does: it dates the last login and is audited.
+        # As the login of the admin does; the receiver records it (accounts.signals).
         user_logged_in.send(sender=User, request=request, user=user)
-        return Response(signed_in, headers=NOT_STORED)
+        return Response(signed_in, headers=NO_STORE)
 
 
-class Refresh(APIView):
+class RefreshView(APIView):
     """Exchange a refresh token for the next pair. It can be used once; using it again ends the session."""
 
     authentication_classes = [BearerChallenge]
@@ -94,9 +99,9 @@ class Refresh(APIView):
 
     @extend_schema(auth=[], request=RefreshSerializer, responses=TokensSerializer)
     def post(self, request: Request) -> Response:
-        encoded = _valid(RefreshSerializer(data=request.data)).validated_data["refresh"]
+        encoded = _validated(RefreshSerializer(data=request.data)).validated_data["refresh"]
         try:
-            pair = RefreshToken.objects.rotate(encoded, request)
+            pair = RefreshToken.objects.rotate(encoded, source_of(request))
         except ExpiredTokenError as error:
             raise AuthenticationFailed(
                 "The refresh token has expired. Log in again.", "token_expired"
@@ -105,95 +110,101 @@ class Refresh(APIView):
             raise AuthenticationFailed(
                 "The refresh token is not valid. Log in again.", "token_invalid"
             ) from error
-        return Response({"access": pair.access, "refresh": pair.refresh}, headers=NOT_STORED)
+        return Response({"access": pair.access, "refresh": pair.refresh}, headers=NO_STORE)
 
 
-class Logout(APIView):
+class LogoutView(APIView):
     """End the session of the refresh token in the body, or else of the access token in the header."""
 
     authentication_classes = [OptionalJWTAuthentication]
     permission_classes = [AllowAny]
     rate_scope = "auth.refresh"
 
-    @extend_schema(auth=[{"accessToken": []}, {}], request=LogoutSerializer, responses={204: None})
-    def post(self, request: Request) -> Response:
-        encoded = _valid(LogoutSerializer(data=request.data)).validated_data.get("refresh")
+    @extend_schema(
+        auth=[{"accessToken": []}, {}],  # type: ignore[list-item]  # Annotated as names, it takes objects.
+        request=LogoutSerializer,
+        responses={204: None},
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        encoded = _validated(LogoutSerializer(data=request.data)).validated_data.get("refresh")
         if encoded is not None:
             _end_session_of(encoded, request)
         elif request.user.is_authenticated:
             request.user.end_session(request.auth.login_session)
-            tell("user.logged_out", request.user, request)
+            AuditEvent.objects.record(actor_of(request), "user.logged_out", request.user)
         else:
             raise NotAuthenticated("Send a refresh token in the body or a valid access token in the header.")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class LogoutAll(APIView):
-    """End every session of the caller, this one too."""
+class LogoutAllView(APIView):
+    """End every session of the caller, including this one."""
 
     @extend_schema(request=None, responses={204: None})
-    def post(self, request: Request) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Response:
         request.user.end_sessions()
-        tell("user.sessions_ended", request.user, request)
+        AuditEvent.objects.record(actor_of(request), "user.sessions_ended", request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class Sessions(ListAPIView):
+class SessionsView(ListAPIView[RefreshToken]):
     """The caller's live sessions, the most recently used first."""
 
+    request: AuthenticatedRequest
     serializer_class = SessionSerializer
+    queryset = RefreshToken.objects.none()  # For the OpenAPI schema.
 
-    def get_queryset(self):
-        if getattr(self, "swagger_fake_view", False):
-            return RefreshToken.objects.none()
+    def get_queryset(self) -> RefreshTokenQuerySet:
         return self.request.user.refresh_tokens.live()
 
 
-class Profile(APIView):
+class ProfileView(APIView):
     @extend_schema(responses=UserSerializer)
-    def get(self, request: Request) -> Response:
-        return self._shown(request.user)
+    def get(self, request: AuthenticatedRequest) -> Response:
+        return self._render(request.user)
 
     @extend_schema(request=UserSerializer, responses=UserSerializer)
-    def put(self, request: Request) -> Response:
+    def put(self, request: AuthenticatedRequest) -> Response:
         return self._update(request, partial=False)
 
     @extend_schema(request=UserSerializer, responses=UserSerializer)
-    def patch(self, request: Request) -> Response:
+    def patch(self, request: AuthenticatedRequest) -> Response:
         return self._update(request, partial=True)
 
-    def _update(self, request: Request, *, partial: bool) -> Response:
+    def _update(self, request: AuthenticatedRequest, *, partial: bool) -> Response:
         check_if_match(request, request.user)
         before = request.user.name
-        user = _valid(UserSerializer(request.user, data=request.data, partial=partial)).save()
+        user = _validated(UserSerializer(request.user, data=request.data, partial=partial)).save()
         if user.name != before:
-            tell("user.updated", user, request, {"name": (before, user.name)})
-        return self._shown(user)
+            changes = {"name": (before, user.name)}
+            AuditEvent.objects.record(actor_of(request), "user.updated", user, changes=changes)
+        return self._render(user)
 
-    def _shown(self, user: User) -> Response:
+    def _render(self, user: User) -> Response:
         return Response(UserSerializer(user).data, headers={"ETag": etag(user)})
 
 
-class ChangePassword(APIView):
+class ChangePasswordView(APIView):
     """Set a new password. Every other session of the caller ends."""
 
     rate_scope = "auth.password"
 
     @extend_schema(request=NewPasswordSerializer, responses={204: None})
-    def put(self, request: Request) -> Response:
-        _valid(NewPasswordSerializer(request.user, data=request.data, context={"request": request})).save()
-        tell("user.password_changed", request.user, request)
+    def put(self, request: AuthenticatedRequest) -> Response:
+        context = {"request": request}
+        _validated(NewPasswordSerializer(request.user, data=request.data, context=context)).save()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def _valid(serializer: BaseSerializer) -> BaseSerializer:
+def _validated(serializer: AnySerializer) -> AnySerializer:
+    """Return the serializer with valid data. Raises ValidationError, a 400."""
     serializer.is_valid(raise_exception=True)
     return serializer
 
 
-def _signed_in(user: User, request: Request) -> dict:
-    """Start a session and return what its owner gets. Raises TokenError: see `issue`."""
-    pair = RefreshToken.objects.issue(user, request)
+def _signed_in(user: User, request: Request) -> dict[str, Any]:
+    """Start a session and return the response body for its user. Raises TokenError: see `issue`."""
+    pair = RefreshToken.objects.issue(user, source_of(request))
     return {"user": UserSerializer(user).data, "access": pair.access, "refresh": pair.refresh}
 
 
@@ -202,13 +213,14 @@ def _wrong_credentials() -> AuthenticationFailed:
 
 
 def _end_session_of(encoded: str, request: Request) -> None:
-    """End the session of a refresh token, even one that was spent; an expired one has none left."""
+    """End the session of a refresh token, even a used one. The session of an expired token has ended."""
     try:
-        claims = tokens.RefreshToken(encoded)
+        claims = tokens.RefreshToken.decode(encoded)
     except ExpiredTokenError:
         return
     except TokenError as error:
         raise AuthenticationFailed("The refresh token is not valid.", "token_invalid") from error
     user = User.objects.filter(pk=claims["sub"]).first()
     if user and user.end_session(claims["sid"]):
-        tell("user.logged_out", user, request)
+        actor = actor_of(request) if request.user.is_authenticated else user.as_actor(source_of(request))
+        AuditEvent.objects.record(actor, "user.logged_out", user)

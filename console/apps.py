@@ -2,7 +2,7 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class ConsoleConfig(AdminConfig):
-    """The Django admin with this project's site. The app is still Django's, with its label and tables."""
+    """Django's admin app, with its label and tables, but with this project's admin site."""
 
     default_auto_field = "django_mongodb_backend.fields.ObjectIdAutoField"
-    default_site = "console.site.Console"
+    default_site = "console.site.ConsoleSite"

@@ -6,7 +6,7 @@ class TenantsConfig(AppConfig):
     name = "tenants"
 
     def ready(self) -> None:
-        from tenants import people, schema  # noqa: F401 - register themselves
+        from tenants import schema  # noqa: F401 - importing registers it
         from tenants.cors import allow_origin
 
         check_request_enabled.connect(allow_origin, dispatch_uid="tenants.cors")

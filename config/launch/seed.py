@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from accounts.models import User
 from config.launch.conversation import SYSTEM_PROMPT
-from core.audit.models import Actor
 from tenants.models import ApiKey, Plan, Tenant
 from tenants.models.api_key import Scope
 
@@ -33,7 +32,7 @@ def demo(*, renew: bool = False) -> Demo | None:
     user = User.objects.filter(email=EMAIL).first()
     user = user or User.objects.create_superuser(EMAIL, name=NAME)
     made = user.has_usable_password()
-    by = Actor(user.email, user_id=user.pk)
+    by = user.as_actor()
     tenant = _tenant_of(user)
     if made and (tenant is None or not renew):
         return Demo(tenant) if tenant else None

@@ -32,6 +32,10 @@ class Source:
     request_id: str = ""
 
 
+#: Commands and background work come from no address.
+NO_SOURCE = Source()
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who acts, and from where. `name` is the e-mail address or key prefix at that time.
@@ -42,7 +46,7 @@ class Actor:
     name: str
     user_id: ObjectId | None = None
     key_id: ObjectId | None = None
-    source: Source = Source()
+    source: Source = NO_SOURCE
 
 
 #: Commands and background work.
@@ -68,7 +72,7 @@ class AuditEventQuerySet(AppendOnlyQuerySet):
         `action` is `<object>.<past participle>`. `changes` never holds a secret. `tenant_id` is None for
         what concerns a user account alone. `denial` is `reason`, `asked` and `dedup_key`: core.audit.denials.
         """
-        return self.create(
+        event: AuditEvent = self.create(
             tenant_id=tenant_id,
             action=action,
             actor_id=actor.user_id,
@@ -86,6 +90,7 @@ class AuditEventQuerySet(AppendOnlyQuerySet):
             request_id=actor.source.request_id,
             **denial,
         )
+        return event
 
 
 def _as_json(value: Any) -> Any:

@@ -167,7 +167,7 @@ def person(login: str, **fields: Any) -> User:
 
 
 def actor(user: User) -> Actor:
-    return Actor(user.email, user_id=user.pk)
+    return user.as_actor()
 
 
 def _key(tenant: Tenant, **fields: Any) -> ApiKey:

@@ -29,7 +29,7 @@ def fellow_member(user: User, role: str = "admin") -> User:
 
 
 def by(user: User) -> Actor:
-    return Actor(user.email, user_id=user.pk)
+    return user.as_actor()
 
 
 def signed_in(user: User) -> APIClient:

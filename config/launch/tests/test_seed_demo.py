@@ -8,6 +8,7 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import User
 from config.launch import seed
+from core.audit.models import SYSTEM
 from tenants.models import ApiKey, Membership, Tenant
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +65,7 @@ def test_renewing_replaces_password_and_key():
 
 def test_a_deleted_demo_does_not_come_back():
     seed_demo()
-    Tenant.objects.get().delete_softly(seed.Actor("staff"))
+    Tenant.objects.get().delete_softly(SYSTEM)
     assert "was deleted" in seed_demo()
     assert Tenant.objects.count() == 1
 
