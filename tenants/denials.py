@@ -13,22 +13,23 @@ from dataclasses import replace
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from core.api.actors import actor_of, source_of
 from core.audit.denials import record_denial
 from core.audit.models import Actor
 from core.errors import DomainError
-from tenants.access import Access, TenantSuspended
+from tenants.access import Access, TenantCaller, TenantSuspended
 from tenants.models import ApiKey
 
 NOT_IN_PLAN = {"streaming_not_in_plan", "model_unpriced"}
 
 
-class DenialAudit:
-    """For views. Requests that are allowed cost nothing here."""
+class DenialAudit(APIView):
+    """Mixin for views. Requests that are allowed cost nothing here."""
 
     def handle_exception(self, exc: Exception) -> Response:
-        response = super().handle_exception(exc)
+        response: Response = super().handle_exception(exc)
         if response.status_code in (401, 403) and isinstance(exc, APIException | DomainError):
             record_if_significant(self.request, exc, vars(self).get("access"))
         return response
@@ -39,9 +40,9 @@ def record_if_significant(request: Request, error: APIException | DomainError, a
 
     `access` is what the view has resolved so far, if anything.
     """
-    if access is None and request.auth is not None:
+    if access is None and isinstance(request.auth, TenantCaller):
         access = request.auth.known_access
-    code = error.code if isinstance(error, DomainError) else error.get_codes()
+    code = error.code if isinstance(error, DomainError) else str(error.get_codes())
     if code in NOT_IN_PLAN:
         return
     if key := getattr(error, "refused_key", None) or (access and access.key):
@@ -60,7 +61,7 @@ def _record_key(request: Request, key: ApiKey, code: str) -> None:
         source = replace(source, network="")
     actor = Actor(key.prefix, key_id=key.pk, source=source)
     reason, asked = _reason(key, code), _asked(request)
-    record_denial(actor, "api_key.refused", reason, key, tenant_id=key.tenant_id, asked=asked)
+    record_denial(actor, "api_key.refused", reason, key, tenant_id=key.tenant.pk, asked=asked)
 
 
 def _reason(key: ApiKey, code: str) -> str:
@@ -77,4 +78,5 @@ def _record_member(request: Request, access: Access, reason: str) -> None:
 
 def _asked(request: Request) -> str:
     """Return method and route; the path is not used because it may contain a visitor's id."""
-    return f"{request.method} /{request.resolver_match.route}"
+    match = request.resolver_match
+    return f"{request.method} /{match.route if match else ''}"
