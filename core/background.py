@@ -1,8 +1,9 @@
-"""A thread that does one kind of work of this process beside its requests."""
+"""A daemon thread for one kind of periodic work of this process, beside its requests."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 class BackgroundThread:
-    """Calls `work` soon after each `wake()`, and every `interval()` seconds without one.
+    """Calls `work` soon after each `wake()`, and `interval()` seconds after the last call without one.
 
-    `interval` is asked before each wait; None means only when woken. `delay_seconds` lets what
-    falls due together share one call. The thread starts with the first `wake()`: none exists
-    before a server forks its workers. An error is logged and ends one call, never the thread.
+    `interval` is called before each wait; None means: only when woken. Wake-ups within
+    `delay_seconds` share one call. The thread starts with the first `wake()` or `start()`, so that
+    a server forks its workers before any exists; a forked child starts its own. An exception is
+    logged and ends that call of `work`, never the thread.
     """
 
     def __init__(
@@ -33,27 +35,32 @@ class BackgroundThread:
         self._work = work
         self._interval = interval
         self._delay_seconds = delay_seconds
+        self._reset()
+        # A child inherits locks as they are at that instant, but not the threads that would release them.
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
         self._woken = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Start the thread if it does not run yet, and have it work soon."""
+        """Have `work` called soon."""
         self.start()
         self._woken.set()
 
     def start(self) -> None:
+        """Start the thread if it does not run yet."""
         with self._lock:
-            # A forked child has the object of its parent's thread, which is not alive there.
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while True:
             self._woken.wait(self._interval())
-            self._woken.clear()
             time.sleep(self._delay_seconds)
+            self._woken.clear()  # Before the work: a wake-up during it leads to another call.
             try:
                 self._work()
             except (PyMongoError, DatabaseError):
