@@ -1,10 +1,11 @@
-"""Runs a program for as long as anybody uses it.
+"""Runs a program for as long as any process uses it.
 
-    python tether.py <users file> <descriptor to hand on> <program> <argument>...
+    python run_while_used.py <users file> <descriptor to hand on> <program> <argument>...
 
-Each user holds a shared lock on the users file, which the kernel takes back however the user ends.
-Once this process gets the exclusive lock nobody is left, and the program is told to end. If this
-process is killed the kernel does that; if the program ends, so does this process, with its code.
+Each user holds a shared lock on the users file, which the kernel releases however the user ends.
+Once this process gets the exclusive lock there are no users, and it terminates the program. If this
+process is killed, the kernel terminates the program; if the program ends, so does this process,
+with the same exit code.
 """
 
 import ctypes
@@ -16,11 +17,11 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def run(users_file: str, descriptor: int, program: list[str]) -> NoReturn:
-    signal.signal(signal.SIGCHLD, _follow)
+    signal.signal(signal.SIGCHLD, _exit_like_child)
     pid = subprocess.Popen(  # noqa: S603 - no shell: argv comes from core.mongo.embedded
         program,
         pass_fds=[descriptor],
@@ -35,7 +36,7 @@ def run(users_file: str, descriptor: int, program: list[str]) -> NoReturn:
             signal.pause()
 
 
-def _follow(number: int, frame: FrameType | None) -> NoReturn:
+def _exit_like_child(number: int, frame: FrameType | None) -> NoReturn:
     _, status = os.waitpid(-1, 0)
     os._exit(os.waitstatus_to_exitcode(status) % 256)
 
