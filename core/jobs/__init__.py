@@ -1,1 +1,1 @@
-"""Commands that run again and again without anybody waiting for them (`settings.JOBS`)."""
+"""Periodic background jobs (`settings.JOBS`)."""

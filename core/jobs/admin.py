@@ -1,16 +1,17 @@
-"""Jobs in the staff's console: to read."""
+"""Jobs in the admin site, read-only."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import Model
 from django.http import HttpRequest
 
 from core.jobs.models import Job
 
 
 @admin.register(Job)
-class JobAdmin(admin.ModelAdmin):
+class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at runtime
     list_display = ("name", "started_at", "finished_at", "outcome", "due_at")
     fields = ("name", "outcome", "started_at", "finished_at", "due_at", "claimed_until")
     ordering = ("name",)
@@ -18,8 +19,8 @@ class JobAdmin(admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

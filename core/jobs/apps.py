@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class JobsConfig(AppConfig):
-    """What runs again and again without anybody waiting for it."""
+    """Periodic background jobs."""
 
     name = "core.jobs"
     label = "jobs"

@@ -1,4 +1,4 @@
-"""When each job is due, and which process has it."""
+"""When each job is due, and which process runs it."""
 
 from __future__ import annotations
 
@@ -9,67 +9,68 @@ from django.db import models
 from core.mongo.models import Document
 from core.time import now_in_milliseconds
 
-#: How long a process that was killed keeps a job from the others; those alive renew their claims.
+#: How long a killed process keeps its job from the others; a running one renews its claim.
 CLAIM = timedelta(seconds=60)
 
-#: A job that failed is tried again after so long, or when it is due, if that is sooner.
+#: When a failed job is retried, unless it is due sooner.
 RETRY = timedelta(minutes=5)
 
-_LONGEST_OUTCOME = 500
+_MAX_OUTCOME_LENGTH = 500
 
 
-class JobManager(models.Manager):
+class JobManager(models.Manager["Job"]):
     def claim(self, name: str) -> datetime | None:
-        """Make the job this process's own if it is due and nobody has it.
+        """Claim the job for this process if it is due and not claimed.
 
-        Return the moment of that, by which it is renewed and finished, else None. A job that nobody has
-        seen yet is due at once.
+        Return the time of the claim, which identifies it when it is renewed and finished, else None.
+        A job that never ran is due at once.
         """
         now = now_in_milliseconds()
-        fresh = {"due_at": now, "claimed_until": None, "started_at": None, "finished_at": None, "outcome": ""}
+        new = {"due_at": now, "claimed_until": None, "started_at": None, "finished_at": None, "outcome": ""}
         jobs = self.model.collection()
         jobs.update_one(
-            {"_id": name}, {"$setOnInsert": {**fresh, "created_at": now, "updated_at": now}}, upsert=True
+            {"_id": name}, {"$setOnInsert": {**new, "created_at": now, "updated_at": now}}, upsert=True
         )
-        # Nobody's are also those without a claim: null is not greater than any time.
+        # `$not` includes those without a claim: null is not greater than any time.
         due = {"_id": name, "due_at": {"$lte": now}, "claimed_until": {"$not": {"$gt": now}}}
         claimed = jobs.update_one(due, {"$set": {"claimed_until": now + CLAIM, "started_at": now}})
         return now if claimed.modified_count else None
 
     def renew(self, name: str, claim: datetime) -> None:
-        self._change(name, claim, claimed_until=now_in_milliseconds() + CLAIM)
+        self._update(name, claim, claimed_until=now_in_milliseconds() + CLAIM)
 
     def finish(self, name: str, claim: datetime, every: timedelta, error: str = "") -> None:
-        """Note how the job ended; it is due again `every` after it began."""
-        again = min(every, RETRY) if error else every
-        self._change(
+        """Record how the job ended; it is due again `every` after it started."""
+        delay = min(every, RETRY) if error else every
+        self._update(
             name,
             claim,
-            due_at=claim + again,
+            due_at=claim + delay,
             claimed_until=None,
             finished_at=now_in_milliseconds(),
-            outcome=error[:_LONGEST_OUTCOME] or "done",
+            outcome=error[:_MAX_OUTCOME_LENGTH] or "done",
         )
 
-    def give_back(self, name: str, claim: datetime) -> None:
-        """Let go of a job that was not finished; it is due at once."""
-        self._change(name, claim, claimed_until=None)
+    def release(self, name: str, claim: datetime) -> None:
+        """Give up the claim of a job that did not finish; it is due at once."""
+        self._update(name, claim, claimed_until=None)
 
-    def _change(self, name: str, claim: datetime, **fields: object) -> None:
+    def _update(self, name: str, claim: datetime, **fields: object) -> None:
+        """Update the job if it still has this claim: a process that lost it must not change another's."""
         self.model.collection().update_one(
             {"_id": name, "started_at": claim}, {"$set": {**fields, "updated_at": now_in_milliseconds()}}
         )
 
 
 class Job(Document):
-    """One command of `settings.JOBS`; `outcome` is "done", or how its last run failed."""
+    """One command of `settings.JOBS`; `outcome` is "done", or the error of its last run."""
 
     name = models.CharField(max_length=60, primary_key=True, db_column="_id")
     due_at = models.DateTimeField()
     claimed_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    outcome = models.CharField(max_length=_LONGEST_OUTCOME, blank=True, default="")
+    outcome = models.CharField(max_length=_MAX_OUTCOME_LENGTH, blank=True, default="")
 
     objects = JobManager()
 

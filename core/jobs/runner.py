@@ -1,4 +1,4 @@
-"""Jobs of this process: each in a thread of its own, due ones claimed from the database."""
+"""Runs the jobs of this process, each in its own thread, as it can claim them in the database."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from core.jobs.models import CLAIM, Job
 
 logger = logging.getLogger(__name__)
 
-#: How long the database is left alone when it is away.
+#: The pause after an error of the database.
 PAUSE_SECONDS = 5.0
 
-#: A job that is due every few seconds is looked at as often, one a day not less than this.
-MOST_SECONDS = 30.0
+#: A job is polled as often as it is due, but at least this often.
+MAX_POLL_SECONDS = 30.0
 
 
 def run(name: str, every: timedelta, claim: datetime) -> str:
-    """Run a claimed job and note its end; return what went wrong, "" if nothing did."""
-    told, error = io.StringIO(), ""
+    """Run a claimed job and record its end; return its error, "" if it succeeded."""
+    output, error = io.StringIO(), ""
     try:
-        call_command(name, stdout=told)
-    except Exception as failure:  # Whatever a command raises, the others go on.
+        call_command(name, stdout=output)
+    except Exception as failure:  # Whatever a command raises, the other jobs go on.
         logger.exception("job failed", extra={"job": name})
         error = f"{type(failure).__name__}: {failure}"
-    logger.debug("job ended", extra={"job": name, "told": told.getvalue()})
+    logger.debug("job ended", extra={"job": name, "output": output.getvalue()})
     Job.objects.finish(name, claim, every, error)
     return error
 
@@ -47,19 +47,19 @@ class Runner:
 
     def start(self) -> None:
         for name, every in self._schedule.items():
-            threading.Thread(target=self._keep_running, args=(name, every), name=name, daemon=True).start()
-        threading.Thread(target=self._keep_claims, name="claims", daemon=True).start()
+            threading.Thread(target=self._run_when_due, args=(name, every), name=name, daemon=True).start()
+        threading.Thread(target=self._renew_claims, name="claims", daemon=True).start()
 
     def stop(self) -> None:
-        """Begin nothing more, and give back what still runs: commands may be stopped at any time."""
+        """Start no more jobs, and release those still running: commands may be stopped at any time."""
         self._stop.set()
         for name, claim in list(self._claims.items()):
-            # With the database away the claim runs out by itself.
+            # While the database is down, claims expire by themselves.
             with contextlib.suppress(PyMongoError, DatabaseError):
-                Job.objects.give_back(name, claim)
+                Job.objects.release(name, claim)
 
-    def _keep_running(self, name: str, every: timedelta) -> None:
-        pause = min(every.total_seconds(), MOST_SECONDS)
+    def _run_when_due(self, name: str, every: timedelta) -> None:
+        poll_seconds = min(every.total_seconds(), MAX_POLL_SECONDS)
         while not self._stop.is_set():
             try:
                 if claim := Job.objects.claim(name):
@@ -70,9 +70,9 @@ class Runner:
                 self._stop.wait(PAUSE_SECONDS)
             finally:
                 self._claims.pop(name, None)
-            self._stop.wait(pause)
+            self._stop.wait(poll_seconds)
 
-    def _keep_claims(self) -> None:
+    def _renew_claims(self) -> None:
         while not self._stop.wait(CLAIM.total_seconds() / 4):
             for name, claim in list(self._claims.items()):
                 try:

@@ -56,7 +56,7 @@ def test_a_killed_process_keeps_a_job_until_its_claim_runs_out(db):
 
 
 def test_a_job_given_back_is_due(db):
-    Job.objects.give_back("prune", Job.objects.claim("prune"))
+    Job.objects.release("prune", Job.objects.claim("prune"))
 
     assert Job.objects.claim("prune")
 

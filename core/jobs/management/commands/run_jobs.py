@@ -1,4 +1,4 @@
-"""Run the jobs that are due. With --loop for good; any number of processes share the work."""
+"""Run the jobs that are due: once, or with --loop until SIGTERM. Any number of processes share the work."""
 
 import signal
 import threading
@@ -12,16 +12,16 @@ from core.jobs.runner import Runner, run
 
 
 class Command(BaseCommand):
-    help = "Run the commands of settings.JOBS that are due, each by one process at a time."
+    help = "Run the commands of settings.JOBS that are due, each in one process at a time."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--loop", action="store_true", help="go on until SIGTERM")
+        parser.add_argument("--loop", action="store_true", help="keep running until SIGTERM")
 
     def handle(self, *args: Any, loop: bool, **options: Any) -> None:
         if loop:
             self._loop()
             return
-        failed = []
+        failed: list[str] = []
         for name, every in settings.JOBS.items():
             if claim := Job.objects.claim(name):
                 error = run(name, every, claim)
