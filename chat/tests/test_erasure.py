@@ -17,7 +17,7 @@ from chat import erasure
 from chat.models import ChatSession, Message
 from chat.turns import settlement
 from core.audit.models import SYSTEM, AuditEvent
-from core.mongo.append_only import Unchangeable
+from core.mongo.append_only import AppendOnlyError
 from qa.testing.chat import settled
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, problem, signed_in
@@ -128,7 +128,7 @@ def test_a_manifest_is_written_once(talk, acme):
     manifest = erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
 
     for change in (manifest.save, manifest.delete, ErasureManifest.objects.all().delete):
-        with pytest.raises(Unchangeable):
+        with pytest.raises(AppendOnlyError):
             change()
 
 

@@ -53,7 +53,7 @@ class Actor:
 SYSTEM = Actor("system")
 
 
-class AuditEventQuerySet(AppendOnlyQuerySet):
+class AuditEventQuerySet(AppendOnlyQuerySet["AuditEvent"]):
     def of_tenant(self, tenant_id: ObjectId) -> AuditEventQuerySet:
         return self.filter(tenant_id=tenant_id)
 
@@ -78,7 +78,7 @@ class AuditEventQuerySet(AppendOnlyQuerySet):
             actor_id=actor.user_id,
             actor_key=actor.key_id,
             actor_name=actor.name,
-            target_type=target._meta.model_name,
+            target_type=target._meta.model_name or "",
             target_id=str(target.pk or ""),
             target_name=str(target)[:254],
             changes={

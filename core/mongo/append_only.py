@@ -1,19 +1,21 @@
-"""Records that are written once: neither code nor staff change or delete one."""
+"""Append-only records: written once, and never changed or deleted by code or staff."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from django.db import models
 
-
-class Unchangeable(TypeError):
-    """Somebody tried to change or delete what is written once."""
+_Model = TypeVar("_Model", bound=models.Model)
 
 
-class AppendOnlyQuerySet(models.QuerySet):
+class AppendOnlyError(TypeError):
+    """An append-only record was to be changed or deleted."""
+
+
+class AppendOnlyQuerySet(models.QuerySet[_Model]):
     def _refuse(self, *args: Any, **values: Any) -> NoReturn:
-        raise Unchangeable(f"{self.model._meta.verbose_name_plural} are written once.")
+        raise AppendOnlyError(f"{self.model._meta.verbose_name_plural} are append-only.")
 
     update = bulk_update = delete = _refuse
 
@@ -24,9 +26,9 @@ class AppendOnly(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise Unchangeable(f"A {self._meta.verbose_name} is written once.")
-        # Forced: a new instance with the id of a stored one would otherwise take its place.
+            raise AppendOnlyError(f"A {self._meta.verbose_name} is append-only.")
+        # Forced: a new instance with the id of a stored one would otherwise replace it.
         super().save(*args, **{**kwargs, "force_insert": True})
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise Unchangeable(f"A {self._meta.verbose_name} is written once.")
+        raise AppendOnlyError(f"A {self._meta.verbose_name} is append-only.")

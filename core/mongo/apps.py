@@ -8,6 +8,6 @@ class MongoConfig(AppConfig):
     verbose_name = "MongoDB"
 
     def ready(self) -> None:
-        from core.mongo.cache import create_indexes  # Not earlier: it imports the database.
+        from core.mongo.cache import create_indexes  # Apps are not loaded before: it imports the database.
 
         post_migrate.connect(create_indexes, sender=self)

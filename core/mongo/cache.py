@@ -160,7 +160,7 @@ class RateLimitCache(MongoCache):
             "value": {"$cond": [is_alive, {"$add": ["$value", Int64(1)]}, Int64(1)]},
             "expires_at": {"$cond": [is_alive, "$expires_at", self._expires_at(timeout)]},
         }
-        entry = self._entries.find_one_and_update(
+        entry: Any = self._entries.find_one_and_update(
             {"_id": key}, [{"$set": update}], upsert=True, return_document=ReturnDocument.AFTER
         )
         return int(entry["value"])

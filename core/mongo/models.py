@@ -1,4 +1,4 @@
-"""The base of every document of this project. This app has no collection of its own."""
+"""The base class of every document of this project. This app has no collection of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from core.time import in_milliseconds, utc
 
 
 class Document(models.Model):
-    """A document that knows when it was made and last saved, both in UTC.
+    """A document with the times of its creation and last change, both in UTC.
 
-    `QuerySet.update()` does not touch `updated_at`: name it there where it matters.
+    `QuerySet.update()` does not change `updated_at`: name it there where it matters.
     """
 
     created_at = models.DateTimeField(auto_now_add=True)
@@ -28,9 +28,9 @@ class Document(models.Model):
         abstract = True
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; the instance then holds its times as the database keeps them, to the millisecond.
+        """Save; the instance then has its times as the database keeps them, to the millisecond.
 
-        Otherwise the answer that creates a document and the next that reads it would differ.
+        Otherwise the response that creates a document would differ from the next one that reads it.
         """
         super().save(*args, **kwargs)
         for field in self._meta.concrete_fields:
@@ -39,40 +39,42 @@ class Document(models.Model):
                 setattr(self, field.attname, in_milliseconds(value))
 
     @classmethod
-    def collection(cls) -> Collection:
-        """The collection in pymongo's terms, for what must be one round trip.
+    def collection(cls) -> Collection[dict[str, Any]]:
+        """Return the pymongo collection, for operations that must be one round trip.
 
-        Raw documents carry column names (`tenant_id`), naive UTC datetimes and Decimal128.
+        Raw documents have column names (`tenant_id`), naive UTC datetimes and Decimal128.
         """
-        return connection.get_collection(cls._meta.db_table)
+        wrapper: Any = connection  # Django's type does not know what the engine adds.
+        collection: Collection[dict[str, Any]] = wrapper.get_collection(cls._meta.db_table)
+        return collection
 
     @classmethod
     def from_document(cls, raw: Mapping[str, Any]) -> Self:
         """Return the instance that the ORM would have loaded from a raw document.
 
-        Fields that `raw` lacks read as None, as they do in the ORM. Signals are not sent: `Model.__init__`
-        costs more than the rest of reading a document, and every request reads several.
+        Fields missing in `raw` are None, as in the ORM. No signals are sent: `Model.__init__` costs
+        more than the rest of reading a document, and every request reads several.
         """
         instance = cls.__new__(cls)
         instance._state = ModelState()
         instance._state.adding = False
         instance._state.db = connection.alias
         values = instance.__dict__
-        for name, column in _names(cls):
+        for name, column in _columns(cls):
             value = raw.get(column)
-            convert = _CONVERTED.get(type(value))
+            convert = _CONVERTERS.get(type(value))
             values[name] = convert(value) if convert else value
         return instance
 
 
 @functools.cache
-def _names(model: type[Document]) -> list[tuple[str, str]]:
-    """The attributes and columns of a model; looking them up each time costs as much as reading."""
-    return [(field.attname, field.column) for field in model._meta.concrete_fields]
+def _columns(model: type[Document]) -> list[tuple[str, str]]:
+    """Return attribute and column of each field; computing them each time costs as much as reading."""
+    return [(field.attname, field.column) for field in model._meta.concrete_fields if field.column]
 
 
-#: What Python has for what the database returns; all the rest stays as it is.
-_CONVERTED: dict[type, Callable[[Any], Any]] = {
+#: From types of the database to Python's; values of other types stay as they are.
+_CONVERTERS: dict[type, Callable[[Any], Any]] = {
     datetime: utc,
     Decimal128: Decimal128.to_decimal,
     Int64: int,

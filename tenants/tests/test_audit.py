@@ -9,7 +9,7 @@ from django.test import Client
 
 from accounts.models import User
 from core.audit.models import AuditEvent
-from core.mongo.append_only import Unchangeable
+from core.mongo.append_only import AppendOnlyError
 from qa.testing.tenants import by, problem, signed_in, with_key
 from tenants.models import Tenant
 
@@ -114,7 +114,7 @@ ATTEMPTS = {
 def test_no_event_is_changed_or_deleted(acme, attempt):
     before = stored()
 
-    with pytest.raises((Unchangeable, IntegrityError)):
+    with pytest.raises((AppendOnlyError, IntegrityError)):
         ATTEMPTS[attempt]()
 
     assert stored() == before

@@ -140,7 +140,7 @@ class DataFolder:
 
     @contextlib.contextmanager
     def _starting(self, server: Process, port: int) -> Iterator[Client]:
-        """Yield a client once the server listens. Any failure stops the server and is raised with its reason."""
+        """Yield a client once the server listens. A failure stops the server and names its reason."""
         try:
             _wait_listening(server, port)
             with _client(port) as client:

@@ -1,4 +1,8 @@
-"""Django's connection to MongoDB: django-mongodb-backend with this project's mends."""
+"""Django's database engine for MongoDB: django-mongodb-backend with this project's patches.
+
+All patches in this package were checked with version 5.2.4; `core/mongo/tests/test_engine.py` fails
+where one is no longer needed or no longer works.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from core.mongo import embedded
 from . import lookups
 from .schema import DatabaseSchemaEditor
 
-lookups.mend()
+lookups.patch()
 
 
 class DatabaseOperations(operations.DatabaseOperations):
@@ -22,31 +26,33 @@ class DatabaseOperations(operations.DatabaseOperations):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """The connection. With an empty HOST it starts the embedded server, or joins it, when first used."""
+    """The connection. With an empty HOST it starts or joins the embedded server when it is first used."""
 
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
 
     def get_connection_params(self) -> dict[str, Any]:
-        params = super().get_connection_params()
+        params: dict[str, Any] = super().get_connection_params()
         if not params["host"]:
             params["host"] = embedded.ensure(embedded.data_dir(settings))
         return params
 
-    # Upstream connects behind the back of ensure_connection(), which is where pytest-django keeps
-    # tests that did not ask for the database from reaching it.
+    # Upstream connects without ensure_connection(), by which pytest-django keeps tests without a
+    # database fixture from reaching the database.
 
-    def get_collection(self, name: str, **kwargs: Any) -> Collection:
+    def get_collection(self, name: str, **kwargs: Any) -> Collection[dict[str, Any]]:
         self.ensure_connection()
-        return super().get_collection(name, **kwargs)
+        collection: Collection[dict[str, Any]] = super().get_collection(name, **kwargs)
+        return collection
 
-    def get_database(self) -> Database:
+    def get_database(self) -> Database[dict[str, Any]]:
         self.ensure_connection()
-        return super().get_database()
+        database: Database[dict[str, Any]] = super().get_database()
+        return database
 
     def validate_no_atomic_block(self) -> None:
-        """Let a real transaction commit inside `django.db.transaction.atomic`, which is none here.
+        """Allow a real transaction to commit inside `django.db.transaction.atomic`, which does nothing here.
 
-        The admin wraps its forms in that. Upstream refuses to run the commit hooks there, after the
-        transaction is committed already.
+        The admin site wraps its forms in that. Upstream raises before it runs the commit hooks, when
+        the transaction is already committed.
         """

@@ -1,4 +1,7 @@
-"""django-mongodb-backend's compilers, mended: sorts use indexes, aggregates over nothing answer."""
+"""Patches of django-mongodb-backend's compilers (checked with 5.2.4).
+
+Sorts use indexes, and aggregates of no rows return 0 or None instead of an exception.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ __all__ = [
 
 
 class SQLCompiler(compiler.SQLCompiler):
-    def build_query(self, columns: tuple | None = None) -> MongoQuery:
-        """Return the query without `$addFields: {x: "$x"}`, which would keep `$sort` from using an index."""
+    def build_query(self, columns: tuple[Any, ...] | None = None) -> MongoQuery:
+        """Return the query without `$addFields: {x: "$x"}`, which keeps `$sort` from using an index."""
         query = super().build_query(columns)
         if query.extra_fields:
             query.extra_fields = {
@@ -27,12 +30,14 @@ class SQLCompiler(compiler.SQLCompiler):
             }
         return query
 
-    def _build_aggregation_pipeline(self, ids: dict | None, group: dict[str, Any]) -> list[dict]:
+    def _build_aggregation_pipeline(
+        self, ids: dict[str, Any] | None, group: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         """Return the stages; distinct values of no rows are an empty set.
 
         Upstream leaves the set out, and then `aggregate(Count(x, distinct=True))` is a DatabaseError.
         """
-        pipeline = super()._build_aggregation_pipeline(ids, group)
+        pipeline: list[dict[str, Any]] = super()._build_aggregation_pipeline(ids, group)
         if not ids:
             computed = pipeline[-1]["$addFields"]
             for name, expression in group.items():
@@ -42,7 +47,7 @@ class SQLCompiler(compiler.SQLCompiler):
 
 
 class SQLAggregateCompiler(compiler.SQLAggregateCompiler, SQLCompiler):
-    def _make_result(self, result: dict[str, Any], columns: tuple | None = None) -> list:
-        # An empty distinct or sliced set gives a document without the aggregates; upstream's
-        # result[k] then is a KeyError (a 500 in the admin's date hierarchy).
+    def _make_result(self, result: dict[str, Any], columns: tuple[Any, ...] | None = None) -> list[Any]:
+        # A distinct or sliced set of no rows is a document without the aggregates, and upstream's
+        # result[name] a KeyError (a 500 in the admin's date hierarchy).
         return [result.get(name) for name in self.query.annotation_select]

@@ -1,4 +1,4 @@
-"""The schema editor whose unique indexes are also used to find documents."""
+"""A patch of django-mongodb-backend's schema editor (checked with 5.2.4): queries use unique indexes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 from bson import ObjectId
 from django.db import models
 from django_mongodb_backend import schema
+from django_mongodb_backend.indexes import get_pymongo_index_model
 from pymongo import IndexModel
+
+from core.mongo.indexes import column_field
 
 #: The smallest value of a type of the database. Comparisons stay within the type, so null is not above it.
 LOWEST: dict[str, Any] = {
@@ -23,25 +26,27 @@ LOWEST: dict[str, Any] = {
 
 
 class UniqueIndex(models.Index):
-    """A unique index in which nulls may repeat, and which is used to find documents.
+    """A unique index in which nulls may repeat, and which queries use.
 
     Upstream limits every unique index to documents whose value has the field's type (`$type`), so
-    that nulls may repeat. The planner does not see that `get(email="a")` stays within that limit,
-    and scans the collection. Here a field that can't be null is not limited at all, and one that can
-    is limited to values from the lowest of its type on, which the planner does understand.
+    that nulls may repeat. The query planner does not recognize that `get(email="a")` is within that
+    limit, and scans the collection. Here the index of a field that can't be null has no limit, and
+    that of a nullable one is limited to values from the lowest of its type on, which the planner
+    does recognize.
     """
 
     def get_pymongo_index_model(
         self,
         model: type[models.Model],
         schema_editor: DatabaseSchemaEditor,
-        field: models.Field | None = None,
+        field: models.Field[Any, Any] | None = None,
         **kwargs: Any,
     ) -> IndexModel:
-        kwargs["unique"] = False  # Without upstream's limit.
-        document = super().get_pymongo_index_model(model, schema_editor, field=field, **kwargs).document
+        kwargs["unique"] = False  # Without upstream's limit; the result is unique all the same.
+        document = get_pymongo_index_model(self, model, schema_editor, field=field, **kwargs).document
         limits = document.pop("partialFilterExpression", {})
-        for indexed in [field] if field else [model._meta.get_field(name) for name, _ in self.fields_orders]:
+        fields = [field] if field else [column_field(model, name) for name, _ in self.fields_orders]
+        for indexed in fields:
             if indexed.null:
                 limits.setdefault(indexed.column, _not_null(indexed.db_type(schema_editor.connection)))
         if limits:
@@ -55,7 +60,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         model: type[models.Model],
         index: models.Index,
         *,
-        field: models.Field | None = None,
+        field: models.Field[Any, Any] | None = None,
         unique: bool = False,
         column_prefix: str = "",
         parent_model: type[models.Model] | None = None,
@@ -67,5 +72,5 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         )
 
 
-def _not_null(db_type: str) -> dict[str, Any]:
+def _not_null(db_type: Any) -> dict[str, Any]:
     return {"$gte": LOWEST[db_type]} if db_type in LOWEST else {"$type": db_type}

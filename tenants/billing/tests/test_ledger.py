@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
 from core.errors import LimitReached
-from core.mongo.append_only import Unchangeable
+from core.mongo.append_only import AppendOnlyError
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import limited
 from tenants.billing.limits import usd
@@ -130,7 +130,7 @@ def test_entries_can_not_be_changed_or_deleted(acme):
     entry = LedgerEntry.objects.get()
 
     for change in (entry.save, entry.delete, LedgerEntry.objects.all().delete):
-        with pytest.raises(Unchangeable):
+        with pytest.raises(AppendOnlyError):
             change()
 
 
