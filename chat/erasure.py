@@ -24,7 +24,7 @@ from chat.analytics import deletion
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.models import ChatSession, Message
 from chat.turns import settlement
-from core.api.idempotency import forget_answers
+from core.api.idempotency import forget_responses
 from core.audit.models import Actor, AuditEvent
 from tenants.models import Erasure, ErasureManifest, LedgerEntry
 from tenants.models.erasure import Scope
@@ -104,7 +104,7 @@ def remove_sessions(erasure: Erasure, ids: Sequence[ObjectId]) -> None:
     for replies in _replies(of_sessions):
         named = {"reply": {"$in": replies}, "session": {"$ne": None}}
         erasure.clear(LedgerEntry.collection(), named, {"session": None})
-    forget_answers(ids)
+    forget_responses(ids)
     deletion.remove_sessions(erasure.tenant, ids, erasure.note)
 
 

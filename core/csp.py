@@ -1,16 +1,16 @@
-"""Content-Security-Policy: the configured one for pages, the strictest for everything else."""
+"""Content-Security-Policy: the configured one for pages, the strictest one for all other responses."""
 
 from __future__ import annotations
 
 from csp.middleware import CSPMiddleware
 from django.http import HttpRequest, HttpResponseBase
 
-#: Data loads nothing and is framed by nobody, should a browser ever take it for a page.
+#: In case a browser renders data as a page: it may load nothing and must not be framed.
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """Composing a page's policy takes as long as all other middleware: too long for answers of the API."""
+    """Building a page's policy takes as long as all other middleware together: too long for API responses."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if response.get("Content-Type", "").startswith("text/html"):

@@ -4,11 +4,11 @@ DomainError
 ├── InvalidInput         a value breaks a rule; `fields` names it            400
 ├── Forbidden            known, but not allowed                              403
 ├── NotFound             missing, or out of the caller's reach               404
-├── Conflict             the present state does not allow it                 409
+├── Conflict             the current state does not allow it                 409
 ├── Gone                 deleted meanwhile                                   410
 ├── Unprocessable        understood, and cannot be done                      422
 ├── LimitReached         a limit is used up                                  429
-├── UpstreamFailed       a provider gave no whole answer                     502
+├── UpstreamFailed       a provider gave no complete answer                  502
 └── Unavailable          a service needed for it cannot be reached now       503
 
 The status of each is in `core.api.problems`. Apps subclass these with a `code` and a sentence of their own.
@@ -23,9 +23,9 @@ from core.limits import LimitUsage
 
 
 class DomainError(Exception):
-    """`code` is stable: clients decide by it. `detail` is a sentence that says what to change.
+    """Base class. `code` is stable: clients decide by it. `detail` is a sentence that says what to change.
 
-    `extra` are further members of the answer's body; `retry_after_seconds` is None where waiting
+    `extra` are further members of the response body. `retry_after_seconds` is None where waiting
     does not help.
     """
 

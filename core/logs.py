@@ -1,4 +1,4 @@
-"""Log lines: JSON in production, plain text in development, never a secret in either."""
+"""Log formats: JSON in production, plain text in development, without secrets in both."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextvars
 import json
 import logging
 import re
-import time
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 
-#: Id of the request being served in this thread, "" outside of one.
+#: Id of the request that this thread serves, "" outside of requests.
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
 #: Shapes of secrets: our API keys and tokens, the providers' keys, passwords in URLs.
@@ -30,7 +30,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 
 
 def redact(text: str) -> str:
-    """Return `text` without anything that has the shape or the value of a secret."""
+    """Return `text` without what has the form of a secret or is the value of a configured one."""
     text = _SECRETS.sub("[redacted]", text)
     for secret in _configured_secrets():
         text = text.replace(secret, "[redacted]")
@@ -45,22 +45,20 @@ def _configured_secrets() -> list[str]:
         settings.API_KEY_PEPPER,
         *(provider["api_key"] for provider in settings.LLM_PROVIDERS.values()),
     ]
-    # Shorter values would blank out ordinary words.
+    # Shorter values would redact ordinary words.
     return [value for value in values if len(value) >= 8]
 
 
 class OnlyTracebacks(logging.Filter):
-    """Lets Django's own request log speak of exceptions only; the rest is in ours, one line a request."""
+    """Passes only exceptions of Django's own request log; the rest is in ours, one line per request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.exc_info is not None
 
 
 class _Formatter(logging.Formatter):
-    converter = time.gmtime
-
-    def fields(self, record: logging.LogRecord) -> dict:
-        """What the caller gave as `extra`, and the request it belongs to."""
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the call's `extra` and the id of the current request."""
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if current := request_id.get():
             extra.setdefault("request_id", current)
@@ -71,7 +69,7 @@ class _Formatter(logging.Formatter):
 
 
 class JSONFormatter(_Formatter):
-    """One JSON object a line: time, level, logger, event, then the event's fields."""
+    """One JSON object per line: time, level, logger, event, and the event's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

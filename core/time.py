@@ -1,4 +1,4 @@
-"""Times as the database and the API keep them: UTC, to the millisecond."""
+"""Times as the database and the API represent them: UTC, to the millisecond."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 
 def now_in_milliseconds() -> datetime:
-    """Return the time as the database keeps it: a document reads the same before and after it is stored."""
+    """Return the current time as the database keeps it: equal before a document is stored and after."""
     return in_milliseconds(datetime.now(UTC))
 
 
 def in_milliseconds(moment: datetime) -> datetime:
-    """Return `moment` without what is below a millisecond."""
+    """Return `moment` truncated to milliseconds."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 

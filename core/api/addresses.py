@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as it can be believed."""
+"""The client's address, with `X-Forwarded-For` only from trusted proxies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from django.conf import settings
 from django.http import HttpRequest
 
-#: An IPv6 client chooses freely among this many leading bits' worth of addresses.
+#: One IPv6 client has a whole network of this prefix length to choose addresses from.
 _IPV6_CLIENT_PREFIX = 64
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's IP address in canonical form, "" if the socket has none.
+    """Return the client's IP address in canonical form, "" for a socket without one.
 
-    `X-Forwarded-For` counts only as far as `settings.TRUSTED_PROXIES` wrote it: read from the
-    right, the first hop that is no trusted proxy is the client. What stands further left, or
-    left of something that is no address, is the client's own claim and is not read.
+    `X-Forwarded-For` is read from the right, as far as `settings.TRUSTED_PROXIES` have written it:
+    the first hop that is not a trusted proxy is the client. Hops further left, or left of a
+    malformed one, are the client's own claims and are ignored.
     """
     address = _parsed(request.META.get("REMOTE_ADDR", ""))
     if address is None:
@@ -24,18 +24,15 @@ def client_address(request: HttpRequest) -> str:
     for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         if not _is_trusted(address):
             break
-        named = _parsed(hop)
-        if named is None:
+        forwarded = _parsed(hop)
+        if forwarded is None:
             break
-        address = named
+        address = forwarded
     return str(address)
 
 
 def client_network(request: HttpRequest) -> str:
-    """Return what to count an anonymous client by: its address, for IPv6 its /64.
-
-    One IPv6 client has 2**64 addresses to change between.
-    """
+    """Return what an anonymous client is counted by: its IPv4 address, or its IPv6 /64 network."""
     address = client_address(request)
     return str(ip_network((address, _IPV6_CLIENT_PREFIX), strict=False)) if ":" in address else address
 
@@ -45,7 +42,7 @@ def _is_trusted(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """Read `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`; None for anything else."""
+    """Parse `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`; None for anything else."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,8 +1,8 @@
-"""`Idempotency-Key` on creating POSTs: the same key and body get the same answer once more.
+"""`Idempotency-Key` on creating POSTs: the same key and body get the same response again.
 
-Kept for 24 hours, per caller and route, in the shared cache. Answers may hold
-a secret that is shown once (a new API key), so they are kept encrypted under a
-key derived from the client's own Idempotency-Key, which is not kept.
+Responses are kept for 24 hours, per caller and route, in the shared cache. They may hold a secret
+that is shown once (a new API key), so they are encrypted with a key derived from the client's own
+Idempotency-Key, which is not stored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet
 from django.conf import settings
@@ -24,31 +25,35 @@ from rest_framework.response import Response
 from core.api.callers import caller_of
 from core.errors import Conflict, Unprocessable
 
+if TYPE_CHECKING:  # DRF's views import this package.
+    from rest_framework.views import APIView
+
 KEPT_SECONDS = 24 * 3600
-# A worker that dies while it answers must not block the key for a day.
+#: A worker that dies while it responds must not block the key for a day.
 RUNNING_SECONDS = 60
 
-#: Callers that share a credential must not get each other's answers by coincidence: a UUID is long enough.
-_SHORTEST_AMONG_MANY = 16
+#: Callers that share a credential must not get each other's responses by coincidence: a UUID is long enough.
+_MIN_LENGTH_IF_SHARED = 16
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def idempotency_key(request: Request) -> str | None:
-    """Return the request's Idempotency-Key, None without one; 400 when it is malformed."""
+    """Return the request's Idempotency-Key, None without one. Raises 400 if it is malformed."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    shortest = _SHORTEST_AMONG_MANY if caller_of(request).is_shared else 1
-    if len(key) < shortest or not _KEY.fullmatch(key):
+    min_length = _MIN_LENGTH_IF_SHARED if caller_of(request).is_shared else 1
+    if len(key) < min_length or not _KEY.fullmatch(key):
         raise ValidationError(
-            {"Idempotency-Key": [f"{shortest} to 255 visible ASCII characters are expected."]}, code="invalid"
+            {"Idempotency-Key": [f"{min_length} to 255 visible ASCII characters are expected."]},
+            code="invalid",
         )
     return key
 
 
 def fingerprint(data: object) -> str:
-    """Return a digest of a parsed body; equal for equal JSON, whatever its spacing."""
+    """Return a digest of a parsed body, equal for equal JSON."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -60,14 +65,13 @@ def key_reused() -> Unprocessable:
 
 
 def idempotent(action: Callable[..., Response]) -> Callable[..., Response]:
-    """Make a creating action of a view honour `Idempotency-Key`.
+    """Decorate a creating action of a view so that it honours `Idempotency-Key`.
 
-    Only successes are kept: after an error the client may correct the cause and
-    send the same key again.
+    Only successes are kept: after an error the client may fix the cause and send the same key again.
     """
 
     @functools.wraps(action)
-    def answered_once(view, request: Request, *args, **kwargs) -> Response:
+    def wrapper(view: APIView, request: Request, *args: Any, **kwargs: Any) -> Response:
         key = idempotency_key(request)
         if key is None:
             return action(view, request, *args, **kwargs)
@@ -80,31 +84,41 @@ def idempotent(action: Callable[..., Response]) -> Callable[..., Response]:
         except BaseException:
             cache.delete(slot)
             raise
-        kept = {
-            "status": response.status_code,
-            "data": json.loads(view.request.accepted_renderer.render(response.data) or b"null"),
-            "headers": dict(response.items()),
-        }
-        sealed = _cipher(key).encrypt(json.dumps(kept).encode()).decode()
-        cache.set(slot, {"body": body, "sealed": sealed}, KEPT_SECONDS)
-        if made := (response.data or {}).get("id"):
-            cache.set(_answer_about(made), slot, KEPT_SECONDS)
+        cache.set(slot, {"body": body, "sealed": _seal(view, response, key)}, KEPT_SECONDS)
+        if created := (response.data or {}).get("id"):
+            cache.set(_slot_of(created), slot, KEPT_SECONDS)
         return response
 
-    return answered_once
+    return wrapper
 
 
-def forget_answers(ids: Iterable[object]) -> None:
-    """Forget the stored answers that made the objects of these ids; their keys are free again."""
-    slots = cache.get_many([_answer_about(made) for made in ids])
+def forget_responses(ids: Iterable[object]) -> None:
+    """Delete the stored responses that created the objects of these ids; their keys are free again."""
+    slots = cache.get_many([_slot_of(created) for created in ids])
     cache.delete_many([*slots, *slots.values()])
 
 
-def _answer_about(made: object) -> str:
-    return f"idempotency-of:{made}"
+def _slot(request: Request, key: str) -> str:
+    """Return where in the cache the response to `request` is kept."""
+    scope = f"{caller_of(request).rate_key}\n{request.method} {request.path}\n{key}"
+    return "idempotency:" + hashlib.sha256(scope.encode()).hexdigest()
 
 
-def _replay(stored: dict | None, body: str, key: str) -> Response:
+def _slot_of(created: object) -> str:
+    """Return where in the cache the slot is kept whose response created this object."""
+    return f"idempotency-of:{created}"
+
+
+def _seal(view: APIView, response: Response, key: str) -> str:
+    kept = {
+        "status": response.status_code,
+        "data": json.loads(view.request.accepted_renderer.render(response.data) or b"null"),
+        "headers": dict(response.items()),
+    }
+    return _cipher(key).encrypt(json.dumps(kept).encode()).decode()
+
+
+def _replay(stored: Mapping[str, str] | None, body: str, key: str) -> Response:
     if stored is not None and stored["body"] != body:
         raise key_reused()
     if stored is None or "sealed" not in stored:
@@ -114,14 +128,8 @@ def _replay(stored: dict | None, body: str, key: str) -> Response:
             retry_after_seconds=1,
         )
     kept = json.loads(_cipher(key).decrypt(stored["sealed"].encode()))
-    return Response(
-        kept["data"], status=kept["status"], headers={**kept["headers"], "Idempotent-Replayed": "true"}
-    )
-
-
-def _slot(request: Request, key: str) -> str:
-    scope = f"{caller_of(request).rate_key}\n{request.method} {request.path}\n{key}"
-    return "idempotency:" + hashlib.sha256(scope.encode()).hexdigest()
+    headers = {**kept["headers"], "Idempotent-Replayed": "true"}
+    return Response(kept["data"], status=kept["status"], headers=headers)
 
 
 def _cipher(key: str) -> Fernet:

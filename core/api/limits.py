@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
 
 from core.errors import LimitReached
 from core.limits import LimitUsage
@@ -29,17 +31,18 @@ def rate_limit_reached(
     )
 
 
-def show_limit(request: HttpRequest, usage: LimitUsage) -> None:
+def show_limit(request: HttpRequest | Request, usage: LimitUsage) -> None:
     """Show a rate in the response's headers. Of several the one with the least remaining is shown."""
     if usage.remaining is None:
         return
-    shown = getattr(request, "limit_usage", None)
+    attributes = vars(request._request if isinstance(request, Request) else request)
+    shown = attributes.get("limit_usage")
     if shown is None or usage.remaining < shown.remaining:
-        getattr(request, "_request", request).limit_usage = usage
+        attributes["limit_usage"] = usage
 
 
-def set_rate_limit_headers(request: HttpRequest, response: HttpResponse) -> None:
-    """Set RateLimit-Policy, RateLimit and the older X-RateLimit trio from the request's rate."""
+def set_rate_limit_headers(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Set RateLimit-Policy, RateLimit and the older X-RateLimit-* from the request's rate."""
     usage: LimitUsage | None = getattr(request, "limit_usage", None)
     if usage is None:
         return

@@ -7,9 +7,11 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from core import logs, metrics, shutdown
@@ -17,12 +19,22 @@ from core.api.addresses import client_address
 from core.api.errors import problem_response
 from core.api.limits import set_rate_limit_headers
 
+#: One line per request; named apart from its module so that its level can be set alone.
 logger = logging.getLogger("core.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 #: Served until the end, so that monitoring sees the worker drain rather than vanish.
 _PROBES = {"/health", "/ready", "/status", "/metrics"}
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class IdentifiedRequest(HttpRequest):
+    """A request as `RequestContext` passes it on; `log_fields` are added to its log line."""
+
+    id: str
+    log_fields: dict[str, object]
 
 
 def add_log_fields(request: HttpRequest | Request, **fields: str) -> None:
@@ -37,10 +49,10 @@ class RequestContext:
     A streamed response is over when its last byte is sent or its client is gone.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: IdentifiedRequest) -> HttpResponseBase:
         began = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         request.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -50,36 +62,35 @@ class RequestContext:
             response = self.get_response(request)
             response["X-Request-ID"] = request.id
             set_rate_limit_headers(request, response)
-            if response.streaming and not response.is_async:
-                response.streaming_content = self._until_sent(
-                    response.streaming_content, request, response, began
-                )
+            if isinstance(response, StreamingHttpResponse) and not response.is_async:
+                chunks = cast("Iterable[bytes]", response.streaming_content)  # Not asynchronous, as checked.
+                response.streaming_content = self._until_sent(chunks, request, response, began)
             else:
-                self._finish(request, response, began)
+                self._log(request, response, began)
             return response
         finally:
             logs.request_id.reset(token)
 
     def _until_sent(
-        self, chunks: Iterator[bytes], request: HttpRequest, response: HttpResponse, began: float
+        self, chunks: Iterable[bytes], request: IdentifiedRequest, response: HttpResponseBase, began: float
     ) -> Iterator[bytes]:
         # The server may pull chunks from another thread than the one that made the response.
         token = logs.request_id.set(request.id)
         try:
             yield from chunks
         finally:
-            # Closing by hand: a generator that is closed does not close a plain iterator it draws from.
+            # Explicitly: closing a generator does not close a plain iterator that it draws from.
             if hasattr(chunks, "close"):
                 chunks.close()
-            self._finish(request, response, began)
-            # Closed from another thread, the context never had the id.
+            self._log(request, response, began)
+            # When it is closed from another thread, that thread's context never had the id.
             with contextlib.suppress(ValueError):
                 logs.request_id.reset(token)
 
-    def _finish(self, request: HttpRequest, response: HttpResponse, began: float) -> None:
+    def _log(self, request: IdentifiedRequest, response: HttpResponseBase, began: float) -> None:
         seconds = time.perf_counter() - began
         route = request.resolver_match.route if request.resolver_match else ""
-        metrics.count_request(request.method, route, response.status_code, seconds)
+        metrics.count_request(request.method or "", route, response.status_code, seconds)
         logger.log(
             logging.ERROR if response.status_code >= 500 else logging.INFO,
             "request",
@@ -98,10 +109,10 @@ class RequestContext:
 class RejectWhileDraining:
     """Responds 503 to new requests while the worker is shutting down."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not shutdown.is_draining() or request.path in _PROBES:
             return self.get_response(request)
         headers = {"Retry-After": str(shutdown.RETRY_AFTER_SECONDS)}

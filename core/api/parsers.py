@@ -1,10 +1,11 @@
-"""The one way in for bodies: JSON that is small, shallow and storable."""
+"""Request bodies: JSON of limited size and depth, with keys that MongoDB can store."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import IO, Any
 
 from django.conf import settings
 from rest_framework.exceptions import ParseError
@@ -17,19 +18,23 @@ _MAX_INTEGER = 2**63 - 1
 
 
 class StrictJSONParser(BaseParser):
-    """Parses a JSON body of at most 1 MiB.
+    """Parses a JSON body of at most 1 MiB; 413 for a larger one.
 
-    Refused with 400 and a sentence: malformed JSON or UTF-8, more than 32
-    levels, NaN, infinity, integers beyond 64 bits, lone surrogates, NUL, equal
-    keys, and keys that MongoDB would read as an operator or a path. 413 when
-    too large.
+    400 with a sentence for malformed JSON or UTF-8, more than 32 levels, NaN, infinity, integers
+    beyond 64 bits, lone surrogates, NUL, duplicate keys, and keys that MongoDB would read as an
+    operator or a path.
     """
 
     media_type = "application/json"
-    #: Keys like `$ref` or `a.b` are refused, as they must not reach a stored document.
+    #: Whether keys like `$ref` or `a.b` are rejected: they must not reach a stored document.
     storable_keys = True
 
-    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
@@ -37,8 +42,8 @@ class StrictJSONParser(BaseParser):
         try:
             data = json.loads(
                 body.decode("utf-8"),
-                object_pairs_hook=_object_without_equal_keys,
-                parse_constant=_refuse_constant,
+                object_pairs_hook=_object_without_duplicate_keys,
+                parse_constant=_reject_constant,
             )
         except UnicodeDecodeError as error:
             raise ParseError("The body is not UTF-8.") from error
@@ -46,7 +51,7 @@ class StrictJSONParser(BaseParser):
             raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
         except json.JSONDecodeError as error:
             raise ParseError(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
-        except ValueError as error:  # int() refuses numbers of thousands of digits
+        except ValueError as error:  # int() rejects numbers of thousands of digits
             raise ParseError("The body holds a number that is too long.") from error
         self._check(data, 1)
         return data
@@ -75,19 +80,19 @@ class StrictJSONParser(BaseParser):
 
 
 class PassThroughJSONParser(StrictJSONParser):
-    """For what is passed on and never stored: JSON Schemas need `$ref` and any property name."""
+    """For bodies that are passed on and never stored: JSON Schemas need `$ref` and any property name."""
 
     storable_keys = False
 
 
-def _object_without_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_without_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ParseError("An object of the body names the same key twice.")
     return result
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ParseError(f"{name} is not a JSON number.")
 
 

@@ -13,21 +13,32 @@ from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from core import errors
+from core.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Gone,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    Unavailable,
+    Unprocessable,
+    UpstreamFailed,
+)
 
 CONTENT_TYPE = "application/problem+json"
 
 #: The status of each domain error; of a subclass its nearest parent's.
-STATUSES: dict[type[errors.DomainError], int] = {
-    errors.InvalidInput: 400,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.Gone: 410,
-    errors.Unprocessable: 422,
-    errors.LimitReached: 429,
-    errors.UpstreamFailed: 502,
-    errors.Unavailable: 503,
+STATUSES: dict[type[DomainError], int] = {
+    InvalidInput: 400,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Gone: 410,
+    Unprocessable: 422,
+    LimitReached: 429,
+    UpstreamFailed: 502,
+    Unavailable: 503,
 }
 
 
@@ -52,9 +63,9 @@ class ProblemDetails:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, error: errors.DomainError) -> ProblemDetails:
+    def of(cls, error: DomainError) -> ProblemDetails:
         """Return the problem of a domain error, of whose classes each has a status by its parents."""
-        if isinstance(error, errors.InvalidInput):
+        if isinstance(error, InvalidInput):
             return cls.invalid(
                 [
                     FieldError(name, error.code, sentence)

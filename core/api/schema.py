@@ -1,6 +1,8 @@
-"""What the OpenAPI schema adds to drf-spectacular: problems, and ids as they are."""
+"""The OpenAPI schema of operations, with the problems that each may respond."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
@@ -9,21 +11,21 @@ from rest_framework import serializers
 from core.api.problems import CONTENT_TYPE
 
 
-class FieldProblemSerializer(serializers.Serializer):
+class FieldProblemSerializer(serializers.Serializer[Any]):
     field = serializers.CharField(allow_null=True)
     code = serializers.CharField()
     detail = serializers.CharField()
 
 
-class ProblemSerializer(serializers.Serializer):
-    """RFC 9457, with the fields at fault in `errors`."""
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457, with the invalid fields in `errors`."""
 
     type = serializers.CharField()
     title = serializers.CharField()
     status = serializers.IntegerField()
     code = serializers.CharField()
     detail = serializers.CharField()
-    errors = FieldProblemSerializer(many=True)
+    errors = FieldProblemSerializer(many=True)  # type: ignore[assignment]  # a field, as DRF declares them
     request_id = serializers.CharField()
 
 
@@ -47,18 +49,18 @@ _PROBLEMS = {
 
 
 class Schema(AutoSchema):
-    """Adds the errors that any operation may answer.
+    """Adds the error responses of each operation.
 
-    A view whose errors are no problems names its `error_shape`, a serializer and a media type.
-    `also_answers` names the statuses that its methods and paths don't let one expect.
+    A view whose errors are not problems sets `error_shape`, a serializer and a media type.
+    `also_answers` names the statuses that can't be derived from its methods and paths.
     """
 
-    def _get_response_bodies(self, direction="response"):
-        responses = super()._get_response_bodies(direction)
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        responses: dict[str, Any] = super()._get_response_bodies(direction)
         shape, media_type = getattr(self.view, "error_shape", (ProblemSerializer, CONTENT_TYPE))
         for code, meaning in _PROBLEMS.items():
             if code not in responses and self._may_answer(code):
-                responses[code] = self._get_response_for_code(
+                responses[code] = self._get_response_for_code(  # type: ignore[no-untyped-call]  # upstream's
                     OpenApiResponse(shape, meaning),
                     code,
                     media_types=[media_type],

@@ -1,8 +1,9 @@
-"""Serializers for documents: ObjectIds as 24 hex digits, and nothing ignored in silence."""
+"""Serializers for documents: ObjectIds as 24 hex digits, and unknown fields are errors."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
@@ -13,47 +14,53 @@ OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
 
 @extend_schema_field({"type": "string", "pattern": "^[0-9a-f]{24}$", "example": "665f1c0a2b3c4d5e6f708192"})
-class ObjectIdStringField(serializers.Field):
+class ObjectIdStringField(serializers.Field[ObjectId, str, str, Any]):
     """An ObjectId as 24 lower-case hex digits."""
 
     default_error_messages = {"invalid": "Not an id: 24 hexadecimal digits are expected."}
 
-    def to_internal_value(self, data) -> ObjectId:
+    def to_internal_value(self, data: Any) -> ObjectId:
         if not isinstance(data, str) or not OBJECT_ID.fullmatch(data):
             self.fail("invalid")
         return ObjectId(data)
 
-    def to_representation(self, value) -> str:
+    def to_representation(self, value: ObjectId) -> str:
         return str(value)
 
 
-class StrictMixin:
-    """Refuses fields that the serializer does not know, that clients can't set, and numbers for text."""
+if TYPE_CHECKING:
+    _Base = serializers.Serializer[Any]
+else:
+    _Base = object
 
-    def to_internal_value(self, data):
+
+class StrictMixin(_Base):
+    """Rejects unknown fields, read-only fields, and numbers for text."""
+
+    def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            errors = {name: [why] for name in data if (why := self._refusal(name, data[name]))}
+            errors = {name: [why] for name in data if (why := self._rejection(name, data[name]))}
             if errors:
                 raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
 
-    def _refusal(self, name: str, value: object) -> serializers.ErrorDetail | None:
+    def _rejection(self, name: str, value: object) -> serializers.ErrorDetail | None:
         field = self.fields.get(name)
         if field is None:
             return serializers.ErrorDetail("There is no such field.", "unknown_field")
         if field.read_only:
             return serializers.ErrorDetail("This field can't be set.", "read_only_field")
         if isinstance(field, serializers.CharField) and isinstance(value, int | float):
-            # DRF would turn numbers into text without a word.
+            # DRF would silently convert numbers to text.
             return serializers.ErrorDetail("Not a valid string.", "invalid")
         return None
 
 
-class StrictSerializer(StrictMixin, serializers.Serializer):
-    """A plain serializer that refuses unknown fields."""
+class StrictSerializer(StrictMixin, serializers.Serializer[Any]):
+    """A plain serializer that rejects unknown fields."""
 
 
-class DocumentSerializer(StrictMixin, serializers.ModelSerializer):
+class DocumentSerializer(StrictMixin, serializers.ModelSerializer[Any]):
     """A model serializer for MongoDB documents."""
 
     serializer_field_mapping = {
@@ -62,7 +69,7 @@ class DocumentSerializer(StrictMixin, serializers.ModelSerializer):
         ObjectIdField: ObjectIdStringField,
     }
 
-    def build_relational_field(self, field_name, relation_info):
+    def build_relational_field(self, field_name: str, relation_info: Any) -> Any:
         field_class, options = super().build_relational_field(field_name, relation_info)
         options["pk_field"] = ObjectIdStringField()
         return field_class, options

@@ -1,4 +1,4 @@
-"""A rate for each endpoint, counted by django-ratelimit in the shared cache."""
+"""A rate limit per endpoint and caller, counted by django-ratelimit in the shared cache."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PERIOD_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class EndpointRate(BaseThrottle):
     """Counts the request against `settings.RATES[view.rate_scope]`.
 
-    Counted per user, key or visitor, and per address for callers that are none
-    of them. A view without `rate_scope` counts as "default". When the counter
-    can't be read the request is refused with 503: an open door is worse.
+    Counted per user, key or visitor, and for anonymous callers per network address. A view without
+    `rate_scope` counts as "default". If the counter can't be read the request gets 503: it must
+    not be unlimited.
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
@@ -45,7 +45,7 @@ class EndpointRate(BaseThrottle):
 def counted(
     request: HttpRequest | Request, group: str, key: Callable[[str, HttpRequest | Request], str]
 ) -> LimitUsage | None:
-    """Count one more for `key(group, request)` under `settings.RATES[group]` and return how it stands.
+    """Count one more for `key(group, request)` under `settings.RATES[group]` and return the limit's usage.
 
     None when RATELIMIT_ENABLE is off. Raises Unavailable when the counter can't be read.
     """
@@ -67,7 +67,7 @@ def counted(
 
 
 def rate_key(group: str, request: HttpRequest | Request) -> str:
-    """Return the key that a request is counted by, as django-ratelimit asks for it."""
+    """Return the key that a request is counted by, with the signature that django-ratelimit calls."""
     return caller_of(request).rate_key
 
 
