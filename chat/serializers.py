@@ -11,7 +11,8 @@ from rest_framework import serializers
 
 from chat.models import ChatSession, Message
 from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
-from llm.routing import parse_route
+from llm.route import MAX_TARGET_LENGTH
+from llm.serializers import RouteField
 
 METADATA_BYTES = 16 * 1024
 
@@ -28,31 +29,13 @@ class MetadataField(serializers.DictField):
         return value
 
 
-class RouteField(serializers.ListField):
-    """Targets in the order they are tried: `provider` or `provider/model`."""
-
-    child = serializers.CharField(max_length=240)
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=8, **kwargs)
-
-    def to_internal_value(self, data: Any) -> list[str]:
-        names = super().to_internal_value(data)
-        try:
-            if names:
-                parse_route(names)
-        except ValueError as error:
-            raise serializers.ValidationError(str(error)) from error
-        return names
-
-
 class OverridesMixin(serializers.Serializer):
     """What a session may say otherwise than its tenant."""
 
     system_prompt = serializers.CharField(
         max_length=20_000, allow_blank=True, allow_null=True, required=False
     )
-    route = RouteField(allow_null=True, required=False)
+    route = RouteField()
     temperature = serializers.FloatField(min_value=0, max_value=2, allow_null=True, required=False)
     max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, required=False)
 
@@ -126,7 +109,7 @@ class NewMessageSerializer(SendOptionsSerializer):
     """A question to a session; the rest overrides session and tenant for this turn."""
 
     provider = serializers.CharField(max_length=40, required=False)
-    model = serializers.CharField(max_length=200, required=False)
+    model = serializers.CharField(max_length=MAX_TARGET_LENGTH, required=False)
     temperature = serializers.FloatField(min_value=0, max_value=2, required=False)
     max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False)
     metadata = MetadataField(required=False)

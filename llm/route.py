@@ -9,7 +9,11 @@ from django.conf import settings
 from llm import providers
 from llm.canonical import Target
 
+MAX_TARGETS = 10
 MAX_MODEL_NAME_LENGTH = 200
+
+#: Of a provider, a slash and a model: longer than any that `parse_route` accepts.
+MAX_TARGET_LENGTH = 240
 
 
 def parse_route(names: Sequence[str]) -> tuple[Target, ...]:

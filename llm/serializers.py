@@ -11,7 +11,35 @@ from rest_framework import serializers
 from core.api.serializers import StrictSerializer
 from llm import providers
 from llm.catalogue import Model
-from llm.route import MAX_MODEL_NAME_LENGTH
+from llm.route import MAX_MODEL_NAME_LENGTH, MAX_TARGET_LENGTH, MAX_TARGETS, parse_route
+
+
+class TargetsField(serializers.ListField):
+    """A list of `provider` (its default model) or `provider/model`."""
+
+    child = serializers.CharField(max_length=MAX_TARGET_LENGTH)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        names: list[str] = super().to_internal_value(data)
+        try:
+            if names:
+                parse_route(names)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
+        return names
+
+
+class RouteField(TargetsField):
+    """Targets in the order in which they are tried; null and [] mean no route of its own.
+
+    Every route that a client or staff give goes through this field: what one endpoint accepts, all accept.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": MAX_TARGETS, "required": False, "allow_null": True, **options})
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return super().validate_empty_values([] if data is None else data)
 
 
 class PriceSerializer(serializers.Serializer[Any]):

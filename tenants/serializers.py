@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
 from core.audit.models import AuditEvent
-from llm.routing import parse_route
+from llm.serializers import RouteField, TargetsField
 from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant
 from tenants.models.api_key import Scope
 from tenants.models.membership import Role
@@ -20,16 +20,6 @@ from tenants.models.origins import is_origin_pattern
 _MOST_ITEMS = 50
 _WEEK_SECONDS = 7 * 24 * 3600
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:\d{1,5})?")
-
-
-def _targets(names: list[str]) -> list[str]:
-    """Validate a list of `provider` or `provider/model`."""
-    try:
-        if names:
-            parse_route(names)
-    except ValueError as error:
-        raise serializers.ValidationError(str(error)) from error
-    return names
 
 
 class OriginsField(serializers.ListField):
@@ -55,9 +45,7 @@ class OriginsField(serializers.ListField):
 class TenantSettingsSerializer(DocumentSerializer):
     """How the tenant's assistant answers. Null or empty: the plan's or the product's default."""
 
-    route = serializers.ListField(
-        child=serializers.CharField(max_length=200), max_length=10, required=False, validators=[_targets]
-    )
+    route = RouteField()
 
     class Meta:
         model = Tenant
@@ -147,12 +135,7 @@ class ApiKeySerializer(DocumentSerializer):
     allowed_networks = serializers.ListField(
         child=serializers.CharField(max_length=50), max_length=_MOST_ITEMS, required=False
     )
-    allowed_models = serializers.ListField(
-        child=serializers.CharField(max_length=200),
-        max_length=_MOST_ITEMS,
-        required=False,
-        validators=[_targets],
-    )
+    allowed_models = TargetsField(max_length=_MOST_ITEMS, required=False)
     kind = serializers.ChoiceField(ApiKey.Kind.choices, default=ApiKey.Kind.SECRET)
     environment = serializers.ChoiceField(ApiKey.Environment.choices, default=ApiKey.Environment.LIVE)
     replaced_by = ObjectIdStringField(source="replaced_by_id", read_only=True, allow_null=True)

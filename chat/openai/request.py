@@ -17,6 +17,7 @@ from chat.openai.messages import conversation
 from chat.turns.options import longest_answer
 from core.api.serializers import StrictSerializer
 from llm.canonical import Request, Target, Tool
+from llm.route import MAX_TARGET_LENGTH
 from tenants.models import Plan
 
 #: OpenAI's own bookkeeping: means nothing here and changes no answer.
@@ -105,9 +106,11 @@ class ResponseFormatSerializer(StrictSerializer):
 class CompletionRequestSerializer(StrictSerializer):
     """The parameters of `POST /v1/chat/completions`; `fallbacks` is an addition of ours."""
 
-    model = JSONText(max_length=240)
+    model = JSONText(max_length=MAX_TARGET_LENGTH)
     messages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=2000)
-    fallbacks = serializers.ListField(child=JSONText(max_length=240), max_length=8, default=list)
+    fallbacks = serializers.ListField(
+        child=JSONText(max_length=MAX_TARGET_LENGTH), max_length=8, default=list
+    )
     stream = JSONBoolean(default=False, allow_null=True)
     stream_options = StreamOptionsSerializer(required=False, allow_null=True)
     temperature = JSONNumber(min_value=0, max_value=2, required=False, allow_null=True)

@@ -1,7 +1,8 @@
-"""Forms of the staff's console."""
+"""Forms of the admin site. What the API would refuse in a field, they refuse with the same message."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -12,21 +13,60 @@ from tenants.models.api_key import Scope
 from tenants.serializers import ApiKeySerializer, TenantSerializer
 
 
-def _check(form: forms.ModelForm, serializer: Any, fields: list[str]) -> None:
-    """Add to `form` what the API would refuse in `fields`, so that staff and clients meet one rule."""
-    for name in fields:
+class CommaSeparatedField(forms.CharField):
+    """A list of texts. Only split here: whether they are valid is the serializer's to say."""
+
+    widget = forms.TextInput(attrs={"class": "vTextField"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"required": False, **options})
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:
+        items = value if isinstance(value, list) else (value or "").split(",")
+        return [item for item in map(str.strip, items) if item]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self.to_python(initial) != self.to_python(data)
+
+
+def _validate_with(form: forms.ModelForm, serializer: Any, names: list[str]) -> None:
+    """Replace the form's values by those that `serializer` validated; add its errors to the form."""
+    for name in names:
         value = form.cleaned_data.get(name)
         if not value:
             continue
         try:
-            form.cleaned_data[name] = serializer.fields[name].run_validation(value)
-            if check := getattr(serializer, f"validate_{name}", None):
-                form.cleaned_data[name] = check(form.cleaned_data[name])
+            value = serializer.fields[name].run_validation(value)
+            if validate := getattr(serializer, f"validate_{name}", None):
+                value = validate(value)
         except ValidationError as error:
-            form.add_error(name, str(next(iter(error.detail))))
+            form.add_error(name, list(_sentences(error.detail)))
+        else:
+            form.cleaned_data[name] = value
+
+
+def _sentences(detail: Any) -> Iterator[str]:
+    """Yield the messages of a serializer's error, those of list items too."""
+    if isinstance(detail, dict):
+        detail = detail.values()
+    for each in detail:
+        if isinstance(each, str):
+            yield str(each)
+        else:
+            yield from _sentences(each)
 
 
 class TenantForm(forms.ModelForm):
+    allowed_origins = CommaSeparatedField(
+        help_text="Where public keys work: https://host, https://*.host or *, separated by commas."
+    )
+    route = CommaSeparatedField(
+        help_text="provider or provider/model, separated by commas, in the order in which they are tried."
+    )
+
     class Meta:
         model = Tenant
         fields = (
@@ -45,8 +85,9 @@ class TenantForm(forms.ModelForm):
 
     def clean(self) -> None:
         super().clean()
-        _check(self, TenantSerializer(), ["allowed_origins", "domain"])
-        _check(self, TenantSerializer().fields["settings"], ["route"])
+        serializer = TenantSerializer()
+        _validate_with(self, serializer, ["allowed_origins", "domain"])
+        _validate_with(self, serializer.fields["settings"], ["route"])
 
 
 class NewApiKeyForm(forms.ModelForm):
@@ -55,8 +96,16 @@ class NewApiKeyForm(forms.ModelForm):
         widget=forms.CheckboxSelectMultiple,
         required=False,
         initial=list(Scope.values),
-        help_text="What a secret key may do. A public key opens sessions and sends in them, nothing else.",
+        help_text="What a secret key may do. A public key may open sessions and send messages in them.",
     )
+    allowed_origins = CommaSeparatedField(
+        help_text="For a public key: https://host, https://*.host or *, separated by commas. "
+        "Empty: those of the tenant."
+    )
+    allowed_networks = CommaSeparatedField(
+        help_text="Addresses or networks such as 192.0.2.0/24, separated by commas. Empty: any."
+    )
+    allowed_models = CommaSeparatedField(help_text="provider/model, separated by commas. Empty: any.")
 
     class Meta:
         model = ApiKey
@@ -74,7 +123,8 @@ class NewApiKeyForm(forms.ModelForm):
 
     def clean(self) -> None:
         super().clean()
-        lists = ["allowed_origins", "allowed_networks", "allowed_models"]
-        _check(self, ApiKeySerializer(), [*lists, "expires_at"])
+        _validate_with(
+            self, ApiKeySerializer(), ["allowed_origins", "allowed_networks", "allowed_models", "expires_at"]
+        )
         if self.cleaned_data.get("kind") == ApiKey.Kind.PUBLIC:
             self.cleaned_data["scopes"] = []

@@ -16,6 +16,7 @@ from pymongo import WriteConcern
 from accounts.models import User
 from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
+from llm.route import MAX_TARGET_LENGTH
 from tenants.models import key_secret
 from tenants.models.errors import KeyReplaced, PlanLimit
 from tenants.models.origins import is_localhost, origin_is_allowed
@@ -117,7 +118,7 @@ class ApiKey(Document):
     scopes = ArrayField(models.CharField(max_length=40, choices=Scope.choices), default=list, blank=True)
     allowed_origins = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     allowed_networks = ArrayField(models.CharField(max_length=50), default=list, blank=True)
-    allowed_models = ArrayField(models.CharField(max_length=200), default=list, blank=True)
+    allowed_models = ArrayField(models.CharField(max_length=MAX_TARGET_LENGTH), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     replaced_by = models.ForeignKey(

@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError
 from accounts.models import User
 from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
+from llm.route import MAX_TARGET_LENGTH
 from tenants.billing.limits import CountersBusy
 from tenants.billing.plan import Plan
 
@@ -94,10 +95,10 @@ class Tenant(Document):
 
     system_prompt = models.TextField(max_length=20_000, blank=True, default="")
     route = ArrayField(
-        models.CharField(max_length=200),
+        models.CharField(max_length=MAX_TARGET_LENGTH),
         default=list,
         blank=True,
-        help_text="provider or provider/model, in the order they are tried.",
+        help_text="provider or provider/model, in the order in which they are tried.",
     )
     temperature = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)]
