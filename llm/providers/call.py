@@ -61,6 +61,7 @@ class ProviderCall:
         self._deadline = CallDeadline(connect_seconds=limits.connect_seconds, expires_at=float("inf"))
         self._body: ResponseBody | None = None
         self._started = 0.0
+        self._finish_seen = False
 
     @property
     def request_sent(self) -> bool:
@@ -89,23 +90,28 @@ class ProviderCall:
     def __iter__(self) -> Iterator[canonical.Delta | canonical.Finished]:
         self._started = time.monotonic()
         self._allow(self._limits.first_token_seconds if self._stream else self._limits.total_seconds)
-        try:
-            with open_streams if self._stream else contextlib.nullcontext():
-                yield from self._events()
-        except errors.ProviderError as error:
-            error.provider = error.provider or self._provider.name
-            error.status = error.status or self.status
-            raise
-        except (DeadlineExceeded, Stopped, StreamError, InBandError, *NETWORK_ERRORS) as error:
-            raise self._provider_error(error) from error
-        finally:
-            if self._body is not None:
-                self._body.close()
+        with self._provider_errors(), open_streams if self._stream else contextlib.nullcontext():
+            body = self._send()
+            stream = JSONStream(
+                body,
+                max_event_bytes=self._limits.max_event_bytes,
+                max_reply_bytes=self._limits.max_reply_bytes,
+            )
+            while not stream.done:
+                self._coalesce(body)
+                error = self._receive(stream)
+                events = self._take_events()
+                yield from events
+                if error is not None:
+                    raise error  # It came after the events.
+                self._restart_clock(bool(events))
+            self._drain(body)
+            yield from self._finish()
 
     # -- request -----------------------------------------------------------------
 
     def _send(self) -> ResponseBody:
-        """Return the response, to a second request without the fields that the provider rejected."""
+        """Return the response; a rejected request is sent once more, without the rejected fields."""
         body = self._post(self._payload)
         if not body.ok:
             error = self._error_from(body)
@@ -127,31 +133,6 @@ class ProviderCall:
         return self._provider.error_from(read_error_response(body, self._deadline), self._model)
 
     # -- response ------------------------------------------------------------------
-
-    def _events(self) -> Iterator[canonical.Delta | canonical.Finished]:
-        body = self._send()
-        limits, builder = self._limits, self._builder
-        stream = JSONStream(
-            body, max_event_bytes=limits.max_event_bytes, max_reply_bytes=limits.max_reply_bytes
-        )
-        while not stream.done:
-            self._coalesce(body)
-            was_finished = builder.finish is not None
-            # An error is raised after the events before it.
-            error = self._receive(stream)
-            events = self._take_events()
-            yield from events
-            if error is not None:
-                raise error
-            # The next wait starts now, not when the last token arrived: a slow consumer must not
-            # look like a silent provider.
-            if builder.finish is None:
-                if events:
-                    self._allow(limits.between_tokens_seconds)
-            elif not was_finished:
-                self._allow(min(_AFTER_FINISH_SECONDS, limits.between_tokens_seconds))
-        self._drain(body)
-        yield from self._finish()
 
     def _coalesce(self, body: ResponseBody) -> None:
         """Let tokens gather between two reads, unless the first one or the end is awaited."""
@@ -179,6 +160,19 @@ class ProviderCall:
             self.first_token_ms = round((time.monotonic() - self._started) * 1000)
         return events
 
+    def _restart_clock(self, received: bool) -> None:
+        """Set the deadline for the next token, or for what follows the finish reason.
+
+        It counts from now, not from the arrival of the last token: a slow consumer must not look
+        like a silent provider.
+        """
+        if self._builder.finish is None:
+            if received:
+                self._allow(self._limits.between_tokens_seconds)
+        elif not self._finish_seen:
+            self._finish_seen = True
+            self._allow(min(_AFTER_FINISH_SECONDS, self._limits.between_tokens_seconds))
+
     def _drain(self, body: ResponseBody) -> None:
         """Read the rest of the body, so that the connection can be reused; close it if that takes long."""
         if body.ended:
@@ -204,6 +198,21 @@ class ProviderCall:
         )
 
     # -- errors --------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _provider_errors(self) -> Iterator[None]:
+        """Raise every failure within as a ProviderError, and close the body at the end."""
+        try:
+            yield
+        except errors.ProviderError as error:
+            error.provider = error.provider or self._provider.name
+            error.status = error.status or self.status
+            raise
+        except (DeadlineExceeded, Stopped, StreamError, InBandError, *NETWORK_ERRORS) as error:
+            raise self._provider_error(error) from error
+        finally:
+            if self._body is not None:
+                self._body.close()
 
     def _provider_error(self, error: Exception) -> errors.ProviderError:
         label = self._provider.label
