@@ -1,4 +1,4 @@
-"""Bodies of answers, as OpenAI's dialect and Gemini write them, to be sent byte for byte."""
+"""Response bodies in the formats of OpenAI and Gemini, to be sent byte for byte."""
 
 import json
 
@@ -6,7 +6,7 @@ DONE = "data: [DONE]\n\n"
 
 
 def chunk(content=None, finish=None, *, newline="\n", **fields):
-    """Return one chunk of OpenAI's dialect as an event."""
+    """Return one chunk in OpenAI's format as an event."""
     delta = fields.pop("delta", {} if content is None else {"content": content})
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     body = {"id": "c1", "model": "m-1", "choices": [choice], **fields}
@@ -14,9 +14,9 @@ def chunk(content=None, finish=None, *, newline="\n", **fields):
 
 
 def part(*parts, finish=None, newline="\r\n", **fields):
-    """Return one chunk of Gemini's wire as an event; a text stands for a text part."""
-    written = [{"text": item} if isinstance(item, str) else item for item in parts]
-    candidate = {"content": {"role": "model", "parts": written}}
+    """Return one chunk in Gemini's format as an event; a string is a text part."""
+    part_list = [{"text": item} if isinstance(item, str) else item for item in parts]
+    candidate = {"content": {"role": "model", "parts": part_list}}
     if finish:
         candidate["finishReason"] = finish
     body = {"candidates": [candidate], **fields}

@@ -1,4 +1,4 @@
-"""What is known of models, and what their tokens cost on which day."""
+"""Known models, and the cost of their tokens on a given day."""
 
 import datetime
 import json
@@ -16,7 +16,7 @@ MILLION = Usage(input=1_000_000, output=1_000_000)
 
 @pytest.fixture
 def operators_file(tmp_path, settings):
-    """Return a function that makes its argument the operator's catalogue."""
+    """Return a function that writes the operator's catalogue."""
 
     def write(document) -> None:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
@@ -26,7 +26,7 @@ def operators_file(tmp_path, settings):
     return write
 
 
-def test_windows_and_capabilities_are_known():
+def test_entry_has_windows_and_capabilities():
     model = catalogue().get(GPT_OSS)
     assert model.context_window == 131_072
     assert model.max_output == 65_536
@@ -69,19 +69,19 @@ def test_estimated_tokens_make_an_estimated_cost():
     assert catalogue().cost(GPT_OSS, usage) == (Decimal("0.15"), "estimated")
 
 
-def test_providers_own_figure_wins():
+def test_cost_reported_by_the_provider_takes_precedence():
     usage = Usage(input=10, output=10, cost=Decimal("0.123"))
     assert catalogue().cost(GPT_OSS, usage) == (Decimal("0.123"), "reported")
     assert catalogue().cost(Target("openrouter", "brand-new"), usage) == (Decimal("0.123"), "reported")
 
 
 @pytest.mark.parametrize("reported", ["-0.01", "NaN", "Infinity", "1000000"])
-def test_unbelievable_figure_is_refused(reported):
+def test_implausible_cost_is_ignored(reported):
     usage = Usage(input=1_000_000, cost=Decimal(reported))
     assert catalogue().cost(GPT_OSS, usage) == (Decimal("0.15"), "priced")
 
 
-def test_retired_from_its_last_day_on():
+def test_model_is_retired_from_that_day_on():
     model = catalogue().get(Target("gemini", "gemini-2.5-pro"))
     assert not model.retired(datetime.date(2026, 11, 30))
     assert model.retired(datetime.date(2026, 12, 1))
@@ -141,7 +141,7 @@ def test_operator_overrides_single_fields(operators_file):
         ("groq/x", "models[0] must be an object"),
     ],
 )
-def test_mistake_in_the_operators_file_is_named(operators_file, entry, complaint):
+def test_error_names_the_place_in_the_operators_file(operators_file, entry, complaint):
     operators_file({"models": [entry]})
     with pytest.raises(ImproperlyConfigured) as caught:
         catalogue()
@@ -149,7 +149,7 @@ def test_mistake_in_the_operators_file_is_named(operators_file, entry, complaint
 
 
 @pytest.mark.parametrize("document", ["{", "[]", '{"models": 1}'])
-def test_file_that_is_no_catalogue_is_refused(operators_file, document):
+def test_invalid_file_is_refused(operators_file, document):
     operators_file(document)
     with pytest.raises(ImproperlyConfigured, match="Catalogue /"):
         catalogue()

@@ -36,7 +36,7 @@ def groq_at_the_fake(settings, fake):
 
 
 @pytest.mark.parametrize(("method", "path"), [("get", PROVIDERS), ("post", TEST)])
-def test_strangers_are_refused(method, path, fake):
+def test_anonymous_callers_are_refused(method, path, fake):
     answer = getattr(APIClient(), method)(path)
     assert answer.status_code == 401
     assert fake.log() == []
@@ -72,7 +72,7 @@ def test_models_come_with_windows_capabilities_and_prices(alice):
     }
 
 
-def test_no_secret_and_no_address_is_shown(alice, fake):
+def test_neither_keys_nor_urls_are_shown(alice, fake):
     shown = alice.get(PROVIDERS).content.decode()
     assert KEY not in shown
     assert fake.url not in shown
@@ -127,14 +127,14 @@ def test_model_of_a_provider_is_tested(alice, fake):
         ([], "Expected a dictionary"),
     ],
 )
-def test_body_that_makes_no_sense_is_refused(alice, fake, body, field):
+def test_invalid_body_is_refused(alice, fake, body, field):
     answer = alice.post(TEST, body)
     assert answer.status_code == 400
     assert field in answer.content.decode()
     assert fake.log() == []
 
 
-def test_calls_that_cost_money_are_limited(alice, settings):
+def test_provider_tests_are_rate_limited(alice, settings):
     settings.RATES = settings.RATES | {"llm.test": "2/m"}
     statuses = [alice.post(TEST, {"provider": "groq"}).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]

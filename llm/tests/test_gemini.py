@@ -1,4 +1,4 @@
-"""What Gemini is sent, and the thought signatures that must come back as they were."""
+"""Requests to Gemini, and thought signatures that must be sent back unchanged."""
 
 import json
 
@@ -15,20 +15,20 @@ def sent(fake):
 
 
 def contents(call, fake, *messages):
-    """Return the turns that `messages` become, on the wire."""
+    """Return the turns that `messages` become in the request."""
     fake.script(provider="gemini")
     call("gemini", request=Request(messages, tools=(WEATHER, CLOCK)))
     return sent(fake)["contents"]
 
 
-def text(role, words):
-    return {"role": role, "parts": [{"text": words}]}
+def text(role, content):
+    return {"role": role, "parts": [{"text": content}]}
 
 
 @pytest.mark.parametrize(
     ("stream", "method"), [(True, "streamGenerateContent?alt=sse"), (False, "generateContent")]
 )
-def test_question_goes_to_the_method_with_the_key_in_a_header(call, fake, stream, method):
+def test_request_goes_to_the_method_with_the_key_in_a_header(call, fake, stream, method):
     completion = call("gemini", request=asking("Hi", system="Be brief."), stream=stream).completion
     entry = fake.log()[-1]
     assert entry.path == f"/gemini/v1beta/models/fake-large:{method}"
@@ -43,12 +43,12 @@ def test_question_goes_to_the_method_with_the_key_in_a_header(call, fake, stream
     assert completion.response_id.startswith("resp-")
 
 
-def test_model_name_cannot_leave_its_place_in_the_path(call, fake):
+def test_model_name_is_escaped_in_the_path(call, fake):
     call("gemini", "models/a/../b?key=x")
     assert fake.log()[-1].path.startswith("/gemini/v1beta/models/a%2F..%2Fb%3Fkey%3Dx:")
 
 
-def test_options_have_geminis_names(call, fake):
+def test_options_use_geminis_names(call, fake):
     request = asking(
         temperature=0.5,
         top_p=0.9,
@@ -77,7 +77,7 @@ def test_json_mode_is_a_mime_type(call, fake):
 
 
 @pytest.mark.parametrize(
-    ("choice", "written"),
+    ("choice", "expected"),
     [
         ("auto", {"mode": "AUTO"}),
         ("none", {"mode": "NONE"}),
@@ -85,16 +85,16 @@ def test_json_mode_is_a_mime_type(call, fake):
         ("get_time", {"mode": "ANY", "allowedFunctionNames": ["get_time"]}),
     ],
 )
-def test_tools_and_choice_are_written(call, fake, choice, written):
+def test_tools_and_choice_are_written(call, fake, choice, expected):
     call("gemini", request=asking(tools=(WEATHER, CLOCK), tool_choice=choice))
     (tools,) = sent(fake)["tools"]
     weather, clock = tools["functionDeclarations"]
     assert weather["parametersJsonSchema"] == WEATHER.parameters
     assert set(clock) == {"name", "description"}
-    assert sent(fake)["toolConfig"] == {"functionCallingConfig": written}
+    assert sent(fake)["toolConfig"] == {"functionCallingConfig": expected}
 
 
-def test_neighbours_of_one_role_become_one_turn(call, fake):
+def test_consecutive_messages_of_one_role_become_one_turn(call, fake):
     turns = contents(
         call,
         fake,
@@ -131,7 +131,7 @@ def test_images_become_data_or_files(call, fake):
 # -- Tools and signatures -----------------------------------------------------------
 
 
-def test_calls_come_back_with_their_signature_and_all_results_in_one_turn(call, fake):
+def test_calls_are_sent_back_with_their_signature_and_all_results_in_one_turn(call, fake):
     request = asking("get_weather and get_time, please", tools=(WEATHER, CLOCK))
     made = call("gemini", request=request).completion
     assert [call.name for call in made.tool_calls] == ["get_weather", "get_time"]
@@ -159,7 +159,7 @@ def test_calls_come_back_with_their_signature_and_all_results_in_one_turn(call, 
     ]
 
 
-def test_signatures_on_text_and_empty_parts_return_where_they_stood(answers, call, fake):
+def test_signatures_on_text_and_empty_parts_are_sent_back_in_place(answers, call, fake):
     parts = [
         {"text": "I look. ", "thoughtSignature": "sig-1+/="},
         {"text": "Really."},
@@ -182,18 +182,18 @@ def test_signatures_on_text_and_empty_parts_return_where_they_stood(answers, cal
     ]
 
 
-def test_history_of_another_model_gets_googles_word_on_its_first_call(call, fake):
+def test_history_of_another_model_gets_the_placeholder_on_its_first_call(call, fake):
     calls = (ToolCall("a", "get_time"), ToolCall("b", "get_weather", '{"city": "Oslo"}'))
     reply = Message("assistant", "Wait.", tool_calls=calls, opaque={"openrouter": [{"type": "x"}]})
     results = [Message("tool", "ok", tool_call_id=call.id) for call in calls]
     turns = contents(call, fake, Message("user", "x"), reply, *results)
-    said, first, second = turns[1]["parts"]
-    assert said == {"text": "Wait."}
+    spoken, first, second = turns[1]["parts"]
+    assert spoken == {"text": "Wait."}
     assert first["thoughtSignature"] == "skip_thought_signature_validator"
     assert "thoughtSignature" not in second
 
 
-def test_signatures_of_what_is_gone_are_left_out(call, fake):
+def test_signatures_of_missing_parts_are_omitted(call, fake):
     opaque = {
         "gemini": [{"at": 99, "thoughtSignature": "s"}, {"at": 99, "call": "gone", "thoughtSignature": "t"}]
     }
@@ -203,11 +203,11 @@ def test_signatures_of_what_is_gone_are_left_out(call, fake):
     assert turns[1]["parts"] == [{"text": "cut", "thoughtSignature": "s"}]
 
 
-def test_refused_signatures_are_stripped_and_the_call_sent_once_more(call, fake):
+def test_rejected_signatures_are_removed_and_the_call_is_sent_again(call, fake):
     signed = Message("assistant", "a", opaque={"gemini": [{"at": 1, "thoughtSignature": "bad"}]})
     request = Request((Message("user", "x"), signed, Message("user", "y")))
-    refusal = json.dumps({"error": {"code": 400, "message": "Corrupted thought signature."}})
-    fake.script(provider="gemini", raw={"status": 400, "pieces": [refusal]})
+    rejection = json.dumps({"error": {"code": 400, "message": "Corrupted thought signature."}})
+    fake.script(provider="gemini", raw={"status": 400, "pieces": [rejection]})
     error = call("gemini", request=request).error
     assert type(error) is errors.BadRequest
     first, second = (entry.body["contents"][1]["parts"] for entry in fake.log())
@@ -215,19 +215,19 @@ def test_refused_signatures_are_stripped_and_the_call_sent_once_more(call, fake)
     assert second == [{"text": "a"}]
 
 
-def test_other_refusals_are_not_sent_again(call, fake):
+def test_other_errors_are_not_sent_again(call, fake):
     call("gemini", "fault-400")
     assert len(fake.log()) == 1
 
 
 @pytest.mark.parametrize("arguments", ["", "not json", "[1]", "null"])
-def test_arguments_that_are_no_object_become_an_empty_one(call, fake, arguments):
+def test_arguments_that_are_not_an_object_become_an_empty_one(call, fake, arguments):
     reply = Message("assistant", tool_calls=(ToolCall("a", "get_time", arguments),))
     turns = contents(call, fake, Message("user", "x"), reply, Message("tool", "ok", tool_call_id="a"))
     assert turns[1]["parts"][0]["functionCall"]["args"] == {}
 
 
-def test_models_are_listed_over_all_pages(provider, fake):
+def test_models_are_listed_from_all_pages(provider, fake):
     first = {"models": [{"name": "models/a", "inputTokenLimit": 10}], "nextPageToken": "p 2"}
     second = {
         "models": [

@@ -1,4 +1,4 @@
-"""What Gemini answers, over real sockets."""
+"""Responses of Gemini, over real sockets."""
 
 import json
 
@@ -9,13 +9,13 @@ from llm.canonical import Usage
 from llm.tests.bodies import part
 
 
-def test_gemini_drops_thoughts_and_joins_the_rest(answers):
+def test_gemini_reasoning_is_separated_from_the_text(answers):
     body = part({"text": "hm", "thought": True}) + part("It ", "is ") + part("4.") + part("", finish="STOP")
     completion = answers(body, name="gemini").completion
     assert (completion.text, completion.reasoning, completion.finish) == ("It is 4.", "hm", "stop")
 
 
-def test_gemini_counts_thoughts_as_output_and_keeps_the_last_figures(answers):
+def test_gemini_reasoning_counts_as_output_and_the_last_usage_is_kept(answers):
     early = {"promptTokenCount": 9, "totalTokenCount": 9}
     late = {
         "promptTokenCount": 10,
@@ -29,12 +29,12 @@ def test_gemini_counts_thoughts_as_output_and_keeps_the_last_figures(answers):
 
 
 @pytest.mark.parametrize("candidates", [None, [], [{}], [{"content": {}}], [{"content": {"parts": None}}]])
-def test_gemini_may_leave_content_out(answers, candidates):
+def test_gemini_may_omit_content(answers, candidates):
     odd = f"data: {json.dumps({'candidates': candidates})}\r\n\r\n"
     assert answers(odd + part("a") + odd + part("", finish="STOP"), name="gemini").completion.text == "a"
 
 
-def test_gemini_without_text_at_its_limit_is_a_cut_answer(answers):
+def test_gemini_empty_answer_at_the_token_limit_is_accepted(answers):
     body = 'data: {"candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]}\r\n\r\n'
     completion = answers(body, name="gemini").completion
     assert (completion.text, completion.finish) == ("", "length")
@@ -57,7 +57,7 @@ def test_gemini_block_after_text_keeps_the_text(answers, reason):
 
 
 @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "BRAND_NEW"])
-def test_gemini_reasons_that_say_it_broke_are_a_bad_reply(answers, reason):
+def test_gemini_failure_reasons_are_a_bad_reply(answers, reason):
     assert type(answers(part("a", finish=reason), name="gemini").error) is errors.BadReply
 
 

@@ -1,4 +1,4 @@
-"""What Groq is sent, and what only Groq answers."""
+"""Requests to Groq, and what is specific to its responses."""
 
 import json
 
@@ -15,7 +15,7 @@ def sent(fake):
     return fake.log()[-1].body
 
 
-def test_plain_question_is_sent_as_it_is(call, fake):
+def test_plain_question_is_sent_without_optional_fields(call, fake):
     completion = call(request=asking("Hi", system="Be brief."), stream=False).completion
     assert sent(fake) == {
         "model": "fake-large",
@@ -25,7 +25,7 @@ def test_plain_question_is_sent_as_it_is(call, fake):
     assert (completion.finish, completion.raw_finish, completion.model_used) == ("stop", "stop", "fake-large")
 
 
-def test_stream_asks_for_usage_and_reads_it_from_the_last_chunk(call, fake):
+def test_stream_requests_usage_and_reads_it_from_the_last_chunk(call, fake):
     completion = call().completion
     assert sent(fake)["stream"] is True
     assert sent(fake)["stream_options"] == {"include_usage": True}
@@ -40,7 +40,7 @@ def test_key_goes_in_one_header_and_nowhere_else(call, fake):
     assert entry.headers["accept-encoding"] == "identity"
 
 
-def test_options_have_groqs_names(call, fake):
+def test_options_use_groqs_names(call, fake):
     schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
     request = asking(
         temperature=0.0,
@@ -64,14 +64,14 @@ def test_options_have_groqs_names(call, fake):
     assert {name: sent(fake)[name] for name in expected} == expected
 
 
-def test_options_that_were_not_asked_for_are_not_sent(call, fake):
+def test_unset_options_are_not_sent(call, fake):
     call(request=asking(json_mode=True))
     assert set(sent(fake)) == {"model", "messages", "stream", "stream_options", "response_format"}
     assert sent(fake)["response_format"] == {"type": "json_object"}
 
 
 @pytest.mark.parametrize(
-    ("choice", "written"),
+    ("choice", "expected"),
     [
         ("auto", "auto"),
         ("none", "none"),
@@ -79,16 +79,16 @@ def test_options_that_were_not_asked_for_are_not_sent(call, fake):
         ("get_time", {"type": "function", "function": {"name": "get_time"}}),
     ],
 )
-def test_tools_and_choice_are_written(call, fake, choice, written):
+def test_tools_and_choice_are_written(call, fake, choice, expected):
     call(request=asking(tools=(WEATHER, CLOCK), tool_choice=choice, parallel_tool_calls=False))
-    assert sent(fake)["tool_choice"] == written
+    assert sent(fake)["tool_choice"] == expected
     assert sent(fake)["parallel_tool_calls"] is False
     assert [tool["function"]["name"] for tool in sent(fake)["tools"]] == ["get_weather", "get_time"]
     assert sent(fake)["tools"][0]["function"]["parameters"] == WEATHER.parameters
     assert "parameters" not in sent(fake)["tools"][1]["function"]
 
 
-def test_calls_and_results_are_carried_back(call, fake):
+def test_calls_and_results_are_sent_back(call, fake):
     made = call(request=asking("get_weather and get_time, please", tools=(WEATHER, CLOCK))).completion
     assert [call.name for call in made.tool_calls] == ["get_weather", "get_time"]
     assert made.finish == "tool_calls"
@@ -123,30 +123,30 @@ def test_partial_answer_is_continued_as_a_prefix(call, fake):
     assert whole[:20] + rest == whole
 
 
-def test_text_that_is_no_unicode_does_not_stop_the_call(call, fake):
+def test_text_that_is_not_valid_unicode_is_sent(call, fake):
     assert call(request=asking("half \ud83d of it")).completion
     assert sent(fake)["messages"][0]["content"] == "half ? of it"
 
 
-def test_error_of_its_own_field_is_raised(answers):
+def test_error_in_x_groq_is_raised(answers):
     outcome = answers('data: {"choices": [], "x_groq": {"id": "req_1", "error": "over_capacity"}}\n\n')
     assert type(outcome.error) is errors.BadReply
     assert outcome.error.detail == "over_capacity"
 
 
-def test_usage_of_its_own_field_is_read(answers):
+def test_usage_in_x_groq_is_read(answers):
     usage = '{"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}}'
     body = 'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}\n\n'
     assert answers(f"{body}data: {usage}\n\n").completion.usage == Usage(input=3, output=4)
 
 
-def test_models_that_are_active_are_listed(provider):
+def test_active_models_are_listed(provider):
     groq = provider("groq")
     assert groq.models(LIMITS)[0] == ListedModel("fake-large", context_window=131_072)
     assert groq.listed_model({"id": "gone", "active": False}) is None
 
 
-def test_call_made_by_another_model_is_sent_as_it_is(call, fake):
+def test_call_of_another_model_is_sent_unchanged(call, fake):
     made = ToolCall("made-elsewhere", "get_time", "")
     messages = (
         Message("user", "x"),

@@ -1,4 +1,4 @@
-"""The local model as the product runs it: a process of its own that speaks the OpenAI shape."""
+"""The local model as the product runs it: a process that serves OpenAI's API."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_it_listens_on_loopback_only(base_url):
     assert base_url.endswith("/v1")
 
 
-def test_it_knows_its_name(base_url):
+def test_it_lists_its_name(base_url):
     listed = requests.get(f"{base_url}/models", timeout=30).json()["data"]
     assert [model["id"] for model in listed] == ["tiny"]
 
@@ -70,11 +70,11 @@ def test_a_prompt_beyond_its_context_is_refused(base_url):
     assert answer.json()["error"]["type"] == "exceed_context_size_error"
 
 
-def test_prompts_of_others_are_not_shown(base_url):
+def test_prompts_of_other_conversations_are_not_shown(base_url):
     assert requests.get(base_url.removesuffix("v1") + "slots", timeout=30).status_code != 200
 
 
-def test_without_its_wheels_it_says_what_to_install():
+def test_without_its_wheels_it_reports_what_to_install():
     # -S: no site-packages, so nothing is installed.
     result = subprocess.run(
         [sys.executable, "-S", *COMMAND], cwd=settings.BASE_DIR, capture_output=True, text=True, check=False

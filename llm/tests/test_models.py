@@ -1,4 +1,4 @@
-"""`manage.py models`: the catalogue, and what the providers list now."""
+"""`manage.py models`: the catalogue compared with what the providers list now."""
 
 import json
 from io import StringIO
@@ -14,7 +14,7 @@ from qa.testing.llm import KEY
 
 @pytest.fixture(autouse=True)
 def groq_at_the_fake(settings, fake):
-    """Groq is configured, at the fake provider, which lists `fake-large` and `fake-small`."""
+    """Groq is configured with the fake provider's URL, which lists `fake-large` and `fake-small`."""
     settings.LLM_ROUTE = []
     settings.LLM_PROVIDERS = {
         name: {"api_key": "", "base_url": "", "model": "m"} for name in providers.PROVIDERS
@@ -32,14 +32,14 @@ def operators_models(settings, tmp_path):
 
 
 def models(**options):
-    """Return (what the command prints, its warnings)."""
+    """Return (output, warnings) of the command."""
     out, err = StringIO(), StringIO()
     call_command("models", stdout=out, stderr=err, no_color=True, **options)
     return out.getvalue(), err.getvalue()
 
 
 @time_machine.travel("2026-11-22T12:00:00Z")
-def test_table_shows_windows_prices_and_days():
+def test_table_shows_windows_prices_and_dates():
     out, _ = models(offline=True)
     assert "groq/openai/gpt-oss-120b                      131072    65536  0.15 / 0.60" in out
     assert "2 / 10               4 / 20 from 2026-12-01" in out
@@ -56,44 +56,44 @@ def test_price_and_retirement_take_effect_on_their_day():
     )
 
 
-def test_offline_asks_nobody(fake):
+def test_offline_calls_no_provider(fake):
     models(offline=True)
     assert fake.log() == []
 
 
-def test_model_that_the_provider_no_longer_lists_is_warned_of(fake):
+def test_warns_about_models_that_the_provider_no_longer_lists(fake):
     out, warnings = models(provider="groq")
     assert "groq/openai/gpt-oss-20b is in the catalogue, but groq does not list it." in warnings
     assert "0.075 / 0.30         not listed" in out
-    assert "llama-3.3-70b-versatile" not in warnings  # Retired: nobody expects it to be listed.
+    assert "llama-3.3-70b-versatile" not in warnings  # Retired, so it need not be listed.
 
 
-def test_model_of_the_default_route_that_is_not_listed_is_warned_of(settings):
+def test_warns_about_unlisted_models_of_the_default_route(settings):
     settings.LLM_ROUTE = ["groq/no-longer-here"]
     _, warnings = models(provider="groq")
     assert "groq/no-longer-here is in the default route, but groq does not list it." in warnings
 
 
-def test_retired_model_in_the_default_route_is_warned_of(settings):
+def test_warns_about_retired_models_of_the_default_route(settings):
     settings.LLM_ROUTE = ["groq/llama-3.3-70b-versatile"]
     _, warnings = models(provider="groq", offline=True)
     assert "was retired on 2026-08-16" in warnings
 
 
-def test_window_that_changed_is_warned_of(operators_models):
+def test_warns_about_changed_windows(operators_models):
     operators_models({"provider": "groq", "id": "fake-small", "context_window": 8192})
     _, warnings = models(provider="groq")
     assert "groq/fake-small has a window of 131072 now, not 8192." in warnings
 
 
-def test_provider_that_does_not_answer_is_a_warning(settings):
+def test_warns_about_providers_that_do_not_answer(settings):
     settings.LLM_PROVIDERS["groq"]["base_url"] = "http://127.0.0.1:9"
     out, warnings = models(provider="groq")
     assert "groq could not list its models: Groq refused the connection." in warnings
     assert "groq/openai/gpt-oss-120b" in out
 
 
-def test_json_holds_models_and_warnings(operators_models):
+def test_json_has_models_and_warnings(operators_models):
     operators_models({"provider": "groq", "id": "fake-large", "prices": [{"input": "1", "output": "2"}]})
     out, _ = models(provider="groq", json=True)
     document = json.loads(out)
@@ -104,13 +104,13 @@ def test_json_holds_models_and_warnings(operators_models):
     assert any("gpt-oss-20b" in warning for warning in document["warnings"])
 
 
-def test_catalogue_that_cannot_be_read_stops_the_command(operators_models):
+def test_unreadable_catalogue_stops_the_command(operators_models):
     operators_models({"provider": "groq", "id": "x", "tools": "yes"})
     with pytest.raises(SystemCheckError, match=r"llm\.E001.*models\[0\]\.tools must be true"):
         models(skip_checks=False)
 
 
-def test_route_that_cannot_be_read_stops_the_command(settings):
+def test_unreadable_route_stops_the_command(settings):
     settings.LLM_ROUTE = ["nope"]
     with pytest.raises(SystemCheckError, match=r"llm\.E002.*no provider 'nope'"):
         models(skip_checks=False)

@@ -1,4 +1,4 @@
-"""Servers of one's own, and the local model: what they are sent, and what they lack."""
+"""Self-hosted servers and the local model: requests to them, and what their responses lack."""
 
 import json
 
@@ -19,13 +19,13 @@ def test_server_without_a_key_gets_no_authorization(call, provider, fake, name):
     assert fake.log()[-1].key is None
 
 
-def test_key_is_sent_if_there_is_one(call, fake):
+def test_configured_key_is_sent(call, fake):
     assert call("openai_compatible").completion
     assert fake.log()[-1].key is not None
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_token_limit_has_the_name_that_old_servers_know(call, fake, name):
+def test_token_limit_uses_the_old_field_name(call, fake, name):
     completion = call(name, request=asking(max_tokens=3)).completion
     assert fake.log()[-1].body["max_tokens"] == 3
     assert "max_completion_tokens" not in fake.log()[-1].body
@@ -34,13 +34,13 @@ def test_token_limit_has_the_name_that_old_servers_know(call, fake, name):
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("stream", [True, False])
-def test_server_that_loads_its_model_is_worth_a_short_wait(call, name, stream):
+def test_server_that_loads_its_model_is_retried_after_a_short_wait(call, name, stream):
     error = call(name, "fault-loading", stream=stream).error
     assert type(error) is errors.Overloaded
     assert error.retry_after_seconds == 1
 
 
-def test_answer_without_id_model_usage_and_end_mark_is_an_answer(answers):
+def test_answer_without_id_model_usage_and_done_is_accepted(answers):
     body = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
     completion = answers(f"data: {json.dumps(body)}\n\n", name="openai_compatible").completion
     assert (completion.text, completion.usage, completion.response_id) == ("a", Usage(), "")
@@ -60,21 +60,21 @@ def test_list_of_models_may_be_anything(provider, fake, body):
 
 
 @pytest.mark.parametrize("body", ["", "<html>", "{"])
-def test_list_of_models_that_is_no_json_is_a_bad_reply(provider, fake, body):
+def test_list_of_models_that_is_not_json_is_a_bad_reply(provider, fake, body):
     fake.script(provider="openai_compatible", raw={"pieces": [body]})
     with pytest.raises(errors.BadReply):
         provider("openai_compatible").models(LIMITS)
 
 
-def test_unconfigured_server_says_which_variable_is_missing(provider):
+def test_unconfigured_server_names_the_missing_variable(provider):
     local = type(provider("local"))(api_key="", base_url="", model="m")
     assert not local.configured
     with pytest.raises(errors.NotConfigured, match="LOCAL_BASE_URL is not set"):
         local.open(asking(), "m", stream=True, limits=LIMITS)
 
 
-def test_the_local_models_answers_have_an_end():
+def test_answers_of_the_local_model_are_limited():
     local = Local(api_key="", base_url="http://127.0.0.1:1/v1", model="small")
-    for wished, sent in ((None, 512), (100, 100), (5000, 512)):
-        request = Request(messages=(Message("user", "Hi"),), max_tokens=wished)
+    for requested, sent in ((None, 512), (100, 100), (5000, 512)):
+        request = Request(messages=(Message("user", "Hi"),), max_tokens=requested)
         assert local.payload(request, "small", True)["max_tokens"] == sent

@@ -1,4 +1,4 @@
-"""What OpenRouter is sent, and what only OpenRouter answers."""
+"""Requests to OpenRouter, and what is specific to its responses."""
 
 import json
 from decimal import Decimal
@@ -15,33 +15,33 @@ def details(*fragments, finish=None):
     return f"data: {json.dumps({'choices': [{'delta': delta, 'finish_reason': finish}]})}\n\n"
 
 
-def test_usage_is_not_asked_for_and_comes_with_its_cost(call, fake):
+def test_usage_is_not_requested_and_includes_the_cost(call, fake):
     completion = call("openrouter").completion
     assert "stream_options" not in fake.log()[-1].body
     assert completion.usage == Usage(input=12, output=34, cached=5, reasoning=6, cost=Decimal("0.00042"))
 
 
 @pytest.mark.parametrize("cost", [-1, "NaN", "Infinity", True, [], "free"])
-def test_absurd_cost_is_none(answers, cost):
+def test_implausible_cost_is_none(answers, cost):
     body = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}], "usage": {"cost": cost}}
     assert answers(f"data: {json.dumps(body)}\n\n", name="openrouter").completion.usage.cost is None
 
 
-def test_hosts_without_tools_are_left_out(call, fake):
+def test_hosts_without_tools_are_excluded(call, fake):
     call("openrouter", request=asking(tools=(CLOCK,)))
     assert fake.log()[-1].body["provider"] == {"require_parameters": True}
     call("openrouter")
     assert "provider" not in fake.log()[-1].body
 
 
-def test_thinking_is_asked_for_in_its_own_way(call, fake):
+def test_reasoning_effort_has_its_own_field(call, fake):
     call("openrouter", request=asking(reasoning_effort="high"))
     body = fake.log()[-1].body
     assert body["reasoning"] == {"effort": "high"}
     assert "reasoning_effort" not in body
 
 
-def test_reasoning_details_are_joined_and_carried_back_unchanged(answers, call, fake):
+def test_reasoning_details_are_joined_and_sent_back_unchanged(answers, call, fake):
     body = details({"type": "reasoning.text", "text": "Let ", "index": 0, "format": "f"})
     body += details({"type": "reasoning.text", "text": "me see", "index": 0, "format": "f"})
     body += details({"type": "reasoning.text", "text": None, "signature": "s+/=", "index": 0, "format": "f"})
@@ -78,7 +78,7 @@ def test_reasoning_details_of_a_whole_answer_are_kept(answers):
     }
 
 
-def test_model_that_really_answered_is_named(answers):
+def test_model_used_is_reported(answers):
     body = {
         "model": "mistral/small",
         "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
@@ -88,7 +88,7 @@ def test_model_that_really_answered_is_named(answers):
     assert str(completion.target) == "openrouter/fake-large"
 
 
-def test_prices_are_listed_by_the_million_tokens(provider):
+def test_prices_are_listed_per_million_tokens(provider):
     openrouter = provider("openrouter")
     expected = ListedModel("fake-large", 131_072, (Decimal("0.1"), Decimal("0.5")))
     assert openrouter.models(LIMITS)[0] == expected

@@ -1,4 +1,4 @@
-"""`manage.py test_providers`: real calls to each provider, and clear words for each failure."""
+"""`manage.py test_providers`: real calls to each provider, and a clear message for each failure."""
 
 import json
 from io import StringIO
@@ -13,7 +13,7 @@ from qa.testing.llm import KEY
 
 @pytest.fixture
 def configured(settings, fake):
-    """Return a function that configures the providers named at the fake one, and no others."""
+    """Return a function that configures the named providers with the fake one's URL, and no others."""
 
     def configure(*names, key=KEY, base_url=""):
         settings.LLM_FIRST_TOKEN_SECONDS = 0.5
@@ -31,7 +31,7 @@ def configured(settings, fake):
 
 
 def test_providers(**options):
-    """Return (what the command prints, what it complains of)."""
+    """Return (output, error message) of the command."""
     out = StringIO()
     try:
         call_command("test_providers", stdout=out, **options)
@@ -72,7 +72,7 @@ def test_providers_are_called_in_parallel(configured, fake):
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "message"),
     [
         ("401", "Wrong key: Groq refused GROQ_API_KEY."),
         ("402", "No credit: Groq requires payment"),
@@ -83,39 +83,39 @@ def test_providers_are_called_in_parallel(configured, fake):
         ("html", "Groq sent an answer that cannot be read."),
     ],
 )
-def test_failure_is_told_in_clear_words(configured, fake, fault, words):
+def test_failure_has_a_clear_message(configured, fake, fault, message):
     configured("groq")
     fake.script(fault=fault)
-    out, complaint = test_providers(provider="groq")
-    assert complaint == "Failed: Groq."
-    assert out.count(words) == 2
+    out, error = test_providers(provider="groq")
+    assert error == "Failed: Groq."
+    assert out.count(message) == 2
     assert KEY not in out
 
 
-def test_refused_connection_is_the_network(configured):
+def test_refused_connection_is_a_network_problem(configured):
     configured("groq", base_url="http://127.0.0.1:9")
-    out, complaint = test_providers(provider="groq")
+    out, error = test_providers(provider="groq")
     assert "Network: Groq refused the connection." in out
-    assert complaint
+    assert error
 
 
-def test_key_that_cannot_be_sent_is_told_but_not_shown(configured):
+def test_invalid_key_is_reported_but_not_shown(configured):
     configured("groq", key="bad\nkey")
-    out, complaint = test_providers(provider="groq")
+    out, error = test_providers(provider="groq")
     assert "GROQ_API_KEY has a space, a line break" in out
     assert "bad" not in out
-    assert complaint == "Failed: Groq."
+    assert error == "Failed: Groq."
 
 
-def test_unconfigured_is_no_failure(configured):
+def test_unconfigured_provider_is_not_a_failure(configured):
     configured("groq")
-    out, complaint = test_providers()
-    assert complaint == ""
+    out, error = test_providers()
+    assert error == ""
     assert "Gemini: Not configured: set GEMINI_API_KEY." in out
     assert "set OPENAI_COMPATIBLE_BASE_URL." in out
 
 
-def test_model_is_the_one_asked_for(configured, fake):
+def test_requested_model_is_tested(configured, fake):
     configured("groq")
     out, _ = test_providers(provider="groq", model="fake-small")
     assert "Groq, fake-small" in out
@@ -123,18 +123,18 @@ def test_model_is_the_one_asked_for(configured, fake):
 
 
 def test_model_without_a_provider_is_refused():
-    _, complaint = test_providers(model="fake-small")
-    assert "Name the model's provider" in complaint
+    _, error = test_providers(model="fake-small")
+    assert "Name the model's provider" in error
 
 
-def test_missing_model_is_told(configured, settings):
+def test_missing_model_is_reported(configured, settings):
     configured("groq")
     settings.LLM_PROVIDERS["groq"]["model"] = ""
     out, _ = test_providers(provider="groq")
     assert "No model is set: set GROQ_MODEL." in out
 
 
-def test_json_holds_the_same(configured):
+def test_json_has_the_same_results(configured):
     configured("groq")
     out, _ = test_providers(json=True)
     groq, *others = json.loads(out)

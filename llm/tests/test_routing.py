@@ -1,4 +1,4 @@
-"""Runs along a route, over real sockets: what their reader gets, and what the receipt says."""
+"""Runs along a route, over real sockets: their events and their receipts."""
 
 import logging
 import threading
@@ -33,11 +33,11 @@ OPENROUTER = Target("openrouter", "openai/gpt-oss-120b")
 
 @pytest.fixture
 def runs(fake, provider):
-    """Return a function that makes a run along a route whose providers are all the fake one."""
-    made = {}
+    """Return a function that creates a run along a route of fake providers."""
+    created = {}
 
     def provider_of(name):
-        return made.setdefault(name, provider(name))
+        return created.setdefault(name, provider(name))
 
     breakers = Breakers()
 
@@ -68,20 +68,20 @@ def test_answer_begins_with_its_target_and_ends_with_the_completion(runs):
     assert outcomes(run) == [(GROQ, "ok")]
 
 
-def test_answer_names_the_target_that_gave_it(runs, fake):
+def test_completion_names_its_target(runs, fake):
     fake.script(provider="groq", fault="401")
     *_, finished = runs(GROQ, GEMINI)
     assert finished.completion.target == GEMINI
     assert finished.completion.model_used == GEMINI.model
 
 
-def test_whole_answer_is_asked_for_whole(runs, fake):
+def test_whole_answer_is_not_streamed(runs, fake):
     events = list(runs(GROQ, stream=False))
     assert events[-1].completion.text == text_of(events) == ANSWER
     assert fake.log()[-1].stream is False
 
 
-def test_silent_target_asked_for_a_whole_answer_leaves_time_for_the_next(runs, fake):
+def test_silent_target_of_a_whole_answer_leaves_time_for_the_next(runs, fake):
     fake.script(provider="groq", fault="silent")
     run = runs(GROQ, GEMINI, stream=False, policy=Policy(total_seconds=2))
     assert isinstance(list(run)[-1], Finished)
@@ -102,21 +102,21 @@ def test_complete_raises_the_error_with_the_receipt(runs, fake):
     assert "groq/openai/gpt-oss-120b (auth), gemini/gemini-3.5-flash-lite (auth)" in str(caught.value)
 
 
-def test_stop_is_reported_as_what_it_is(runs, fake):
+def test_error_that_stops_the_run_is_raised_unchanged(runs, fake):
     fake.script(fault="400")
     with pytest.raises(errors.BadRequest) as caught:
         runs(GROQ, GEMINI).complete()
     assert [line.outcome for line in caught.value.attempts] == ["bad_request"]
 
 
-def test_empty_route_says_that_nothing_is_configured():
+def test_empty_route_reports_that_no_provider_is_configured():
     *_, failed = Run(QUESTION, ())
     assert isinstance(failed, Failed)
     assert failed.error.kind == "no_target"
     assert str(failed.error) == "No provider is configured."
 
 
-def test_provider_without_a_key_is_passed_over_with_an_alert(runs, fake, provider, caplog):
+def test_provider_without_a_key_is_skipped_with_an_alert(runs, fake, provider, caplog):
     keyless = {"groq": provider("groq", api_key=""), "gemini": provider("gemini")}
     with caplog.at_level(logging.ERROR, "llm.routing"):
         run = runs(GROQ, GEMINI, provider_of=keyless.get)
@@ -127,7 +127,7 @@ def test_provider_without_a_key_is_passed_over_with_an_alert(runs, fake, provide
     assert (alert.provider, alert.model, alert.kind) == ("groq", GROQ.model, "auth")
 
 
-def test_our_own_bugs_surface_and_leave_no_circuit_half_open(runs):
+def test_our_own_bugs_surface_and_leave_no_circuit_probing(runs):
     breakers = Breakers()
     breakers.admit(GROQ).record_failure(failures=1, seconds=0)
 
@@ -172,7 +172,7 @@ def test_cancel_ends_a_wait_between_attempts(runs, fake):
     assert outcomes(run) == [(GROQ, "rate_limit")]
 
 
-def test_run_cancelled_before_it_began_calls_nobody(runs, fake):
+def test_run_cancelled_before_its_start_calls_no_provider(runs, fake):
     run = runs(GROQ)
     run.cancel()
     assert isinstance(list(run)[-1].error, errors.Cancelled)
@@ -190,7 +190,7 @@ def test_cancel_between_the_choice_of_a_target_and_its_call_is_not_missed(runs, 
     assert outcomes(run) == [(GROQ, "cancelled")]
 
 
-def test_cancelled_partial_is_kept_counted_and_priced(runs, fake):
+def test_cancelled_partial_answer_is_kept_counted_and_priced(runs, fake):
     fake.script(fault="stall-after-5")
     run = runs(GROQ, policy=Policy())
     events = []
@@ -206,7 +206,7 @@ def test_cancelled_partial_is_kept_counted_and_priced(runs, fake):
     assert line.cost_basis == "estimated"
 
 
-def test_reader_that_goes_away_hangs_up_and_leaves_its_line(runs, fake):
+def test_leaving_reader_closes_the_call_and_is_recorded(runs, fake):
     fake.script(fault="stall-after-5")
     run = runs(GROQ, policy=Policy())
     events = iter(run)
@@ -228,7 +228,7 @@ def test_nothing_is_sent_twice_when_the_next_target_repeats_the_answer(runs, fak
     assert [event for event in events if isinstance(event, Started)] == [Started(GROQ)]
 
 
-def test_partial_is_that_of_the_attempt_that_said_it(runs, fake):
+def test_partial_answer_belongs_to_the_attempt_that_sent_it(runs, fake):
     fake.script(provider="groq", fault="stall-after-6")
     fake.script(provider="gemini", fault="401")
     *_, failed = runs(GROQ, GEMINI)
@@ -296,7 +296,7 @@ def test_broken_attempt_counts_its_tokens_and_costs_nothing(runs, fake):
     assert answered.cost > 0
 
 
-def test_refused_attempt_used_nothing(runs, fake):
+def test_refused_attempt_used_no_tokens(runs, fake):
     fake.script(provider="groq", fault="429-bare")
     run = runs(GROQ, GEMINI)
     list(run)
@@ -305,7 +305,7 @@ def test_refused_attempt_used_nothing(runs, fake):
     assert refused.reason == "Groq allows no more requests for now."
 
 
-def test_lost_connection_used_nothing_but_a_silent_target_may_have_worked(runs, fake):
+def test_lost_connection_used_no_tokens_but_a_silent_target_may_have(runs, fake):
     fake.script(provider="groq", fault="reset")
     fake.script(provider="gemini", fault="silent")
     run = runs(GROQ, GEMINI)
@@ -315,7 +315,7 @@ def test_lost_connection_used_nothing_but_a_silent_target_may_have_worked(runs, 
     assert run.attempts[-1].usage.estimated
 
 
-def test_waits_are_told_apart_from_the_call(runs, fake):
+def test_waits_are_recorded_apart_from_the_call(runs, fake):
     fake.script(fault="429-wait-0.3", times=1)
     run = runs(GROQ, policy=Policy())
     list(run)
@@ -366,7 +366,7 @@ def test_two_hundred_threads_share_connections_and_get_their_own_answers(runs, f
     assert len({entry.connection for entry in log}) <= 200
 
 
-def test_silent_provider_holds_up_nobody_else(runs, fake):
+def test_silent_provider_does_not_block_other_runs(runs, fake):
     fake.script(provider="groq", fault="silent")
     stuck = runs(GROQ, policy=Policy())
     reader = threading.Thread(target=lambda: list(stuck))
@@ -381,7 +381,7 @@ def test_silent_provider_holds_up_nobody_else(runs, fake):
 # -- routes ---------------------------------------------------------------------------
 
 
-def test_route_is_read_as_providers_and_models(settings):
+def test_route_names_providers_and_models(settings):
     assert parse_route(["groq", " openrouter/google/gemini-3.8-flash "]) == (
         Target("groq", settings.LLM_PROVIDERS["groq"]["model"]),
         Target("openrouter", "google/gemini-3.8-flash"),
@@ -389,7 +389,7 @@ def test_route_is_read_as_providers_and_models(settings):
 
 
 @pytest.mark.parametrize(
-    ("names", "complaint"),
+    ("names", "message"),
     [
         ([], "at least one"),
         (["grok"], "no provider 'grok'.*known are groq, gemini"),
@@ -398,14 +398,14 @@ def test_route_is_read_as_providers_and_models(settings):
         (["groq/" + "x" * 201], "at most 200"),
     ],
 )
-def test_route_that_makes_no_sense_is_refused_with_a_sentence(names, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_invalid_route_is_refused_with_a_message(names, message):
+    with pytest.raises(ValueError, match=message):
         parse_route(names)
 
 
 @pytest.fixture
 def configured(settings):
-    """Return a function that gives keys and base URLs to the providers named, and to no others."""
+    """Return a function that gives keys and base URLs to the named providers, and to no others."""
 
     def configure(*names):
         settings.LLM_ROUTE = []
@@ -426,17 +426,17 @@ def test_default_route_is_every_configured_provider_in_order(configured):
     assert [str(target) for target in default_route()] == ["groq/groq-model", "openrouter/openrouter-model"]
 
 
-def test_local_model_answers_only_where_nothing_else_is_configured(configured):
+def test_local_model_is_the_default_only_if_nothing_else_is_configured(configured):
     configured("local")
     assert default_route() == (Target("local", "local-model"),)
 
 
-def test_local_model_is_a_fallback_where_it_is_named(configured, settings):
+def test_local_model_is_a_fallback_if_named(configured, settings):
     configured("local", "groq")
     settings.LLM_ROUTE = ["groq", "local"]
     assert [target.provider for target in default_route()] == ["groq", "local"]
 
 
-def test_nothing_configured_is_an_empty_route(configured):
+def test_default_route_is_empty_if_nothing_is_configured(configured):
     configured()
     assert default_route() == ()

@@ -1,4 +1,4 @@
-"""How answers finish, think, count and fail, over real sockets."""
+"""Finish reasons, reasoning, usage and errors of responses, over real sockets."""
 
 import json
 from decimal import Decimal
@@ -13,17 +13,17 @@ from llm.tests.bodies import DONE, END, chunk, part
 
 
 @pytest.mark.parametrize("end", ["clean", "close"])
-def test_end_without_a_finish_reason_is_no_success(answers, end):
+def test_end_without_a_finish_reason_is_a_bad_reply(answers, end):
     outcome = answers(chunk("half of"), end=end)
     assert type(outcome.error) is errors.BadReply
     assert outcome.text == outcome.partial.text == "half of"
 
 
-def test_end_mark_alone_does_not_finish_an_answer(answers):
+def test_done_alone_does_not_finish_an_answer(answers):
     assert type(answers(chunk("half of") + DONE).error) is errors.BadReply
 
 
-def test_reset_in_the_middle_is_a_network_error_with_the_partial_kept(answers):
+def test_reset_is_a_network_error_and_keeps_the_partial_answer(answers):
     outcome = answers(chunk("half of"), end="reset")
     assert type(outcome.error) is errors.Unreachable
     assert outcome.partial.text == "half of"
@@ -54,12 +54,12 @@ def test_null_does_not_overwrite_the_finish_reason(answers):
     ("raw", "finish"),
     [("stop", "stop"), ("end_turn", "stop"), ("eos", "stop"), ("length", "length"), ("max_tokens", "length")],
 )
-def test_finish_reasons_have_one_meaning_each(answers, raw, finish):
+def test_finish_reasons_are_normalized(answers, raw, finish):
     completion = answers(chunk("a") + chunk("", raw) + DONE).completion
     assert (completion.finish, completion.raw_finish) == (finish, raw)
 
 
-def test_unknown_finish_reason_finishes(answers):
+def test_unknown_finish_reason_counts_as_stop(answers):
     assert answers(chunk("a") + chunk("", "because") + DONE).completion.finish == "stop"
 
 
@@ -72,7 +72,7 @@ def test_text_after_the_finish_reason_counts(answers, late):
     assert answers(chunk("a", "stop") + chunk(late) + DONE).completion.text == "a" + late
 
 
-def test_role_in_every_delta_and_null_content_do_no_harm(answers):
+def test_role_in_every_delta_and_null_content_are_accepted(answers):
     body = chunk(delta={"role": "assistant", "content": None})
     body += "".join(chunk(delta={"role": "assistant", "content": letter}) for letter in "abc")
     assert answers(body + END).completion.text == "abc"
@@ -94,17 +94,17 @@ def test_empty_answer_is_a_bad_reply_but_its_usage_is_kept(answers):
     assert outcome.partial.usage == Usage(input=3, output=1)
 
 
-def test_model_used_may_differ_and_no_cost_is_no_zero(answers):
+def test_model_used_may_differ_and_unknown_cost_is_none(answers):
     completion = answers(chunk("a", model="another/one") + chunk("", "stop", model="another/one")).completion
     assert (completion.model_used, completion.response_id) == ("another/one", "c1")
     assert completion.usage.cost is None
 
 
-# -- Thoughts -----------------------------------------------------------------------
+# -- Reasoning -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50])
-def test_thoughts_in_the_text_are_kept_out_of_the_answer(answers, size):
+def test_think_tags_are_separated_from_the_answer(answers, size):
     text = "\n<think>is it <b>4</b>?\n</think>\n\nIt is 4. A <think> tag inside stays."
     body = "".join(chunk(text[start : start + size]) for start in range(0, len(text), size))
     completion = answers(body + END).completion
@@ -112,18 +112,18 @@ def test_thoughts_in_the_text_are_kept_out_of_the_answer(answers, size):
     assert completion.reasoning == "is it <b>4</b>?\n"
 
 
-def test_beginning_that_only_looks_like_a_thought_is_text(answers):
+def test_beginning_that_resembles_a_think_tag_is_text(answers):
     assert answers(chunk("<thi") + chunk("s> is") + END).completion.text == "<this> is"
     assert answers(chunk("<th") + END).completion.text == "<th"
 
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
-def test_reasoning_is_told_apart_from_text(answers, field):
+def test_reasoning_is_separated_from_text(answers, field):
     outcome = answers(chunk(delta={field: "hm"}) + chunk("4") + END)
     assert (outcome.completion.text, outcome.completion.reasoning) == ("4", "hm")
 
 
-def test_thoughts_alone_within_the_token_limit_are_a_cut_answer(answers):
+def test_reasoning_alone_at_the_token_limit_is_accepted(answers):
     completion = answers(chunk(delta={"reasoning": "hm"}) + chunk("", "length") + DONE).completion
     assert (completion.text, completion.finish) == ("", "length")
 
@@ -198,7 +198,7 @@ def test_error_inside_an_answer_is_raised_by_its_kind(answers, error, kind, shap
     assert outcome.text == ("" if shape == "whole" else "so far")
 
 
-def test_error_event_may_hold_plain_words(answers):
+def test_error_event_may_be_plain_text(answers):
     outcome = answers(chunk("a") + "event: error\ndata: it broke\n\n")
     assert type(outcome.error) is errors.BadReply
     assert outcome.error.detail == "it broke"
@@ -219,7 +219,7 @@ def test_usage_beside_an_error_is_kept(answers):
     ],
     ids=["filter", "refusal text", "refusal"],
 )
-def test_filter_and_refusal_are_blocked_with_the_partial_kept(answers, body):
+def test_filter_and_refusal_are_blocked_and_keep_the_partial_answer(answers, body):
     outcome = answers(body)
     assert type(outcome.error) is errors.Blocked
     assert (outcome.partial.text, outcome.partial.finish) == ("no ", "blocked")

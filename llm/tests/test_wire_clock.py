@@ -1,7 +1,7 @@
-"""Time, size and hanging up: a call ends when it should, whatever the provider does.
+"""Deadlines, size limits and cancellation: a call ends when it should, whatever the provider does.
 
-Limits are scaled down, and no test says how fast anything must be: what is checked
-is which limit ended the call, and that the provider saw the connection close.
+Limits are scaled down, and no test requires a speed: the tests check which limit ended the
+call, and that the provider saw the connection close.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ PROVIDERS_BY_WIRE = ["groq", "openrouter", "gemini"]
 
 
 def in_thread(target):
-    """Start `target` in a thread; the result is in the list that is returned, once joined."""
+    """Start `target` in a thread and return the thread; `results` has its result once it has ended."""
     results = []
     thread = threading.Thread(target=lambda: results.append(target()), daemon=True)
     thread.start()
@@ -36,14 +36,14 @@ def result_of(thread):
     return thread.results[0]
 
 
-# -- Silence ----------------------------------------------------------------------
+# -- Timeouts ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PROVIDERS_BY_WIRE)
 @pytest.mark.parametrize(
     "fault", ["silent", "slow-first-token-wait-30", "comments", "empty-chunks", "dribbled-headers"]
 )
-def test_no_token_in_time_is_silence_whatever_else_is_sent(call, fake, name, fault):
+def test_no_token_in_time_is_a_timeout_whatever_else_is_sent(call, fake, name, fault):
     outcome = call(name, f"fault-{fault}", limits=SHORT)
     assert type(outcome.error) is errors.ProviderSilent
     assert "no token within 0.3 s" in str(outcome.error)
@@ -53,7 +53,7 @@ def test_no_token_in_time_is_silence_whatever_else_is_sent(call, fake, name, fau
 
 @pytest.mark.parametrize("name", PROVIDERS_BY_WIRE)
 @pytest.mark.parametrize("fault", ["stall", "comments-mid-stream", "dribbled-event"])
-def test_stall_in_the_middle_is_silence_with_the_partial_kept(call, fake, name, fault):
+def test_stall_is_a_timeout_and_keeps_the_partial_answer(call, fake, name, fault):
     limits = dataclasses.replace(SHORT, first_token_seconds=5)
     outcome = call(name, f"fault-{fault}-after-2", limits=limits)
     assert type(outcome.error) is errors.ProviderSilent
@@ -63,7 +63,7 @@ def test_stall_in_the_middle_is_silence_with_the_partial_kept(call, fake, name, 
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
-def test_answer_longer_than_the_total_is_stopped(call):
+def test_answer_beyond_the_total_time_is_stopped(call):
     limits = dataclasses.replace(LIMITS, total_seconds=0.5)
     outcome = call(model="tokens-1000-every-50ms", limits=limits)
     assert type(outcome.error) is errors.ProviderSilent
@@ -71,19 +71,19 @@ def test_answer_longer_than_the_total_is_stopped(call):
     assert outcome.text.startswith("word1 word2")
 
 
-def test_slow_tokens_within_the_limit_are_no_silence(call):
+def test_slow_tokens_within_the_limit_are_not_a_timeout(call):
     limits = dataclasses.replace(LIMITS, between_tokens_seconds=1, first_token_seconds=1)
     assert call(model="tokens-4-every-300ms", limits=limits).completion.text == "word1 word2 word3 word4"
 
 
-def test_answer_asked_for_whole_is_bounded_by_the_total_only(call):
+def test_whole_answer_is_bounded_by_the_total_time_only(call):
     assert call(model="fault-slow-first-token-wait-0.6", stream=False, limits=SHORT).completion
     limits = dataclasses.replace(SHORT, total_seconds=0.3)
     outcome = call(model="fault-silent", stream=False, limits=limits)
     assert "did not finish within 0.3 s" in str(outcome.error)
 
 
-def test_slow_consumer_is_not_the_providers_silence(provider):
+def test_slow_consumer_is_not_a_timeout(provider):
     limits = dataclasses.replace(LIMITS, between_tokens_seconds=0.2)
     open_call = provider("groq").open(asking(), "tokens-6-every-30ms", stream=True, limits=limits)
     text = ""
@@ -94,14 +94,14 @@ def test_slow_consumer_is_not_the_providers_silence(provider):
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"])
-def test_address_where_nobody_listens_is_unreachable(call, provider, address):
+def test_address_without_a_server_is_unreachable(call, provider, address):
     outcome = call(of=provider("groq", base_url=address))
     assert type(outcome.error) is errors.Unreachable
     assert outcome.error.provider == "groq"
     assert outcome.call.status is None
 
 
-# -- Stopping --------------------------------------------------------------------
+# -- Cancellation --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -116,7 +116,7 @@ def test_close_from_another_thread_wakes_a_waiting_reader(provider, fake, fault,
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
-def test_close_wakes_a_reader_that_rests(monkeypatch, provider, fake):
+def test_close_wakes_a_pausing_reader(monkeypatch, provider, fake):
     monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 30.0)
     open_call = provider("groq").open(asking(), "tokens-100-every-10ms", stream=True, limits=LIMITS)
     begun = threading.Event()
@@ -135,7 +135,7 @@ def test_close_wakes_a_reader_that_rests(monkeypatch, provider, fake):
 
 
 def test_close_while_connecting_wakes_the_reader(provider):
-    # A listener whose queue is full lets a connection attempt hang.
+    # Connecting to a listener with a full backlog hangs.
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -166,7 +166,7 @@ def test_close_before_the_start_and_after_the_end(provider, call):
     assert late.completion
 
 
-def test_late_close_does_not_touch_the_next_call_on_the_connection(provider, fake):
+def test_late_close_does_not_affect_the_next_call_on_the_connection(provider, fake):
     groq = provider("groq")
     first = groq.open(asking(), "fake-large", stream=True, limits=LIMITS)
     assert outcome_of(first).completion
@@ -178,7 +178,7 @@ def test_late_close_does_not_touch_the_next_call_on_the_connection(provider, fak
     assert len({entry.connection for entry in fake.log()}) == 1
 
 
-def test_leaving_the_iteration_hangs_up(provider, fake):
+def test_leaving_the_iteration_closes_the_connection(provider, fake):
     open_call = provider("gemini").open(asking(), "tokens-1000-every-10ms", stream=True, limits=LIMITS)
     for _ in open_call:
         break
@@ -197,7 +197,7 @@ def test_token_of_a_megabyte_is_read(call):
 @pytest.mark.parametrize(
     ("fault", "stream"), [("endless", True), ("endless-line", True), ("endless-line", False)]
 )
-def test_flood_ends_at_the_cap_and_memory_stays_flat(call, fake, name, fault, stream):
+def test_endless_response_ends_at_the_limit_and_memory_stays_flat(call, fake, name, fault, stream):
     limits = dataclasses.replace(LIMITS, max_reply_bytes=2 << 20, max_event_bytes=1 << 19)
     tracemalloc.start()
     outcome = call(name, f"fault-{fault}", stream=stream, limits=limits)
@@ -208,7 +208,7 @@ def test_flood_ends_at_the_cap_and_memory_stays_flat(call, fake, name, fault, st
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
-def test_compressed_flood_ends_at_the_cap(answers):
+def test_decompression_bomb_ends_at_the_limit(answers):
     bomb = zlib.compress(b"data: " + b"x" * (40 << 20), 9)
     tracemalloc.start()
     outcome = answers(bomb, headers={"Content-Encoding": "deflate"})
@@ -218,17 +218,17 @@ def test_compressed_flood_ends_at_the_cap(answers):
     assert peak < 20 << 20
 
 
-def test_body_that_never_ends_does_not_hold_a_finished_answer(call, fake):
+def test_body_without_an_end_does_not_delay_a_finished_answer(call, fake):
     assert call(model="fault-open-end").completion.finish == "stop"
     fake.wait_for(lambda log: log[-1].hung_up_after is not None)
 
 
-# -- Connections and batches --------------------------------------------------------
+# -- Connections and coalescing --------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PROVIDERS_BY_WIRE)
 @pytest.mark.parametrize("stream", [True, False])
-def test_connection_is_used_again_after_an_answer_and_after_a_refusal(call, provider, fake, name, stream):
+def test_connection_is_reused_after_an_answer_and_after_an_error(call, provider, fake, name, stream):
     chosen = provider(name)
     for model in ("fake-large", "fault-503", "fault-429", "fault-401", "fake-large", "fault-html"):
         call(of=chosen, model=model, stream=stream)
@@ -237,7 +237,7 @@ def test_connection_is_used_again_after_an_answer_and_after_a_refusal(call, prov
 
 @pytest.mark.parametrize("name", ["groq", "gemini"])
 @pytest.mark.parametrize("fault", ["cut", "cut-reset", "stall", "malformed", "open-end"])
-def test_connection_of_a_broken_answer_is_not_used_again(call, provider, fake, name, fault):
+def test_connection_of_a_broken_answer_is_not_reused(call, provider, fake, name, fault):
     chosen = provider(name)
     call(of=chosen, model=f"fault-{fault}", limits=SHORT)
     assert call(of=chosen).completion
@@ -245,7 +245,7 @@ def test_connection_of_a_broken_answer_is_not_used_again(call, provider, fake, n
     assert first.connection != second.connection
 
 
-def test_slow_stream_holds_up_no_other_call(provider, call):
+def test_slow_stream_does_not_block_other_calls(provider, call):
     chosen = provider("groq")
     slow = chosen.open(asking(), "fault-stall", stream=True, limits=LIMITS)
     reader = in_thread(lambda: outcome_of(slow))
@@ -270,7 +270,7 @@ def test_many_threads_share_one_provider(provider, fake):
     assert open_streams.count == 0
 
 
-def test_tokens_that_arrived_together_are_handed_out_together(provider, monkeypatch):
+def test_tokens_that_arrived_together_are_coalesced(provider, monkeypatch):
     monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 0.3)
     open_call = provider("groq").open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
     texts = [event.text for event in open_call if isinstance(event, canonical.Text)]
@@ -279,9 +279,9 @@ def test_tokens_that_arrived_together_are_handed_out_together(provider, monkeypa
     assert len("".join(texts).split()) == 60
 
 
-def test_rest_grows_with_the_open_streams_and_is_nothing_for_a_few():
+def test_coalescing_delay_grows_with_the_open_streams_and_is_zero_for_a_few():
     streams = OpenStreams()
-    rests = []
+    delays = []
     for streams.count in (1, 8, 50, 200, 1000):
-        rests.append(streams.coalescing_delay_seconds)
-    assert rests == [0, 0, 0.05, 0.2, 0.25]
+        delays.append(streams.coalescing_delay_seconds)
+    assert delays == [0, 0, 0.05, 0.2, 0.25]

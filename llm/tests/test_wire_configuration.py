@@ -1,4 +1,4 @@
-"""Which providers there are, when one is configured, and what is said when it cannot be used."""
+"""Which providers exist, when one is configured, and the errors when it cannot be used."""
 
 import dataclasses
 import datetime
@@ -25,11 +25,11 @@ def settings_with(**changes):
     return override_settings(LLM_PROVIDERS=unset | changes)
 
 
-def test_providers_stand_in_fallback_order():
+def test_providers_are_in_fallback_order():
     assert list(providers.PROVIDERS) == ["groq", "gemini", "openrouter", "openai_compatible", "local"]
 
 
-def test_provider_is_made_once_for_the_same_settings_and_anew_for_others():
+def test_provider_is_created_once_per_settings():
     first = {"api_key": "a", "base_url": "http://localhost:1/v1", "model": "m"}
     with settings_with(groq=first):
         groq = providers.get("groq")
@@ -41,10 +41,10 @@ def test_provider_is_made_once_for_the_same_settings_and_anew_for_others():
 
 def test_unknown_provider_is_a_key_error():
     with pytest.raises(KeyError):
-        providers.get("nobody")
+        providers.get("unknown")
 
 
-def test_configured_are_those_with_a_key_or_without_need_of_one():
+def test_configured_providers_have_a_key_or_need_none():
     url = "http://localhost:1/v1"
     keyed, keyless = (
         {"api_key": "k", "base_url": url, "model": "m"},
@@ -58,7 +58,7 @@ def test_configured_are_those_with_a_key_or_without_need_of_one():
 @pytest.mark.parametrize(
     "key", ["", "line\nbreak", "ends\n", "with space", "ünïcode", "nul\0", "tab\tbed"], ids=repr
 )
-def test_key_that_cannot_be_sent_is_refused_without_repeating_it(provider, key):
+def test_invalid_key_is_refused_without_repeating_it(provider, key):
     with pytest.raises(errors.NotConfigured) as caught:
         provider("groq", api_key=key).open(asking(), "m", stream=True, limits=LIMITS)
     assert "GROQ_API_KEY" in str(caught.value)
@@ -67,7 +67,7 @@ def test_key_that_cannot_be_sent_is_refused_without_repeating_it(provider, key):
 
 
 @pytest.mark.parametrize("url", ["groq.example", "ftp://groq.example/v1", "http://", "/v1"])
-def test_base_url_that_is_none_is_refused(provider, url):
+def test_invalid_base_url_is_refused(provider, url):
     with pytest.raises(errors.NotConfigured, match="GROQ_BASE_URL"):
         provider("groq", base_url=url).open(asking(), "m", stream=True, limits=LIMITS)
 
@@ -83,7 +83,7 @@ def test_repr_shows_no_key(provider, name):
 
 
 @pytest.mark.parametrize("name", ["groq", "gemini", "openrouter"])
-def test_wrong_key_is_named_in_words(call, provider, name):
+def test_wrong_key_is_reported(call, provider, name):
     error = call(of=provider(name, api_key="wrong-key")).error
     assert type(error) is errors.Unauthorized
     assert str(error).endswith(f"refused the key: check {name.upper()}_API_KEY.")
@@ -104,7 +104,7 @@ def test_listing_models_raises_the_same_errors(provider, name):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate for 127.0.0.1 that nobody has signed, and its key, in one file."""
+    """A self-signed certificate for 127.0.0.1 and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fake provider")])
     now = datetime.datetime.now(datetime.UTC)
@@ -145,7 +145,7 @@ def secure(provider, secure_fake, certificate):
 
 @pytest.mark.parametrize("model", ["fake-large", "fault-huge-token", "fault-bytewise", "fault-gzip"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_answers_come_over_tls_and_the_connection_is_used_again(call, secure, secure_fake, model, stream):
+def test_answers_are_read_over_tls_and_the_connection_is_reused(call, secure, secure_fake, model, stream):
     expected = 1_000_000 if model == "fault-huge-token" else 10
     for _ in range(2):
         assert len(call(of=secure, model=model, stream=stream).completion.text) >= expected
@@ -159,16 +159,16 @@ def test_answers_come_over_tls_and_the_connection_is_used_again(call, secure, se
         ("stall", errors.ProviderSilent),
         ("comments-mid-stream", errors.ProviderSilent),
         ("cut", errors.BadReply),
-        ("cut-reset", errors.BadReply),  # Python's ssl reports a reset as an end.
+        ("cut-reset", errors.BadReply),  # Python's ssl reports a reset as an end of the stream.
         ("malformed", errors.BadReply),
     ],
 )
-def test_faults_are_told_apart_over_tls(call, secure, fault, kind):
+def test_faults_are_distinguished_over_tls(call, secure, fault, kind):
     limits = dataclasses.replace(LIMITS, first_token_seconds=1, between_tokens_seconds=0.3)
     assert type(call(of=secure, model=f"fault-{fault}", limits=limits).error) is kind
 
 
-def test_tokens_that_arrived_together_over_tls_are_handed_out_together(secure, monkeypatch):
+def test_tokens_that_arrived_together_are_coalesced_over_tls(secure, monkeypatch):
     monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 0.3)
     open_call = secure.open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
     texts = [event.text for event in open_call if isinstance(event, Text)]
@@ -187,7 +187,7 @@ def test_close_wakes_a_reader_over_tls(secure, secure_fake):
     assert type(outcomes[0].error) is errors.Cancelled
 
 
-def test_certificate_that_nobody_signed_is_not_trusted(call, provider, secure_fake):
+def test_self_signed_certificate_is_not_trusted(call, provider, secure_fake):
     error = call(of=provider("groq", base_url=secure_fake.base_url("groq"))).error
     assert type(error) is errors.Unreachable
     assert "TLS" in str(error)

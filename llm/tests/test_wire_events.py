@@ -1,4 +1,4 @@
-"""How a stream may be split, spelled, compressed and damaged, over real sockets."""
+"""Streams split, formatted, compressed and damaged in every way, over real sockets."""
 
 import gzip
 import json
@@ -26,14 +26,14 @@ def test_stream_is_the_same_however_it_is_split(answers, newline, size):
     assert answers(*pieces).completion.text == TEXT
 
 
-def test_line_ends_may_be_mixed_and_a_mark_may_lead(answers):
+def test_line_ends_may_be_mixed_and_a_bom_may_lead(answers):
     body = (
         b"\xef\xbb\xbf" + (chunk("a", newline="\r") + chunk("b", newline="\r\n") + chunk("c") + END).encode()
     )
     assert answers(body).completion.text == "abc"
 
 
-def test_mark_split_from_the_rest_is_still_dropped(answers):
+def test_split_bom_is_dropped(answers):
     assert answers(b"\xef", 0.02, b"\xbb\xbf" + (chunk("a") + END).encode()).completion.text == "a"
 
 
@@ -43,7 +43,7 @@ def test_data_needs_no_space_and_may_take_several_lines(answers):
     assert answers(body + "\n\n" + DONE).completion.text == "ab"
 
 
-def test_comments_and_other_fields_are_passed_over(answers):
+def test_comments_and_other_fields_are_ignored(answers):
     noise = ": OPENROUTER PROCESSING\n\n:\n\nid: 7\nretry: 100\n\nevent: ping\ndata:\n\n"
     body = noise + chunk("a") + noise + "event: message\n" + chunk("b") + noise + END
     assert answers(body).completion.text == "ab"
@@ -54,7 +54,7 @@ def test_last_event_needs_no_blank_line(answers):
 
 
 @pytest.mark.parametrize("done", ["", "data:[DONE]\n\n", "data:   [DONE]  \r\n\r\n", DONE + "data: junk\n\n"])
-def test_end_mark_may_be_absent_padded_or_followed(answers, done):
+def test_done_may_be_absent_padded_or_followed(answers, done):
     assert answers(chunk("a") + chunk("", "stop") + done).completion.text == "a"
 
 
@@ -63,12 +63,12 @@ def test_bytes_that_are_not_utf8_are_replaced(answers):
     assert answers(body).completion.text == "a\ufffdb"
 
 
-def test_text_is_utf8_though_the_header_names_no_charset(answers):
+def test_text_is_utf8_without_a_charset_in_the_header(answers):
     assert answers(chunk("é") + END, headers={"Content-Type": "text/plain"}).completion.text == "é"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_compressed_stream_is_read_though_not_asked_for(answers, coding):
+def test_compressed_stream_is_read_although_not_requested(answers, coding):
     body = (chunk("a") + END).encode()
     packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
     pieces = [packed[start : start + 9] for start in range(0, len(packed), 9)]
@@ -76,7 +76,7 @@ def test_compressed_stream_is_read_though_not_asked_for(answers, coding):
 
 
 @pytest.mark.parametrize(("coding", "body"), [("gzip", b"not gzip at all"), ("br", b"\x0b\x02\x80hello\x03")])
-def test_compression_that_cannot_be_undone_is_a_bad_reply(answers, coding, body):
+def test_invalid_or_unknown_compression_is_a_bad_reply(answers, coding, body):
     assert type(answers(body, headers={"Content-Encoding": coding}).error) is errors.BadReply
 
 
@@ -85,18 +85,18 @@ def test_compressed_stream_that_ends_early_is_a_bad_reply(answers):
     assert type(answers(packed, headers={"Content-Encoding": "gzip"}).error) is errors.BadReply
 
 
-def test_character_in_two_halves_over_two_deltas_is_one(answers):
+def test_surrogate_pair_split_over_two_deltas_is_one_character(answers):
     halves = json.dumps("🙂")[1:-1].split("\\")
     body = "".join(chunk("H").replace('"H"', f'"\\{half}"') for half in halves[1:]) + END
     assert answers(body).completion.text == "🙂"
 
 
-def test_lone_surrogates_and_nul_are_made_harmless(answers):
+def test_lone_surrogates_and_nul_are_replaced(answers):
     lone, nul = chunk("H").replace("H", "a\\ud83d"), chunk("H").replace("H", "b\\u0000")
     assert answers(lone + nul + END).completion.text == "a\ufffdb\ufffd"
 
 
-def test_nan_in_a_chunk_does_no_harm(answers):
+def test_nan_in_a_chunk_is_ignored(answers):
     usage = '"usage": {"prompt_tokens": NaN, "completion_tokens": Infinity, "total_tokens": -Infinity}'
     body = chunk("a") + chunk("", "stop").replace('"id"', f'{usage}, "id"') + DONE
     assert answers(body).completion.usage == Usage()
@@ -107,7 +107,7 @@ def test_nan_in_a_chunk_does_no_harm(answers):
     ['data: {"choices": [{"delta"\n\n', "data: 7\n\n", "data: " + "[" * 100_000 + "\n\n", 'data: "text"\n\n'],
     ids=["cut", "number", "deep", "text"],
 )
-def test_chunk_that_is_no_object_is_a_bad_reply_after_the_text_before_it(answers, garbage):
+def test_chunk_that_is_not_an_object_is_a_bad_reply_after_the_text_before_it(answers, garbage):
     outcome = answers(chunk("so far") + garbage + END)
     assert type(outcome.error) is errors.BadReply
     assert outcome.text == "so far"
@@ -125,11 +125,11 @@ def test_chunk_that_is_no_object_is_a_bad_reply_after_the_text_before_it(answers
         '{"usage": [], "id": 1, "model": {}, "error": null}',
     ],
 )
-def test_any_part_of_a_chunk_may_be_anything(answers, odd):
+def test_any_part_of_a_chunk_may_have_any_type(answers, odd):
     assert answers(chunk("a") + f"data: {odd}\n\n" + END).completion.text == "a"
 
 
-# -- Other bodies than promised -------------------------------------------------------------
+# -- Bodies of another format than requested -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["groq", "gemini"])
@@ -137,11 +137,11 @@ def test_any_part_of_a_chunk_may_be_anything(answers, odd):
 @pytest.mark.parametrize(
     "body", [b"", b"\n\n", b"<!DOCTYPE html><p>hi", b"Internal Server Error", b"{", b"\xff\xfe{\0"]
 )
-def test_body_that_is_no_answer_is_a_bad_reply(answers, name, stream, body):
+def test_body_without_an_answer_is_a_bad_reply(answers, name, stream, body):
     assert type(answers(body, name=name, stream=stream).error) is errors.BadReply
 
 
-def test_json_is_read_where_a_stream_was_asked_for(answers):
+def test_json_is_read_where_a_stream_was_requested(answers):
     body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}, indent=2)
     outcome = answers(body, headers={"Content-Type": "application/json"})
     assert outcome.events[0] == Text("a")
@@ -153,7 +153,7 @@ def test_list_of_objects_is_read_as_geminis_stream(answers):
     assert answers(json.dumps(objects), name="gemini").completion.text == "ab"
 
 
-def test_stream_is_read_where_json_was_asked_for(answers):
+def test_stream_is_read_where_json_was_requested(answers):
     assert answers(chunk("a") + END, stream=False).completion.text == "a"
 
 

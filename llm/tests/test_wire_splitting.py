@@ -1,4 +1,4 @@
-"""However a stream is cut into pieces, the result is that of the whole."""
+"""However a stream is split, the result is that of the whole."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 
 @st.composite
 def streams(draw):
-    """Return bytes of a stream, and the places where to cut them."""
+    """Return the bytes of a stream, and the offsets at which to split them."""
     lines = draw(st.lists(st.tuples(LINES, ENDS), max_size=20))
     data = draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + "".join(a + b for a, b in lines).encode()
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=10))
@@ -36,7 +36,7 @@ def parsed(pieces):
 
 
 def by_the_standard(data):
-    """Return the events as the standard describes them: line by line, in one go."""
+    """Return the events as the standard defines them, line by line and in one pass."""
     text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     events, name, values = [], "", []
     for line in [*text.split("\n"), ""]:
@@ -58,7 +58,7 @@ def test_events_are_those_of_the_standard_wherever_the_bytes_are_cut(stream):
     assert parsed(pieces_of(data, cuts)) == by_the_standard(data)
 
 
-def test_event_larger_than_the_cap_is_refused_before_it_is_whole():
+def test_event_over_the_size_limit_is_refused_before_it_is_complete():
     parser = EventParser(1000)
     parser.feed(b"data: " + b"x" * 900)
     with pytest.raises(SizeLimitExceeded):
@@ -66,7 +66,7 @@ def test_event_larger_than_the_cap_is_refused_before_it_is_whole():
 
 
 @given(st.text(st.sampled_from("a<think>/ \n"), max_size=40), st.lists(st.integers(0, 40), max_size=8))
-def test_thoughts_are_those_of_the_whole_wherever_the_text_is_cut(text, cuts):
+def test_think_tags_are_separated_wherever_the_text_is_cut(text, cuts):
     def separated(pieces):
         thoughts = ThinkFilter()
         found = [thoughts.feed(piece) for piece in pieces] + [thoughts.close()]
@@ -106,7 +106,7 @@ def test_chunks_are_joined_wherever_the_bytes_are_cut(size):
 
 
 @pytest.mark.parametrize("model", ["fake-large", "fault-gzip"])
-def test_answers_are_read_through_an_adapter_that_is_not_ours(call, provider, model):
+def test_responses_are_read_through_a_foreign_adapter(call, provider, model):
     groq = provider("groq")
     groq.transport._session.mount("http://", HTTPAdapter())
     assert call(of=groq, model=model).completion.text.startswith("You said")

@@ -1,4 +1,4 @@
-"""Tool calls as servers write them: in fragments, whole, and wrong."""
+"""Tool calls in responses: in fragments, whole, and malformed."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_arguments_come_in_fragments_of_interleaved_calls(answers):
     assert joined == ['{"city": "Oslo"}', "{}"]
 
 
-def test_calls_without_index_are_told_apart_by_id(answers):
+def test_calls_without_index_are_distinguished_by_id(answers):
     body = calls(fragment('{"city"', name="get_weather", id="a")) + calls(fragment(': "Oslo"}'))
     body += calls(fragment("{}", name="get_time", id="b")) + chunk(None, "tool_calls")
     completion = asked_with_tools(answers, body).completion
@@ -43,7 +43,7 @@ def test_calls_without_index_are_told_apart_by_id(answers):
     ]
 
 
-def test_missing_ids_are_made_up_and_differ(answers):
+def test_missing_ids_are_generated_and_differ(answers):
     body = calls(fragment("{}", name="get_time", index=0)) + calls(fragment("{}", name="get_time", index=1))
     first, second = asked_with_tools(answers, body + chunk(None, "tool_calls")).completion.tool_calls
     assert first.id
@@ -91,12 +91,12 @@ def test_arguments_encoded_twice_or_not_at_all_are_read(answers, arguments):
 
 
 @pytest.mark.parametrize("arguments", ['{"city": ', "[1]", "Oslo", '"Oslo"'])
-def test_arguments_that_are_no_object_are_a_bad_reply(answers, arguments):
+def test_arguments_that_are_not_an_object_are_a_bad_reply(answers, arguments):
     body = calls(fragment(arguments, name="get_weather", index=0, id="a")) + chunk(None, "tool_calls")
     assert type(asked_with_tools(answers, body).error) is errors.BadReply
 
 
-def test_arguments_cut_by_the_token_limit_are_passed_on_as_they_are(answers):
+def test_arguments_cut_by_the_token_limit_are_passed_on_unchanged(answers):
     body = calls(fragment('{"city": ', name="get_weather", index=0, id="a")) + chunk(None, "length")
     completion = asked_with_tools(answers, body).completion
     assert (completion.finish, completion.tool_calls[0].arguments) == ("length", '{"city": ')

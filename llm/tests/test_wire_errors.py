@@ -1,4 +1,4 @@
-"""Every refusal becomes the right kind of error, and no error shows a key or a provider's words."""
+"""Every error response becomes the right kind of error, without the key or the provider's words."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from llm.providers import retry_after
 from qa.testing.llm import KEY
 
 
-def refused(answers, status, body, name="groq", **headers):
+def error_for(answers, status, body, name="groq", **headers):
     text = body if isinstance(body, (str, bytes)) else json.dumps(body)
     return answers(text, name=name, status=status, headers=headers).error
 
@@ -46,8 +46,8 @@ def refused(answers, status, body, name="groq", **headers):
     ["", "<html>sorry</html>", {"error": {"message": "sorry"}}, {"error": "sorry"}, {"error": None}, [], "7"],
     ids=["empty", "HTML", "object", "text", "null", "list", "number"],
 )
-def test_status_alone_tells_the_kind(answers, status, kind, body):
-    error = refused(answers, status, body)
+def test_status_alone_determines_the_kind(answers, status, kind, body):
+    error = error_for(answers, status, body)
     assert type(error) is kind
     assert (error.provider, error.status) == ("groq", status)
     assert "sorry" not in str(error)
@@ -102,31 +102,31 @@ def test_status_alone_tells_the_kind(answers, status, kind, body):
         ("openai_compatible", 400, {"type": "exceed_context_size_error"}, errors.ContextTooLong),
     ],
 )
-def test_codes_and_words_tell_more_than_the_status(answers, name, status, error, kind):
-    assert type(refused(answers, status, {"error": error}, name)) is kind
-    assert type(refused(answers, status, [{"error": error}], name)) is kind
+def test_codes_and_messages_take_precedence_over_the_status(answers, name, status, error, kind):
+    assert type(error_for(answers, status, {"error": error}, name)) is kind
+    assert type(error_for(answers, status, [{"error": error}], name)) is kind
 
 
-def test_words_may_stand_in_detail(answers):
-    error = refused(answers, 422, {"detail": "temperature is wrong"}, "openai_compatible")
+def test_message_may_be_in_detail(answers):
+    error = error_for(answers, 422, {"detail": "temperature is wrong"}, "openai_compatible")
     assert type(error) is errors.BadRequest
     assert error.detail == "temperature is wrong"
 
 
-def test_refusal_whose_body_is_cut_still_tells_its_kind(answers):
+def test_error_response_with_a_truncated_body_keeps_its_kind(answers):
     head = "HTTP/1.1 429 Slow\r\nContent-Length: 500\r\nRetry-After: 3\r\n\r\n{"
     error = answers(head, framed=False, end="close").error
     assert (type(error), error.retry_after_seconds) == (errors.RateLimited, 3)
 
 
-def test_answer_that_is_not_http_is_a_bad_reply(answers):
+def test_response_that_is_not_http_is_a_bad_reply(answers):
     assert type(answers("SSH-2.0-OpenSSH\r\n\r\n", framed=False).error) is errors.BadReply
     assert type(
         answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", framed=False).error
     ) is (errors.BadReply)
 
 
-# -- Waiting ------------------------------------------------------------------------
+# -- Delays ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ def test_answer_that_is_not_http_is_a_bad_reply(answers):
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
     ],
 )
-def test_wait_is_read_in_every_form(text, seconds):
+def test_delay_is_read_in_every_form(text, seconds):
     assert retry_after.seconds_of(text) == (pytest.approx(seconds) if seconds is not None else None)
 
 
-def test_wait_until_a_date_is_the_time_left():
+def test_delay_until_a_date_is_the_time_left():
     assert 50 < retry_after.seconds_of(formatdate(time.time() + 60, usegmt=True)) <= 60
 
 
@@ -167,34 +167,34 @@ def test_wait_until_a_date_is_the_time_left():
         ("Try again later", None),
     ],
 )
-def test_wait_is_read_from_a_sentence(message, seconds):
+def test_delay_is_read_from_a_message(message, seconds):
     found = retry_after.from_message(message)
     assert found == (pytest.approx(seconds) if seconds is not None else None)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_on_the_error(answers, status):
-    assert refused(answers, status, "", **{"Retry-After": "1.5"}).retry_after_seconds == 1.5
+    assert error_for(answers, status, "", **{"Retry-After": "1.5"}).retry_after_seconds == 1.5
 
 
-def test_budget_in_flight_tells_when_to_come_back(answers):
-    error = refused(answers, 402, {"error": {"code": 402}}, "openrouter", **{"Retry-After": "2"})
+def test_budget_in_flight_says_when_to_retry(answers):
+    error = error_for(answers, 402, {"error": {"code": 402}}, "openrouter", **{"Retry-After": "2"})
     assert (type(error), error.retry_after_seconds) == (errors.BillingRefused, 2)
 
 
-def test_groq_without_retry_after_tells_it_by_the_limit_that_is_used_up(answers):
+def test_groq_limit_that_is_used_up_says_when_it_resets(answers):
     headers = {
         "x-ratelimit-remaining-requests": "12",
         "x-ratelimit-reset-requests": "2m59.56s",
         "x-ratelimit-remaining-tokens": "0",
         "x-ratelimit-reset-tokens": "7.66s",
     }
-    assert refused(answers, 429, "", **headers).retry_after_seconds == 7.66
+    assert error_for(answers, 429, "", **headers).retry_after_seconds == 7.66
 
 
-def test_request_larger_than_the_limit_is_not_waited_for(answers):
+def test_request_larger_than_the_limit_is_not_retried(answers):
     body = {"error": {"code": "rate_limit_exceeded", "message": "Please try again in 5s"}}
-    error = refused(answers, 413, body)
+    error = error_for(answers, 413, body)
     assert (error.do_not_wait, error.retry_after_seconds) == (True, None)
 
 
@@ -208,22 +208,22 @@ def test_request_larger_than_the_limit_is_not_waited_for(answers):
         ({"details": "nonsense"}, None, False),
     ],
 )
-def test_gemini_tells_the_wait_in_its_body(answers, error, seconds, do_not_wait):
-    error = refused(answers, 429, {"error": error | {"code": 429}}, "gemini")
+def test_gemini_states_the_delay_in_its_body(answers, error, seconds, do_not_wait):
+    error = error_for(answers, 429, {"error": error | {"code": 429}}, "gemini")
     assert (error.retry_after_seconds, error.do_not_wait) == (seconds, do_not_wait)
 
 
-def test_openrouter_tells_the_wait_in_availability(answers):
+def test_openrouter_states_the_delay_in_availability(answers):
     error = {"message": "none", "availability": {"code": "no_capacity", "retryable": True, "retry_after": 4}}
-    assert refused(answers, 503, {"error": error}, "openrouter").retry_after_seconds == 4
+    assert error_for(answers, 503, {"error": error}, "openrouter").retry_after_seconds == 4
 
 
 # -- Keys --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["groq", "gemini", "openrouter"])
-def test_key_that_the_provider_repeats_reaches_no_error(answers, name):
-    error = refused(answers, 401, {"error": {"message": f"Incorrect API key provided: {KEY}."}}, name)
+def test_key_repeated_by_the_provider_is_removed_from_errors(answers, name):
+    error = error_for(answers, 401, {"error": {"message": f"Incorrect API key provided: {KEY}."}}, name)
     shown = f"{error} {error!r} {error.detail} {vars(error)}"
     assert KEY not in shown
     assert "[key]" in error.detail
@@ -231,7 +231,7 @@ def test_key_that_the_provider_repeats_reaches_no_error(answers, name):
 
 @pytest.mark.parametrize("name", ["groq", "gemini", "openrouter", "openai_compatible"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_redirect_is_not_followed_and_takes_no_key_along(fake, call, name, stream):
+def test_redirect_is_not_followed_and_gets_no_key(fake, call, name, stream):
     fake.script(
         provider=name, fault="redirect", headers={"Location": f"{fake.base_url('local')}/chat/completions"}
     )
