@@ -18,6 +18,7 @@ from llm.canonical import (
     Started,
     Target,
     Text,
+    Waiting,
 )
 from llm.policy import Policy
 from llm.routing import Run, default_route, parse_route
@@ -160,11 +161,18 @@ def test_cancel_from_another_thread_ends_the_run_at_once(runs, fake, fault):
 
 def test_cancel_ends_a_wait_between_attempts(runs, fake):
     fake.script(fault="429-wait-9")
-    run = runs(GROQ, policy=Policy())
-    events = []
-    reader = threading.Thread(target=lambda: events.extend(run))
+    run = runs(GROQ, policy=Policy(), emit_waiting=True)
+    events, failed = [], threading.Event()
+
+    def read():
+        for event in run:
+            events.append(event)
+            if isinstance(event, Waiting):
+                failed.set()
+
+    reader = threading.Thread(target=read)
     reader.start()
-    fake.wait_for(lambda log: log and log[-1].finished)
+    assert failed.wait(5)
     run.cancel()
     reader.join(5)
     assert not reader.is_alive()
