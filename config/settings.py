@@ -207,7 +207,7 @@ API_KEY_PEPPER = _secret("API_KEY_PEPPER")
 # -- REST ---------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.JWTAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.MemberAuthentication"],
     # Nothing is open by default: a view that forgets its policy refuses everyone but signed-in users.
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["core.api.throttling.EndpointRate"],

@@ -28,10 +28,13 @@ NOT_IN_PLAN = {"streaming_not_in_plan", "model_unpriced"}
 class DenialAudit(APIView):
     """Mixin for views. Requests that are allowed cost nothing here."""
 
+    #: The caller's access once the view has found it.
+    access: Access | None = None
+
     def handle_exception(self, exc: Exception) -> Response:
         response: Response = super().handle_exception(exc)
         if response.status_code in (401, 403) and isinstance(exc, APIException | DomainError):
-            record_if_significant(self.request, exc, vars(self).get("access"))
+            record_if_significant(self.request, exc, self.access)
         return response
 
 

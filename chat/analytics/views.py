@@ -25,7 +25,8 @@ class AnalyticsView(TenantScopedView):
         responses=AnalyticsSerializer,
     )
     def get(self, request: Request, tenant_id: str) -> Response:
+        tenant = self.get_tenant()
         asked = PeriodSerializer(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
         period = asked.validated_data["period"]
-        return Response(answer(period, *read(self.tenant.pk, period)))
+        return Response(answer(period, *read(tenant.pk, period)))

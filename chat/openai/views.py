@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
@@ -10,7 +10,6 @@ from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from chat.openai.choice import chosen_route, offered
 from chat.openai.errors import ModelNotFound, NoAnswer, OpenAIErrorSerializer, error_body, in_their_shape
@@ -21,31 +20,32 @@ from chat.openai.stream import CompletionStream
 from core.api.parsers import PassThroughJSONParser
 from llm import canonical, errors
 from tenants.access import Access, KeyCaller, rights
-from tenants.access.permission import HasRight
+from tenants.access.views import TenantScopedView
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
-from tenants.denials import DenialAudit
 from tenants.throttling import show_minute
 
 COMPLETION_REQUEST = CompletionRequestSerializer()
 
 
-class OpenAIView(DenialAudit, APIView):
+class OpenAIView(TenantScopedView):
     """A view for OpenAI's clients: a key as Bearer or X-API-Key, errors in their shape.
 
     X-API-Key counts first: their packages always send a Bearer, be it a placeholder.
     """
 
     authentication_classes = [ApiKeyAuthentication, BearerKeyAuthentication]
-    permission_classes = [HasRight]
     parser_classes = [PassThroughJSONParser]
     error_shape = (OpenAIErrorSerializer, "application/json")
 
     @property
-    def access(self) -> Access:
-        caller: KeyCaller = self.request.auth
-        if caller.is_public:
+    def caller(self) -> KeyCaller:
+        return cast(KeyCaller, self.request.auth)
+
+    def get_access(self) -> Access:
+        """Return the key's access. Raises PermissionDenied, for public keys too."""
+        if self.caller.is_public:
             raise PermissionDenied("Public keys can't be used here.", "public_key")
-        return caller.access
+        return self.authorize(self.caller.access)
 
     def get_exception_handler(self):
         return in_their_shape
@@ -70,12 +70,13 @@ class CompletionsView(OpenAIView):
         },
     )
     def post(self, request: Request) -> Response | StreamingHttpResponse:
+        access = self.get_access()
         body = COMPLETION_REQUEST.run_validation(request.data)
-        plan = self.access.tenant.plan
+        plan = access.tenant.plan
         if body["stream"] and not plan.streaming:
             raise PermissionDenied("This plan does not include streaming.", "streaming_not_in_plan")
-        route = chosen_route(self.access, body["model"], body["fallbacks"])
-        run = MeteredRun(self.access, canonical_request(body, plan, route), route)
+        route = chosen_route(access, body["model"], body["fallbacks"])
+        run = MeteredRun(access, canonical_request(body, plan, route), route)
         show_minute(request, run.admission.minute)
         if body["stream"]:
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -100,7 +101,8 @@ class ModelsView(OpenAIView):
     @extend_schema(operation_id="v1_models_list", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         """List what `model` may be."""
-        return Response({"object": "list", "data": [_model(name) for name in offered(self.access)]})
+        names = offered(self.get_access())
+        return Response({"object": "list", "data": [_model(name) for name in names]})
 
 
 class ModelView(OpenAIView):
@@ -112,7 +114,7 @@ class ModelView(OpenAIView):
         responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request, name: str) -> Response:
-        if name not in offered(self.access):
+        if name not in offered(self.get_access()):
             raise ModelNotFound(f"There is no model {name[:240]!r}. GET /v1/models lists those there are.")
         return Response(_model(name))
 

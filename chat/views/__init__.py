@@ -1,1 +1,5 @@
-"""The routes of conversations: who may, is it valid, and how it is answered."""
+"""The routes of conversations.
+
+Each action finds its session or tenant and has the caller's access judged (`base`), validates the body, calls
+one function of the domain, and renders the result (`responses` for turns).
+"""

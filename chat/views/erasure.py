@@ -52,8 +52,9 @@ class VisitorView(TenantScopedView):
         responses={202: ManifestSerializer},
     )
     def delete(self, request: Request, tenant_id: str, visitor_id: str) -> Response:
-        tenant = self.tenant
-        own = ChatSession.objects.visible_to(self.access).filter(visitor=visitor_id)
+        access = self.get_access()
+        tenant = access.tenant
+        own = ChatSession.objects.visible_to(access).filter(visitor=visitor_id)
         begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor_id)
         if not own.exists() and not begun.exists():
             raise NotFound
@@ -73,7 +74,8 @@ class ErasureView(TenantScopedView):
         responses=ManifestSerializer,
     )
     def get(self, request: Request, tenant_id: str, erasure_id: str) -> Response:
+        tenant = self.get_tenant()
         for kind in (Erasure, ErasureManifest):
-            if found := kind.objects.filter(tenant=self.tenant.pk, pk=object_id(erasure_id)).first():
+            if found := kind.objects.filter(tenant=tenant.pk, pk=object_id(erasure_id)).first():
                 return Response(found.data())
         raise NotFound

@@ -1,4 +1,4 @@
-"""Messages: sent, read, followed, stopped, tried again, rated, listed."""
+"""Messages: send, read, stream, cancel, retry, rate, list."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
+from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import GenericViewSet
 
-from chat import conversation
+from chat import conversation as conversations
 from chat.analytics import rollups
 from chat.conversation import Conversation
 from chat.filters import MessageFilter
@@ -30,8 +32,8 @@ from chat.turns.following import request_cancel, wait_for_end
 from chat.turns.heartbeat import local_turn
 from chat.turns.sending import once_key, retry, send
 from chat.turns.sse import EventStream, last_position
-from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer, followed
-from chat.views.scoped import SessionScoped, listed
+from chat.views.base import SessionScopedView, paginated
+from chat.views.responses import EVENT_STREAM, TURN_STATUSES, replay, turn_response
 from core.errors import Conflict
 from core.time import utc
 from tenants.access import rights
@@ -46,7 +48,9 @@ RETRY = RetrySerializer()
 FEEDBACK = FeedbackSerializer()
 
 
-class MessageViewSet(SessionScoped, GenericViewSet):
+class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
+    """Messages of a session: questions and replies."""
+
     also_answers = TURN_STATUSES
     serializer_class = MessageSerializer
     rights = {
@@ -57,28 +61,19 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     orderings = {"seq": ("seq",), "-seq": ("-seq",)}
     rate_scope = "chat.messages"
 
-    def get_throttles(self):
+    lookup_url_kwarg = "message_id"
+
+    def get_throttles(self) -> list[BaseThrottle]:
         # Turns of users and secret keys are limited by the plan, in the update that admits them;
-        # visitors share one plan among them and are counted one by one.
+        # visitors share one plan and are counted one by one.
         if self.action == "create" and not self.caller.is_public:
             return []
         return super().get_throttles()
 
-    def find_conversation(self) -> Conversation:
-        if self.action != "create":
-            return super().find_conversation()
-        return conversation.load(
-            self.caller,
-            self.kwargs["session_id"],
-            with_messages=True,
-            idempotency_digest=once_key(self.request),
-        )
-
-    def get_queryset(self):
-        return Message.objects.visible_to(self.access).filter(session=self.conversation.session)
-
     def list(self, request: Request, session_id: str) -> Response:
-        return listed(self, MessageFilter)
+        conversation = self.get_conversation()
+        messages = Message.objects.visible_to(conversation.access).filter(session=conversation.session)
+        return paginated(self, messages, MessageFilter)
 
     @extend_schema(
         request=NewMessageSerializer,
@@ -86,22 +81,28 @@ class MessageViewSet(SessionScoped, GenericViewSet):
     )
     def create(self, request: Request, session_id: str) -> Response | EventStream:
         """Send a message. With `stream` the answer is an event stream, else both messages."""
+        digest = once_key(request)
+        conversation = self.get_conversation(with_messages=True, idempotency_digest=digest)
         body = NEW_MESSAGE.run_validation(request.data)
-        return answer(request, self.access, send(request, self.conversation, body), body["stream"], exchange)
+        outcome = send(request, conversation, body)
+        return turn_response(request, conversation.access, outcome, render_exchange, stream=body["stream"])
 
     def retrieve(self, request: Request, session_id: str, message_id: str) -> Response:
-        return Response(message_data(self.message()))
+        return Response(message_data(self.get_message(self.get_conversation())))
 
     @extend_schema(responses=EVENT_STREAM)
+    @action(detail=True)
     def stream(self, request: Request, session_id: str, message_id: str) -> EventStream:
         """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after."""
+        conversation = self.get_conversation()
         position = last_position(request.headers.get("Last-Event-ID"))
-        return EventStream(None, followed(self.reply(), self.access, position))
+        return EventStream(None, replay(self.get_reply(conversation), conversation.access, position))
 
     @extend_schema(request=None, responses={200: MessageSerializer, 202: MessageSerializer})
+    @action(detail=True, methods=["post"])
     def cancel(self, request: Request, session_id: str, message_id: str) -> Response:
         """Stop a reply; what there is of it stays. 202 if its worker has not stopped yet."""
-        reply = request_cancel(self.reply()["_id"])
+        reply = request_cancel(self.get_reply(self.get_conversation())["_id"])
         if turn := local_turn(reply["_id"]):
             turn.cancel()
         reply = wait_for_end(reply, CANCEL_WAIT_SECONDS)
@@ -109,42 +110,44 @@ class MessageViewSet(SessionScoped, GenericViewSet):
         return Response(message_data(reply), status=200 if over else 202)
 
     @extend_schema(request=RetrySerializer, responses={200: MessageSerializer, **EVENT_STREAM})
+    @action(detail=True, methods=["post"])
     def retry(self, request: Request, session_id: str, message_id: str) -> Response | EventStream:
         """Have a reply that failed, was cancelled or interrupted answered again, in its place."""
+        conversation = self.get_conversation()
         body = RETRY.run_validation(request.data)
-        turn = retry(self.conversation, self.reply(), stream=body["stream"])
-        return answer(
-            request, self.access, turn, body["stream"], lambda asked, reply: Response(message_data(reply))
-        )
+        turn = retry(conversation, self.get_reply(conversation), stream=body["stream"])
+        return turn_response(request, conversation.access, turn, render_reply, stream=body["stream"])
 
     @extend_schema(request=FeedbackSerializer, responses=MessageSerializer)
+    @action(detail=True, methods=["put"])
     def feedback(self, request: Request, session_id: str, message_id: str) -> Response:
-        given = FEEDBACK.run_validation(request.data)
-        reply = self.reply()
+        conversation = self.get_conversation()
+        feedback = FEEDBACK.run_validation(request.data)
+        reply = self.get_reply(conversation)
         rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])
         reply = Message.collection().find_one_and_update(
             {"_id": reply["_id"]},
-            {"$set": {"feedback": given, "updated_at": timezone.now()}},
+            {"$set": {"feedback": feedback, "updated_at": timezone.now()}},
             return_document=True,
         )
         return Response(message_data(reply))
 
-    def message(self) -> dict[str, Any]:
-        """The message of the path, if it stands in this session."""
-        pk = self.kwargs["message_id"]
-        found = conversation.find_message(self.conversation.session, pk)
-        if found is None:
+    def get_message(self, conversation: Conversation) -> dict[str, Any]:
+        """Return the message of the path. Raises NotFound if it is not in this conversation."""
+        message = conversations.find_message(conversation.session, self.kwargs["message_id"])
+        if message is None:
             raise NotFound
-        return found
+        return message
 
-    def reply(self) -> dict[str, Any]:
-        message = self.message()
+    def get_reply(self, conversation: Conversation) -> dict[str, Any]:
+        """`get_message` for a reply. Raises Conflict for a question."""
+        message = self.get_message(conversation)
         if message["role"] != Message.Role.ASSISTANT:
             raise Conflict("This message is a question. Name its reply.", "not_a_reply")
         return message
 
 
-class TenantMessagesView(TenantScopedView, GenericViewSet):
+class TenantMessageViewSet(TenantScopedView, GenericViewSet[Message]):
     """A tenant's messages, newest first; `search` finds words in their text."""
 
     serializer_class = MessageSerializer
@@ -152,17 +155,18 @@ class TenantMessagesView(TenantScopedView, GenericViewSet):
     filterset_class = MessageFilter
     orderings = {"-created_at": ("-created_at", "-id"), "created_at": ("created_at", "id")}
 
-    def get_queryset(self):
-        return Message.objects.visible_to(self.access)
-
     def list(self, request: Request, tenant_id: str) -> Response:
-        return listed(self, MessageFilter)
+        return paginated(self, Message.objects.visible_to(self.get_access()), MessageFilter)
 
 
-def exchange(asked: dict, reply: dict) -> Response:
-    location = reverse("chat-message", args=[asked["session_id"], reply["_id"]])
+def render_exchange(question: dict[str, Any], reply: dict[str, Any]) -> Response:
+    location = reverse("chat-message", args=[question["session_id"], reply["_id"]])
     return Response(
-        {"message": message_data(asked), "reply": message_data(reply)},
+        {"message": message_data(question), "reply": message_data(reply)},
         status=status.HTTP_201_CREATED,
         headers={"Location": location},
     )
+
+
+def render_reply(question: dict[str, Any], reply: dict[str, Any]) -> Response:
+    return Response(message_data(reply))

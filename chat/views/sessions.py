@@ -1,13 +1,16 @@
-"""Sessions: opened, read, changed, erased, taken away, listed."""
+"""Sessions: open, read, change, erase, export, list."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any
 
+from bson import ObjectId
 from django.http import StreamingHttpResponse
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,7 +26,7 @@ from chat.serializers import (
     OpenedSessionSerializer,
     gather_overrides,
 )
-from chat.views.scoped import SessionScoped, listed
+from chat.views.base import SessionScopedView, paginated
 from chat.visitors import VisitorToken
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
@@ -38,7 +41,9 @@ NEW_SESSION = NewSessionSerializer()
 SESSION = ChatSessionSerializer()
 
 
-class SessionViewSet(SessionScoped, GenericViewSet):
+class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
+    """Chat sessions."""
+
     also_answers = {"404"}  # the tenant that a body names
     serializer_class = ChatSessionSerializer
     rights = {
@@ -48,33 +53,28 @@ class SessionViewSet(SessionScoped, GenericViewSet):
         "DELETE": rights.WRITE_SESSIONS,
     }
 
-    def find_access(self) -> Access:
-        if "session_id" in self.kwargs:
-            return super().find_access()
-        self.body = NEW_SESSION.run_validation(self.request.data)
-        tenant_id = self.body.pop("tenant_id", None)
-        if tenant_id is not None:
-            return self.access_to(tenant_id)
-        if self.caller.own_session_id is not None:
-            raise NotFound
-        if self.caller.known_access is None:
-            raise ValidationError({"tenant_id": ["Name the tenant that the session belongs to."]}, "required")
-        return self.caller.known_access
+    lookup_url_kwarg = "session_id"
 
     @extend_schema(request=NewSessionSerializer, responses={201: OpenedSessionSerializer})
-    @idempotent
     def create(self, request: Request) -> Response:
-        session = open_session(request, self.caller, self.access, self.body)
-        data = {**SESSION.to_representation(session), "visitor_token": visitor_token(self.access, session)}
+        # Validated first: it may name the tenant.
+        body = NEW_SESSION.run_validation(request.data)
+        access = self.authorize(self._access_to_named(body.pop("tenant_id", None)))
+        return self._open(request, access, body)
+
+    @idempotent
+    def _open(self, request: Request, access: Access, body: dict[str, Any]) -> Response:
+        session = open_session(request, self.caller, access, body)
+        data = {**SESSION.to_representation(session), "visitor_token": visitor_token(access, session)}
         location = reverse("chat-session", args=[session.pk])
         return Response(data, status=201, headers={"Location": location, "ETag": etag(session)})
 
     def retrieve(self, request: Request, session_id: str) -> Response:
-        session = self.conversation.session
+        session = self.get_conversation().session
         return Response(SESSION.to_representation(session), headers={"ETag": etag(session)})
 
     def update(self, request: Request, session_id: str) -> Response:
-        session = self.conversation.session
+        session = self.get_conversation().session
         check_if_match(request, session)
         changes = ChatSessionSerializer(session, data=request.data, partial=True)
         changes.is_valid(raise_exception=True)
@@ -84,20 +84,22 @@ class SessionViewSet(SessionScoped, GenericViewSet):
     partial_update = update
 
     def destroy(self, request: Request, session_id: str) -> Response:
-        check_if_match(request, self.conversation.session)
-        erase_session(self.conversation.session, actor_of(request))
+        session = self.get_conversation().session
+        check_if_match(request, session)
+        erase_session(session, actor_of(request))
         return Response(status=204)
 
     @extend_schema(
         parameters=[OpenApiParameter("format", enum=list(FORMATS), description="json by default")],
         responses={(200, "application/json"): OpenApiTypes.OBJECT, (200, "text/markdown"): OpenApiTypes.STR},
     )
+    @action(detail=True)
     def export(self, request: Request, session_id: str) -> StreamingHttpResponse:
+        session = self.get_conversation().session
         wanted = request.query_params.get("format", "json")
         if wanted not in FORMATS:
             raise ValidationError({"format": [f"Choose one of: {', '.join(FORMATS)}."]})
         write, content_type = FORMATS[wanted]
-        session = self.conversation.session
         name = f"session-{session.pk}.{'md' if wanted == 'markdown' else wanted}"
         return StreamingHttpResponse(
             write(session),
@@ -105,8 +107,18 @@ class SessionViewSet(SessionScoped, GenericViewSet):
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
+    def _access_to_named(self, tenant_id: ObjectId | None) -> Access:
+        """Return the access to the tenant that the body names; of a key without one, to its own."""
+        if tenant_id is not None:
+            return self.access_to(tenant_id)
+        if self.caller.own_session_id is not None:  # a visitor has its one session
+            raise NotFound
+        if self.caller.known_access is None:
+            raise ValidationError({"tenant_id": ["Name the tenant that the session belongs to."]}, "required")
+        return self.caller.known_access
 
-class TenantSessionsView(TenantScopedView, GenericViewSet):
+
+class TenantSessionViewSet(TenantScopedView, GenericViewSet[ChatSession]):
     """A tenant's sessions, most recently active first."""
 
     serializer_class = ChatSessionSerializer
@@ -118,11 +130,8 @@ class TenantSessionsView(TenantScopedView, GenericViewSet):
         "created_at": ("created_at", "id"),
     }
 
-    def get_queryset(self):
-        return ChatSession.objects.visible_to(self.access)
-
     def list(self, request: Request, tenant_id: str) -> Response:
-        return listed(self, SessionFilter)
+        return paginated(self, ChatSession.objects.visible_to(self.get_access()), SessionFilter)
 
 
 def open_session(request: Request, caller: TenantCaller, access: Access, body: dict[str, Any]) -> ChatSession:

@@ -1,21 +1,21 @@
-"""One call for simple sites."""
+"""`POST /api/chat`: a whole conversation through one endpoint."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
+from rest_framework.throttling import BaseThrottle
 
-from chat import conversation
 from chat.conversation import Conversation
 from chat.serializers import SimpleChatSerializer, SimpleReplySerializer, message_data
 from chat.turns.sending import asked_before, once_key, send, send_first
 from chat.turns.sse import EventStream
-from chat.views.answers import EVENT_STREAM, TURN_STATUSES, answer
-from chat.views.scoped import SessionScoped
+from chat.views.base import SessionScopedView
+from chat.views.responses import EVENT_STREAM, TURN_STATUSES, turn_response
 from chat.views.sessions import open_session, visitor_token
 from chat.visitors import VisitorAuthentication
 from tenants.access import Access, rights
@@ -25,64 +25,61 @@ from tenants.authentication import ApiKeyAuthentication
 SIMPLE_CHAT = SimpleChatSerializer()
 
 
-class SimpleChatView(SessionScoped, GenericViewSet):
+class SimpleChatView(SessionScopedView):
     """One call for simple sites: a message in, a reply out, the session opened on the way."""
 
     authentication_classes = [VisitorAuthentication, ApiKeyAuthentication]
     also_answers = {"404", *TURN_STATUSES}
-    serializer_class = SimpleChatSerializer
     rights = {"POST": rights.SEND_MESSAGES}
     rate_scope = "chat.messages"
 
-    def get_throttles(self):
+    def get_throttles(self) -> list[BaseThrottle]:
         return super().get_throttles() if self.caller.is_public else []
-
-    def find_access(self) -> Access:
-        self.body = SIMPLE_CHAT.run_validation(self.request.data)
-        if self.caller.known_access is None or "session_id" in self.body:
-            return super().find_access()
-        return self.caller.known_access
-
-    def find_conversation(self) -> Conversation:
-        return conversation.load(
-            self.caller,
-            self.body.get("session_id", self.caller.own_session_id),
-            with_messages=True,
-            idempotency_digest=once_key(self.request),
-        )
 
     @extend_schema(
         request=SimpleChatSerializer,
         responses={(200, "application/json"): SimpleReplySerializer, **EVENT_STREAM},
     )
-    def create(self, request: Request) -> Response | EventStream:
+    def post(self, request: Request) -> Response | EventStream:
         """Send a message. A public key is also given the visitor's token, of a stream as `Visitor-Token`."""
-        token = None
-        if hasattr(self, "conversation"):
-            outcome = send(request, self.conversation, self.body)
-        else:
-            before = asked_before(request)
-            opened = open_session(request, self.caller, self.access, {})
-            found = Conversation(self.caller, opened, self.access, existing_question=before)
-            session, outcome = send_first(request, found, self.body)
-            token = visitor_token(self.access, session)
+        # Validated first: it may name the session.
+        body = SIMPLE_CHAT.run_validation(request.data)
+        access = self.caller.known_access
+        if access is None or "session_id" in body:
+            return self._send(request, body.get("session_id", self.caller.own_session_id), body)
+        return self._send_first(request, self.authorize(access), body)
 
-        def simple(asked: dict, reply: dict) -> Response:
-            return Response(simple_reply(reply) | ({"visitor_token": token} if token else {}))
+    def _send(self, request: Request, session_id: object, body: dict[str, Any]) -> Response | EventStream:
+        digest = once_key(request)
+        conversation = self.get_conversation(session_id, with_messages=True, idempotency_digest=digest)
+        outcome = send(request, conversation, body)
+        return turn_response(request, conversation.access, outcome, render_reply, stream=body["stream"])
 
-        response = answer(request, self.access, outcome, self.body["stream"], simple)
-        if token and self.body["stream"]:
+    def _send_first(self, request: Request, access: Access, body: dict[str, Any]) -> Response | EventStream:
+        question = asked_before(request)
+        opened = open_session(request, self.caller, access, {})
+        conversation = Conversation(self.caller, opened, access, existing_question=question)
+        session, outcome = send_first(request, conversation, body)
+        token = visitor_token(access, session)
+        render = partial(render_reply, visitor_token=token)
+        response = turn_response(request, access, outcome, render, stream=body["stream"])
+        if token and body["stream"]:
             response["Visitor-Token"] = token
         return response
 
 
-def simple_reply(reply: dict) -> dict[str, Any]:
+def render_reply(
+    question: dict[str, Any], reply: dict[str, Any], visitor_token: str | None = None
+) -> Response:
     data = message_data(reply)
-    return {
-        "reply": data["content"],
-        "session_id": data["session_id"],
-        "message_id": data["id"],
-        "provider": data["provider"],
-        "model": data["model"],
-        "usage": data["usage"],
-    }
+    return Response(
+        {
+            "reply": data["content"],
+            "session_id": data["session_id"],
+            "message_id": data["id"],
+            "provider": data["provider"],
+            "model": data["model"],
+            "usage": data["usage"],
+            **({"visitor_token": visitor_token} if visitor_token else {}),
+        }
+    )

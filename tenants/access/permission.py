@@ -1,21 +1,26 @@
-"""What a view requires of its caller, declared as `permission_classes = [HasRight]` and `rights`."""
+"""How the access of a caller is judged."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tenants.access.access import require_active
+from tenants.access.rights import Right
+
+if TYPE_CHECKING:
+    from tenants.access.views import TenantScopedView
 
 
 class HasRight(BasePermission):
-    """Requires `view.rights[method]`; a method that is not listed there, or has no handler, is a 405.
+    """Requires the right that `view.rights` names for the method. HEAD counts as GET, PATCH as PUT.
 
-    HEAD counts as GET, PATCH as PUT. `view.access` finds the tenant or answers 404; callers without
-    any credential get their 401 before that. The 405 comes before any look at ids and bodies, so it
-    discloses nothing about them.
+    Before anything is read: 401 without a credential, 405 for a method that the view does not list or
+    handle, so that neither discloses anything about ids and bodies. Once the view has found the access,
+    `view.authorize(access)` has it judged here, and so has DRF's `get_object` for an object of the tenant.
     """
 
     message = "Your role or key does not allow this."
@@ -23,11 +28,20 @@ class HasRight(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.auth is None:
             return False
-        right = view.rights.get(_LISTED_AS.get(request.method, request.method))
-        if right is None or not hasattr(view, request.method.lower()):
-            raise MethodNotAllowed(request.method)
-        require_active(view.access.tenant)
-        return view.access.may(right)
+        method = request.method or ""
+        if _required_right(request, view) is None or not hasattr(view, method.lower()):
+            raise MethodNotAllowed(method)
+        return True
+
+    def has_object_permission(self, request: Request, view: APIView, obj: object) -> bool:
+        access = cast("TenantScopedView", view).access
+        right = _required_right(request, view)
+        return access is not None and right is not None and access.may(right)
 
 
 _LISTED_AS = {"HEAD": "GET", "PATCH": "PUT"}
+
+
+def _required_right(request: Request, view: APIView) -> Right | None:
+    method = request.method or ""
+    return cast("TenantScopedView", view).rights.get(_LISTED_AS.get(method, method))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from django.utils.functional import cached_property
+from collections.abc import Mapping
+from typing import Any, cast
+
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.api.middleware import add_log_fields
 from core.errors import NotFound
 from core.mongo.ids import object_id
 from tenants.access.access import Access
@@ -17,29 +22,36 @@ from tenants.models import Tenant
 
 
 class TenantScopedView(DenialAudit, APIView):
-    """A view below one tenant. `rights` says per method who gets in; a method not listed is not offered.
+    """A view below one tenant. `rights` names per method what it requires; other methods are not offered.
 
-    A view whose path names another object than the tenant overrides `find_access`.
+    Each action begins with the step that finds its tenant and judges the caller's access to it:
+    `get_tenant()`, or what a subclass has instead. An action that responds without it is a server error.
     """
 
     authentication_classes = [MemberAuthentication, ApiKeyAuthentication]
     permission_classes = [HasRight]
-    rights: dict[str, Right] = {}
+    rights: Mapping[str, Right] = {}
+
+    _authorized: Access | None = None
 
     @property
     def caller(self) -> TenantCaller:
         """Only for requests with a credential: all others have been answered 401."""
-        return self.request.auth
+        return cast(TenantCaller, self.request.auth)
 
-    @cached_property
-    def access(self) -> Access:
-        return self.find_access()
+    def get_tenant(self) -> Tenant:
+        """Return the tenant of the path. Raises as `get_access` does."""
+        return self.get_access().tenant
 
-    def find_access(self) -> Access:
-        return self.access_to(self.kwargs["tenant_id"])
+    def get_access(self) -> Access:
+        """Return the caller's access to the tenant of the path, found and judged by the first call.
+
+        Raises as `access_to` and `authorize` do.
+        """
+        return self._authorized or self.authorize(self.access_to(self.kwargs["tenant_id"]))
 
     def access_to(self, tenant_id: object) -> Access:
-        """Return the caller's access to a tenant.
+        """Return the caller's access to a tenant, not judged yet.
 
         Raises NotFound for a tenant that is missing, deleted, malformed or foreign, all alike, and
         TenantSuspended.
@@ -48,9 +60,25 @@ class TenantScopedView(DenialAudit, APIView):
         access = self.caller.access_to(wanted) if wanted else None
         if access is None:
             raise NotFound
-        self.request.log_fields["tenant"] = str(access.tenant.pk)
         return access
 
-    @property
-    def tenant(self) -> Tenant:
-        return self.access.tenant
+    def authorize(self, access: Access) -> Access:
+        """Return `access` if it gives the right that the method requires.
+
+        Raises PermissionDenied. Only then is the request counted against the endpoint's rate: what is denied
+        is not. Raises RateLimited.
+        """
+        self.access = access  # for the audit of denials, whether or not it is enough
+        add_log_fields(self.request, tenant=str(access.tenant.pk))
+        self.check_object_permissions(self.request, access)
+        super().check_throttles(self.request)
+        self._authorized = access
+        return access
+
+    def check_throttles(self, request: Request) -> None:
+        """Do nothing yet: `authorize` counts."""
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        if response.status_code < 400 and self._authorized is None:
+            raise RuntimeError(f"{request.method} of {type(self).__name__} did not judge the access.")
+        return super().finalize_response(request, response, *args, **kwargs)

@@ -21,12 +21,12 @@ class UsageView(TenantScopedView):
 
     @extend_schema(responses=TenantUsageSerializer)
     def get(self, request: Request, tenant_id: str) -> Response:
-        now = timezone.now()
+        tenant, now = self.get_tenant(), timezone.now()
         return Response(
             {
-                "plan": self.tenant.plan.code,
+                "plan": tenant.plan.code,
                 "month": month_of(now),
                 "currency": "USD",
-                "limits": [limit_data(limit) for limit in Usage.objects.of(self.tenant).limit_usages(now)],
+                "limits": [limit_data(limit) for limit in Usage.objects.of(tenant).limit_usages(now)],
             }
         )

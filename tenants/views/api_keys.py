@@ -19,7 +19,7 @@ from core.api.idempotency import idempotent
 from core.api.serializers import validated
 from tenants.access.rights import EDIT
 from tenants.access.views import TenantScopedView
-from tenants.models import ApiKey
+from tenants.models import ApiKey, Tenant
 from tenants.models.api_key import IssuedKey
 from tenants.serializers import ApiKeySerializer, IssuedKeySerializer, RotationSerializer
 
@@ -34,13 +34,17 @@ class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Generi
     queryset = ApiKey.objects.none()
 
     def get_queryset(self) -> QuerySet[ApiKey]:
-        return self.tenant.api_keys.filter(revoked_at=None)
+        tenant = self.get_tenant()
+        return tenant.api_keys.filter(revoked_at=None)
 
     @extend_schema(request=ApiKeySerializer, responses={201: IssuedKeySerializer})
-    @idempotent
     def create(self, request: Request, tenant_id: str) -> Response:
+        return self._issue(request, self.get_tenant())
+
+    @idempotent
+    def _issue(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(ApiKeySerializer(data=request.data))
-        return _issued(ApiKey.objects.issue(self.tenant, by=actor_of(request), **fields))
+        return _issued(ApiKey.objects.issue(tenant, by=actor_of(request), **fields))
 
     def destroy(self, request: Request, tenant_id: str, key_id: str) -> Response:
         """Revoke the key: it is refused from the next request on."""
@@ -49,9 +53,13 @@ class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Generi
 
     @extend_schema(request=RotationSerializer, responses={201: IssuedKeySerializer})
     @action(detail=True, methods=["post"])
-    @idempotent
     def rotate(self, request: Request, tenant_id: str, key_id: str) -> Response:
         """Issue a successor with the same permissions; the old key works on for `overlap_seconds`."""
+        self.get_access()
+        return self._rotate(request)
+
+    @idempotent
+    def _rotate(self, request: Request) -> Response:
         overlap = timedelta(seconds=validated(RotationSerializer(data=request.data))["overlap_seconds"])
         return _issued(self.get_object().rotate(overlap=overlap, by=actor_of(request)))
 

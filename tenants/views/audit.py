@@ -23,4 +23,4 @@ class AuditTrailView(TenantScopedView, ListAPIView):
     queryset = AuditEvent.objects.none()
 
     def get_queryset(self) -> QuerySet[AuditEvent]:
-        return AuditEvent.objects.of_tenant(self.tenant.pk)
+        return AuditEvent.objects.of_tenant(self.get_tenant().pk)

@@ -20,7 +20,7 @@ from core.api.serializers import validated
 from core.errors import NotFound, Unavailable
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
-from tenants.models import Invitation
+from tenants.models import Invitation, Tenant
 from tenants.serializers import InvitationSerializer, InvitationTokenSerializer, TenantSerializer
 
 logger = logging.getLogger(__name__)
@@ -39,20 +39,24 @@ class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Ge
         return "tenants.keys" if self.action in {"list", "create"} else "default"
 
     def get_queryset(self) -> QuerySet[Invitation]:
-        return self.tenant.invitations.all()
+        tenant = self.get_tenant()
+        return tenant.invitations.all()
+
+    def create(self, request: Request, tenant_id: str) -> Response:
+        return self._send(request, self.get_tenant())
 
     @idempotent
-    def create(self, request: Request, tenant_id: str) -> Response:
+    def _send(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(InvitationSerializer(data=request.data))
         try:
-            invitation = Invitation.objects.send(self.tenant, **fields, by=actor_of(request)).invitation
+            invitation = Invitation.objects.send(tenant, **fields, by=actor_of(request)).invitation
         except OSError as error:
             logger.exception("an invitation could not be mailed")
             raise Unavailable("The invitation can't be mailed right now.", "mail_unavailable") from error
         return Response(
             InvitationSerializer(invitation).data,
             status=status.HTTP_201_CREATED,
-            headers={"Location": reverse("invitation", args=[self.tenant.pk, invitation.pk])},
+            headers={"Location": reverse("invitation", args=[tenant.pk, invitation.pk])},
         )
 
     def destroy(self, request: Request, tenant_id: str, invitation_id: str) -> Response:

@@ -17,7 +17,7 @@ from core.api.serializers import validated
 from core.errors import Forbidden
 from tenants.access.rights import ADMINISTER, BELONG
 from tenants.access.views import TenantScopedView
-from tenants.models import Membership
+from tenants.models import Membership, Tenant
 from tenants.models.membership import known_to
 from tenants.serializers import MemberSerializer, NewMemberSerializer
 
@@ -30,18 +30,22 @@ class MemberListView(TenantScopedView, ListAPIView):
     queryset = Membership.objects.none()
 
     def get_queryset(self) -> QuerySet[Membership]:
-        return self.tenant.memberships.prefetch_related("user")
+        tenant = self.get_tenant()
+        return tenant.memberships.prefetch_related("user")
 
     @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer})
-    @idempotent
     def post(self, request: Request, tenant_id: str) -> Response:
+        return self._add(request, self.get_tenant())
+
+    @idempotent
+    def _add(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(NewMemberSerializer(data=request.data))
         user = get_object_or_404(known_to(request.user), pk=fields["user"])
-        membership = Membership.objects.admit(self.tenant, user, fields["role"], actor_of(request))
+        membership = Membership.objects.admit(tenant, user, fields["role"], actor_of(request))
         return Response(
             MemberSerializer(membership).data,
             status=status.HTTP_201_CREATED,
-            headers={"Location": reverse("member", args=[self.tenant.pk, user.pk])},
+            headers={"Location": reverse("member", args=[tenant.pk, user.pk])},
         )
 
 
@@ -67,6 +71,7 @@ class MemberViewSet(TenantScopedView, GenericViewSet):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _membership(self, user_id: str) -> Membership:
-        if user_id != str(self.request.user.pk) and not self.access.may(ADMINISTER):
+        access = self.get_access()
+        if user_id != str(self.request.user.pk) and not access.may(ADMINISTER):
             raise Forbidden("Only admins of the tenant may do this to others.")
-        return get_object_or_404(self.tenant.memberships, user=user_id)
+        return get_object_or_404(access.tenant.memberships, user=user_id)

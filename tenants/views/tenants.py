@@ -73,20 +73,24 @@ class TenantViewSet(TenantScopedView, GenericViewSet):
         return self._change(request, partial=True)
 
     def destroy(self, request: Request, tenant_id: str) -> Response:
-        check_if_match(request, self.tenant)
-        self.tenant.delete_softly(actor_of(request))
+        tenant = self.get_tenant()
+        check_if_match(request, tenant)
+        tenant.delete_softly(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {"roles": {self.tenant.pk: self.access.role}}
+        access = self.get_access()
+        return {"roles": {access.tenant.pk: access.role}}
 
     def _change(self, request: Request, *, partial: bool) -> Response:
-        check_if_match(request, self.tenant)
+        access = self.get_access()
+        check_if_match(request, access.tenant)
         fields = validated(self.get_serializer(data=request.data, partial=partial))
-        if "requested_plan" in fields and not self.access.may(ADMINISTER):
+        if "requested_plan" in fields and not access.may(ADMINISTER):
             raise Forbidden("Only admins of the tenant may ask for another plan.")
-        self.tenant.change(actor_of(request), **fields)
+        access.tenant.change(actor_of(request), **fields)
         return self._tenant_response()
 
     def _tenant_response(self) -> Response:
-        return Response(self.get_serializer(self.tenant).data, headers={"ETag": etag(self.tenant)})
+        tenant = self.get_tenant()
+        return Response(self.get_serializer(tenant).data, headers={"ETag": etag(tenant)})

@@ -19,7 +19,7 @@ from core.api.idempotency import idempotent
 from core.api.serializers import validated
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
-from tenants.models import Webhook
+from tenants.models import Tenant, Webhook
 from tenants.webhooks.models import TEST_EVENT
 from tenants.webhooks.serializers import (
     DeliverySerializer,
@@ -42,18 +42,22 @@ class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet):
         return "tenants.keys" if self.action in {"list", "create", "test"} else "default"
 
     def get_queryset(self) -> QuerySet[Webhook]:
-        return self.tenant.webhooks.all()
+        tenant = self.get_tenant()
+        return tenant.webhooks.all()
 
     @extend_schema(request=WebhookSerializer, responses={201: NewWebhookSerializer})
-    @idempotent
     def create(self, request: Request, tenant_id: str) -> Response:
+        return self._register(request, self.get_tenant())
+
+    @idempotent
+    def _register(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(WebhookSerializer(data=request.data))
-        new = Webhook.objects.register(self.tenant, by=actor_of(request), **fields)
+        new = Webhook.objects.register(tenant, by=actor_of(request), **fields)
         return Response(
             {**WebhookSerializer(new.webhook).data, "secret": new.secret},
             status=status.HTTP_201_CREATED,
             headers={
-                "Location": reverse("webhook", args=[self.tenant.pk, new.webhook.pk]),
+                "Location": reverse("webhook", args=[tenant.pk, new.webhook.pk]),
                 "ETag": etag(new.webhook),
                 "Cache-Control": "no-store",
             },
@@ -83,9 +87,13 @@ class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet):
 
     @extend_schema(request=None, responses={202: DeliverySerializer})
     @action(detail=True, methods=["post"])
-    @idempotent
     def test(self, request: Request, tenant_id: str, webhook_id: str) -> Response:
         """Queue a `webhook.test` event for one webhook, whatever events it is registered for."""
+        self.get_access()
+        return self._queue_test(request)
+
+    @idempotent
+    def _queue_test(self, request: Request) -> Response:
         webhook = self.get_object()
         delivery = webhook.tell(TEST_EVENT, {"webhook_id": str(webhook.pk)}, once=f"test:{ObjectId()}")
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)

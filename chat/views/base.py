@@ -1,0 +1,52 @@
+"""What the views of conversations share: the session and its access in one read, and pages of a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from django_filters import FilterSet
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from chat import conversation
+from chat.conversation import Conversation
+from chat.visitors import VisitorAuthentication
+from core.api.middleware import add_log_fields
+from tenants.access.views import TenantScopedView
+from tenants.authentication import ApiKeyAuthentication, MemberAuthentication
+
+
+class SessionScopedView(TenantScopedView):
+    """A view below one session. Its actions begin with `get_conversation()`."""
+
+    authentication_classes = [VisitorAuthentication, MemberAuthentication, ApiKeyAuthentication]
+
+    def get_conversation(
+        self, session_id: object = None, *, with_messages: bool = False, idempotency_digest: str | None = None
+    ) -> Conversation:
+        """Return the conversation of the path, or of `session_id`.
+
+        Raises as `chat.conversation.load` and `authorize` do.
+        """
+        found = conversation.load(
+            self.caller,
+            self.kwargs["session_id"] if session_id is None else session_id,
+            with_messages=with_messages,
+            idempotency_digest=idempotency_digest,
+        )
+        add_log_fields(self.request, session=str(found.session.pk))
+        self.authorize(found.access)
+        return found
+
+
+def paginated(
+    view: GenericViewSet[Any], queryset: QuerySet[Model], filterset_class: type[FilterSet]
+) -> Response:
+    """Return a page of `queryset`, narrowed by the query's filters. 400 for bad ones."""
+    filterset = filterset_class(view.request.query_params, queryset, request=view.request)
+    if not filterset.is_valid():
+        raise ValidationError(filterset.errors)
+    page = view.paginate_queryset(filterset.qs)
+    return view.get_paginated_response(view.get_serializer(page, many=True).data)
