@@ -213,7 +213,14 @@ class Supervisor:
             folders = (settings.BASE_DIR / name for name in RELOADED)
             switches += [f"--reload-paths={folder}" for folder in folders if folder.is_dir()]
         words = [str(word) for pair in options.items() for word in pair]
-        return [sys.executable, "-m", "granian", *words, *switches, "config.wsgi:application"]
+        return [
+            sys.executable,
+            "-m",
+            "config.launch.granian_server",
+            *words,
+            *switches,
+            "config.wsgi:application",
+        ]
 
     def _is_healthy(self) -> bool:
         host = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")

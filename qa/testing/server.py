@@ -121,7 +121,7 @@ class RunningServer(ServeProcess):
         self.stop()
 
     def workers(self) -> list[psutil.Process]:
-        return self.child("granian").children()
+        return self.child("config.launch.granian_server").children()
 
     def kill(self) -> None:
         """End all of its processes at once with SIGKILL; nothing is finished."""

@@ -21,7 +21,7 @@ def assert_all_end(processes: list[psutil.Process]) -> None:
 def test_ctrl_c_stops_every_process(start):
     running = start().wait_until_ready()
     family = running.descendants()
-    assert {running.child("granian"), running.child("mongod")} <= set(family)
+    assert {running.child("config.launch.granian_server"), running.child("mongod")} <= set(family)
     assert running.interrupt() == 0
     assert "Stopped." in running.output
     assert_all_end(family)
@@ -119,7 +119,7 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(start):
 def test_a_killed_server_ends_the_rest_and_the_next_start_works(start):
     running = start().wait_until_ready()
     family = running.descendants()
-    running.child("granian").kill()
+    running.child("config.launch.granian_server").kill()
     assert "The server ended by itself (signal SIGKILL)" in running.failure_output()
     assert_all_end(family)
     assert start().wait_until_ready().is_answering()
@@ -127,10 +127,23 @@ def test_a_killed_server_ends_the_rest_and_the_next_start_works(start):
 
 def test_a_killed_worker_is_replaced(start):
     running = start().wait_until_ready()
-    worker = running.child("granian").children()[0]
+    worker = running.child("config.launch.granian_server").children()[0]
     worker.kill()
     worker.wait(PATIENCE_SECONDS)
-    wait_until(running.answers, "a new worker answers")
+    wait_until(running.is_answering, "a new worker answers")
+    assert running.process.poll() is None
+
+
+def test_workers_killed_twice_within_a_second_are_replaced(start):
+    running = start(WORKERS="2").wait_until_ready()
+    server = running.child("config.launch.granian_server")
+    for _ in range(2):
+        wait_until(lambda: len(server.children()) == 2, "both workers run")
+        for worker in server.children():
+            worker.kill()
+            worker.wait(PATIENCE_SECONDS)
+    wait_until(running.is_answering, "a new worker answers")
+    wait_until(lambda: len(server.children()) == 2, "both workers run")
     assert running.process.poll() is None
 
 
