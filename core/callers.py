@@ -16,6 +16,8 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 
+from bson import ObjectId
+
 
 class Caller(abc.ABC):
     """What any part of the API may ask of a caller, whatever its kind."""
@@ -29,6 +31,16 @@ class Caller(abc.ABC):
     def is_shared(self) -> bool:
         """Whether many people hold the same credential, as the visitors of a page do its public key."""
         return False
+
+    @property
+    def actor_name(self) -> str:
+        """What the audit trail calls a caller that is not a user."""
+        return ""
+
+    @property
+    def actor_key_id(self) -> ObjectId | None:
+        """The API key that the audit trail names."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -19,7 +21,7 @@ from tenants.models import Erasure, ErasureManifest
 from tenants.models.erasure import Scope
 
 
-class CountSerializer(serializers.Serializer):
+class CountSerializer(serializers.Serializer[Any]):
     """Of one collection: how many documents, and when the first and the last were made."""
 
     count = serializers.IntegerField()
@@ -27,7 +29,7 @@ class CountSerializer(serializers.Serializer):
     last = serializers.DateTimeField()
 
 
-class ManifestSerializer(serializers.Serializer):
+class ManifestSerializer(serializers.Serializer[Any]):
     """What an erasure removed, and in which documents it left nothing that names the person."""
 
     id = serializers.CharField()

@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from core.api.addresses import client_address, client_network
+from core.api.callers import caller_of
 from core.audit.models import Actor, Source
 
 
@@ -14,8 +15,8 @@ def actor_of(request: HttpRequest | Request) -> Actor:
     source = source_of(request)
     if request.user.is_authenticated:
         return Actor(request.user.get_username(), user_id=request.user.pk, source=source)
-    key = getattr(getattr(request, "auth", None), "key", None)
-    return Actor(key.prefix, key_id=key.pk, source=source) if key else Actor("", source=source)
+    caller = caller_of(request)
+    return Actor(caller.actor_name, key_id=caller.actor_key_id, source=source)
 
 
 def source_of(request: HttpRequest | Request) -> Source:

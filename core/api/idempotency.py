@@ -65,8 +65,9 @@ def key_reused() -> Unprocessable:
 
 
 def idempotent(action: Callable[..., Response]) -> Callable[..., Response]:
-    """Decorate a creating action of a view so that it honours `Idempotency-Key`.
+    """Decorate a view's method that creates something so that it honours `Idempotency-Key`.
 
+    It must be reached only once the caller is authorized: a kept response is returned without further checks.
     Only successes are kept: after an error the client may fix the cause and send the same key again.
     """
 

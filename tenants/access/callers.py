@@ -116,6 +116,15 @@ class KeyCaller(TenantCaller):
         return self.key.is_public
 
     @property
+    def actor_name(self) -> str:
+        return self.key.prefix
+
+    @property
+    def actor_key_id(self) -> ObjectId:
+        key_id: ObjectId = self.key.pk
+        return key_id
+
+    @property
     def known_access(self) -> Access:
         return self.access
 
