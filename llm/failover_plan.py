@@ -113,7 +113,8 @@ class FailoverPlan:
         if requested is not None and requested > policy.retry_after_seconds:
             return None
         match error:
-            # A budget in flight refuses with Retry-After too; without one, waiting brings no credit.
+            # OpenRouter's budget of requests in flight is a 402 with Retry-After; without that header
+            # waiting does not help: https://openrouter.ai/docs/api_reference/errors-and-debugging (2026-11)
             case errors.RateLimited() | errors.BillingRefused() if requested is not None:
                 retry = self._count_retry(target, "refused", policy.retries_on_rate_limit)
                 return requested if retry else None

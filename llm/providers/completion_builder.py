@@ -82,9 +82,9 @@ class CompletionBuilder:
         self._emit_arguments(call, call.add(arguments))
         return call.id
 
-    def update_usage(self, **figures: Any) -> None:
-        """Set those of the figures that are not None: usage may come twice, or in parts."""
-        known = {name: figure for name, figure in figures.items() if figure is not None}
+    def update_usage(self, **values: Any) -> None:
+        """Set those fields of the usage whose value is not None: it may come twice, or in parts."""
+        known = {name: value for name, value in values.items() if value is not None}
         self.usage = replace(self.usage, **known)
 
     def close(self) -> None:

@@ -201,8 +201,8 @@ def _details(response: ErrorResponse) -> Iterator[Mapping[str, Any]]:
     return map(as_dict, as_list(response.error.get("details")))
 
 
-def _sum(*figures: int | None) -> int | None:
-    known = [figure for figure in figures if figure is not None]
+def _sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
 
