@@ -1,7 +1,7 @@
-"""The environment's schema: every variable with its type, default, unit and meaning.
+"""Environment variables: type, default, unit and meaning of each.
 
-`config.settings` reads its values from here; `.env.example` lists the same
-variables in the same order, and a test holds one against the other.
+`config.settings` reads them here. `.env.example` lists the same variables in the same order; a
+test compares both.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from django.core.exceptions import ImproperlyConfigured
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
-#: Shorter secrets can be guessed offline from one signed token (RFC 7518, 3.2).
+#: Shorter secrets can be guessed offline from one signed token (RFC 7518, section 3.2).
 SECRET_BYTES = 32
 
+#: Placeholders of examples and repeated characters.
 _SAMPLE = re.compile(r"your-|change.?me|example|secret-key|insecure|placeholder|^(.)\1+$", re.IGNORECASE)
 
 
 def duration(text: str) -> timedelta:
-    """Return the time that `15m`, `7d`, `90s`, `250ms` or a number of seconds says."""
+    """Parse `15m`, `7d`, `90s`, `250ms` or a number of seconds."""
     text = str(text).strip()
     if match := _DURATION.fullmatch(text):
         return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
@@ -43,7 +44,10 @@ def duration(text: str) -> timedelta:
 
 
 def networks(name: str, texts: list[str]) -> list[IPv4Network | IPv6Network]:
-    """Return the networks that `192.0.2.7` or `10.0.0.0/8` say; a wrong one stops the start and is named."""
+    """Parse addresses and networks such as `192.0.2.7` or `10.0.0.0/8` of the variable `name`.
+
+    Raises ImproperlyConfigured, which names the variable and the malformed network.
+    """
     try:
         return [ip_network(text, strict=False) for text in texts]
     except ValueError as error:
@@ -52,7 +56,7 @@ def networks(name: str, texts: list[str]) -> list[IPv4Network | IPv6Network]:
 
 @dataclass(frozen=True)
 class Variable:
-    """One environment variable. `kind` names the reader: str, int, float, bool, list or duration."""
+    """One environment variable. `kind` is its type: str, int, float, bool, list or duration."""
 
     name: str
     kind: str
@@ -76,9 +80,10 @@ class Variable:
 
 
 def read(variables: list[Variable], env_file: Path) -> dict[str, Any]:
-    """Return the value of every variable: process environment first, then `env_file`, then default.
+    """Return the value of every variable: from the process, else from `env_file`, else its default.
 
-    Tests (DJANGO_ENV=test) don't read the file: they must not depend on who runs them, nor use his keys.
+    Tests (DJANGO_ENV=test) don't read the file: they must not depend on a developer's settings, nor use
+    real keys.
     """
     env = environ.Env()
     if env_file.exists() and os.environ.get("DJANGO_ENV") != "test":
@@ -87,14 +92,13 @@ def read(variables: list[Variable], env_file: Path) -> dict[str, Any]:
 
 
 def strong_secret(name: str, value: str, *, required: bool, keep_in: Path) -> str:
-    """Return a secret fit for signing.
+    """Return a secret that is strong enough to sign with.
 
-    Where `required` (production), a missing, short or sample value stops the
-    start and the message names the variable. Elsewhere a missing one is made
-    once and kept, readable by its owner only, in the folder `keep_in`.
+    If `required` (in production), raises ImproperlyConfigured for a missing, short or sample value.
+    Otherwise a missing one is generated once and stored, readable by its owner only, in `keep_in`.
     """
     if not value and not required:
-        return _kept_secret(keep_in / f"{name.lower()}.txt")
+        return _stored_secret(keep_in / f"{name.lower()}.txt")
     problem = ""
     if not value:
         problem = "is missing"
@@ -110,13 +114,13 @@ def strong_secret(name: str, value: str, *, required: bool, keep_in: Path) -> st
     return value
 
 
-def _kept_secret(path: Path) -> str:
+def _stored_secret(path: Path) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(48))
-        # A link is whole and never replaces: of two first starts at once both read the same secret.
+        # A link is atomic and never overwrites: of two concurrent first starts both read the same secret.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
@@ -129,65 +133,85 @@ VARIABLES = [
     Variable("DJANGO_ENV", "str", "development", "development, production or test"),
     Variable("PORT", "int", 3001, "TCP port to serve on"),
     Variable("HOST", "str", "127.0.0.1", "address to listen on; 0.0.0.0 for every interface"),
-    Variable("WORKERS", "int", 0, "server processes; 0 means one a processor core"),
-    Variable("THREADS", "int", 256, "requests and open streams one worker holds at once"),
-    Variable("JOBS", "bool", True, "whether serve also sends webhooks and alerts, prunes and rolls up"),
-    Variable("DRAIN_SECONDS", "float", 30.0, "seconds a stopping server waits for running turns"),
-    Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs admin sessions and cursors"),
-    Variable("ALLOWED_HOSTS", "list", [], "host names served, comma-separated; any in development"),
-    Variable("CORS_ORIGIN", "list", ["*"], "origins of browser clients, comma-separated; * for any"),
-    Variable("TRUSTED_PROXIES", "list", [], "addresses or networks whose X-Forwarded-For counts"),
+    Variable("WORKERS", "int", 0, "server processes; 0 means one per processor core"),
+    Variable("THREADS", "int", 256, "concurrent requests and open streams per worker"),
     Variable(
-        "EMAIL_URL", "str", "consolemail://", "mail server: smtp+tls://user:password@host:587, or the log"
+        "JOBS",
+        "bool",
+        True,
+        "whether serve also runs periodic jobs: webhooks, alerts, retention",
     ),
-    Variable("EMAIL_FROM", "str", "noreply@localhost", "sender of invitations and alerts"),
+    Variable("DRAIN_SECONDS", "float", 30.0, "seconds a server that shuts down waits for running turns"),
+    Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs admin sessions and cursors"),
+    Variable("ALLOWED_HOSTS", "list", [], "host names to serve, comma-separated; any in development"),
+    Variable("CORS_ORIGIN", "list", ["*"], "origins of browser clients, comma-separated; * for any"),
+    Variable("TRUSTED_PROXIES", "list", [], "addresses or networks of trusted reverse proxies"),
+    Variable(
+        "EMAIL_URL",
+        "str",
+        "consolemail://",
+        "mail server: smtp+tls://user:password@host:587; by default the log",
+    ),
+    Variable("EMAIL_FROM", "str", "noreply@localhost", "sender address of invitations and alerts"),
     Variable("LOG_LEVEL", "str", "INFO", "DEBUG, INFO, WARNING or ERROR"),
     Variable("LOG_FORMAT", "str", "", "json or console; by default json in production"),
     # Database and cache
-    Variable("MONGODB_URI", "str", "", "MongoDB to use; empty starts the embedded server"),
-    Variable("MONGODB_POOL", "int", 100, "database connections one worker may open"),
-    Variable("REDIS_URL", "str", "", "Redis as shared cache; empty uses MongoDB"),
+    Variable("MONGODB_URI", "str", "", "MongoDB connection string; empty starts the embedded server"),
+    Variable("MONGODB_POOL", "int", 100, "maximum number of database connections per worker"),
+    Variable("REDIS_URL", "str", "", "Redis for the shared cache; empty uses MongoDB"),
     Variable("VAR_DIR", "str", "var", "folder for the embedded database, generated secrets and locks"),
     # Turns
-    Variable("TURN_LEASE_SECONDS", "float", 15.0, "seconds after which a silent worker counts as dead"),
-    Variable("VISITOR_TOKEN_SECONDS", "int", 3600, "seconds a visitor's token opens its session"),
+    Variable(
+        "TURN_LEASE_SECONDS", "float", 15.0, "seconds after a worker's last heartbeat until it counts as dead"
+    ),
+    Variable("VISITOR_TOKEN_SECONDS", "int", 3600, "lifetime of a visitor's token in seconds"),
     # Tokens and keys
     Variable("JWT_ACCESS_SECRET", "str", "", "secret, 32 bytes or more: signs access tokens"),
-    Variable("JWT_REFRESH_SECRET", "str", "", "secret, 32 bytes or more, another one: signs refresh tokens"),
-    Variable("JWT_ACCESS_EXPIRY", "duration", "15m", "life of an access token (90s, 15m, 12h, 7d)"),
-    Variable("JWT_REFRESH_EXPIRY", "duration", "7d", "life of a refresh token (90s, 15m, 12h, 7d)"),
-    Variable("API_KEY_PEPPER", "str", "", "secret, 32 bytes or more: keyed hash of API keys"),
+    Variable("JWT_REFRESH_SECRET", "str", "", "another secret, 32 bytes or more: signs refresh tokens"),
+    Variable("JWT_ACCESS_EXPIRY", "duration", "15m", "lifetime of an access token (90s, 15m, 12h, 7d)"),
+    Variable("JWT_REFRESH_EXPIRY", "duration", "7d", "lifetime of a refresh token (90s, 15m, 12h, 7d)"),
+    Variable("API_KEY_PEPPER", "str", "", "secret, 32 bytes or more: key of the hashes of API keys"),
     # LLM providers
-    Variable("GROQ_API_KEY", "str", "", "key of Groq; empty leaves Groq out"),
+    Variable("GROQ_API_KEY", "str", "", "API key of Groq; empty: not used"),
     Variable("GROQ_BASE_URL", "str", "https://api.groq.com/openai/v1", "base URL of Groq"),
-    Variable("GROQ_MODEL", "str", "openai/gpt-oss-120b", "model of Groq used by default"),
-    Variable("GEMINI_API_KEY", "str", "", "key of Gemini; empty leaves Gemini out"),
+    Variable("GROQ_MODEL", "str", "openai/gpt-oss-120b", "default model of Groq"),
+    Variable("GEMINI_API_KEY", "str", "", "API key of Gemini; empty: not used"),
     Variable(
         "GEMINI_BASE_URL",
         "str",
         "https://generativelanguage.googleapis.com/v1beta",
         "base URL of Gemini, with the API version",
     ),
-    Variable("GEMINI_MODEL", "str", "gemini-3.5-flash-lite", "model of Gemini used by default"),
-    Variable("OPENROUTER_API_KEY", "str", "", "key of OpenRouter; empty leaves OpenRouter out"),
+    Variable("GEMINI_MODEL", "str", "gemini-3.5-flash-lite", "default model of Gemini"),
+    Variable("OPENROUTER_API_KEY", "str", "", "API key of OpenRouter; empty: not used"),
     Variable("OPENROUTER_BASE_URL", "str", "https://openrouter.ai/api/v1", "base URL of OpenRouter"),
-    Variable("OPENROUTER_MODEL", "str", "openai/gpt-oss-120b", "model of OpenRouter used by default"),
-    Variable("OPENAI_COMPATIBLE_API_KEY", "str", "", "key of a server of your own; may stay empty"),
-    Variable("OPENAI_COMPATIBLE_BASE_URL", "str", "", "base URL of that server; empty leaves it out"),
-    Variable("OPENAI_COMPATIBLE_MODEL", "str", "", "model of that server used by default"),
-    Variable("LOCAL_BASE_URL", "str", "", "base URL of the local model's server; set by `make run`"),
+    Variable("OPENROUTER_MODEL", "str", "openai/gpt-oss-120b", "default model of OpenRouter"),
+    Variable("OPENAI_COMPATIBLE_API_KEY", "str", "", "API key of another OpenAI-compatible server; optional"),
+    Variable("OPENAI_COMPATIBLE_BASE_URL", "str", "", "base URL of that server; empty: not used"),
+    Variable("OPENAI_COMPATIBLE_MODEL", "str", "", "default model of that server"),
+    Variable("LOCAL_BASE_URL", "str", "", "base URL of the local model's server; set by `manage.py serve`"),
     Variable("LOCAL_MODEL", "str", "smollm2-135m-instruct", "name of the local model"),
     Variable("LLM_ROUTE", "list", [], "default route: provider or provider/model, comma-separated"),
-    Variable("LLM_CATALOGUE", "str", "", "JSON file with models and prices that add to or override ours"),
+    Variable(
+        "LLM_CATALOGUE",
+        "str",
+        "",
+        "JSON file of models and prices that extend the built-in catalogue",
+    ),
     # LLM limits
-    Variable("LLM_CONNECT_SECONDS", "float", 5.0, "seconds to open a connection to a provider"),
-    Variable("LLM_FIRST_TOKEN_SECONDS", "float", 10.0, "seconds to the first token of an answer"),
+    Variable("LLM_CONNECT_SECONDS", "float", 5.0, "seconds to connect to a provider"),
+    Variable("LLM_FIRST_TOKEN_SECONDS", "float", 10.0, "seconds until the first token of an answer"),
     Variable("LLM_BETWEEN_TOKENS_SECONDS", "float", 10.0, "seconds between two tokens of an answer"),
-    Variable("LLM_TOTAL_SECONDS", "float", 120.0, "seconds a whole answer may take, all attempts together"),
-    Variable("LLM_RETRY_AFTER_SECONDS", "float", 10.0, "longest Retry-After, in seconds, that is waited for"),
-    Variable("LLM_MAX_ATTEMPTS", "int", 8, "calls to providers for one answer"),
-    Variable("LLM_BREAKER_FAILURES", "int", 5, "failures in a row that open a target's circuit breaker"),
-    Variable("LLM_BREAKER_SECONDS", "float", 10.0, "seconds an open breaker waits before it probes"),
-    Variable("LLM_MAX_REPLY_BYTES", "int", 8_388_608, "bytes of one answer read from a provider"),
-    Variable("LLM_POOL", "int", 256, "connections one worker keeps to a provider"),
+    Variable("LLM_TOTAL_SECONDS", "float", 120.0, "seconds for a complete answer with all attempts"),
+    Variable(
+        "LLM_RETRY_AFTER_SECONDS",
+        "float",
+        10.0,
+        "longest Retry-After to wait for, in seconds",
+    ),
+    Variable("LLM_MAX_ATTEMPTS", "int", 8, "maximum number of calls to providers per answer"),
+    Variable("LLM_BREAKER_FAILURES", "int", 5, "consecutive failures that open a target's circuit breaker"),
+    Variable("LLM_BREAKER_SECONDS", "float", 10.0, "seconds until an open circuit breaker is probed"),
+    Variable("LLM_MAX_REPLY_BYTES", "int", 8_388_608, "maximum size of a provider's answer in bytes"),
+    Variable("LLM_POOL", "int", 256, "connections kept open per worker and provider"),
 ]

@@ -1,14 +1,15 @@
-"""What operators ask the process itself."""
+"""Endpoints for operators: health, readiness, status, metrics and the OpenAPI schema."""
 
 from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView
@@ -20,6 +21,7 @@ from rest_framework.response import Response
 from core import metrics, shutdown
 from core.api.addresses import client_address
 from core.api.errors import problem_response
+from core.mongo.database import database
 from llm import providers
 
 VERSION = settings.SPECTACULAR_SETTINGS["VERSION"]
@@ -28,45 +30,46 @@ _started = time.monotonic()
 
 
 def health(request: HttpRequest) -> HttpResponse:
-    """200 while this process answers at all; asks nothing else."""
-    return _read_only(request) or JsonResponse({"status": "ok"})
+    """Liveness: 200 while this process responds. Checks nothing else."""
+    return _method_not_allowed(request) or JsonResponse({"status": "ok"})
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when a request could be served: the database and the shared cache answer. Else 503.
+    """Readiness: 200 if the database and the shared cache respond, else 503.
 
-    A worker that is being stopped is "draining".
+    The status of a worker that is shutting down is "draining".
     """
-    if refusal := _read_only(request):
-        return refusal
-    checks = {"database": _answers(_ping_database), "cache": _answers(_ping_cache)}
-    ok = all(checks.values()) and not shutdown.is_draining()
-    standing = "ready" if ok else "draining" if shutdown.is_draining() else "unavailable"
+    if response := _method_not_allowed(request):
+        return response
+    checks = {"database": _responds(_ping_database), "cache": _responds(_ping_cache)}
+    draining = shutdown.is_draining()
+    if all(checks.values()) and not draining:
+        return JsonResponse({"status": "ready", "checks": checks})
     return JsonResponse(
-        {"status": standing, "checks": checks},
-        status=200 if ok else 503,
-        headers={} if ok else {"Retry-After": str(shutdown.RETRY_AFTER_SECONDS)},
+        {"status": "draining" if draining else "unavailable", "checks": checks},
+        status=503,
+        headers={"Retry-After": str(shutdown.RETRY_AFTER_SECONDS)},
     )
 
 
 def status(request: HttpRequest) -> HttpResponse:
     """Version, uptime in seconds, and which providers are configured. No secrets."""
-    return _read_only(request) or JsonResponse(
+    return _method_not_allowed(request) or JsonResponse(
         {
             "status": "ok",
             "version": VERSION,
             "environment": settings.DJANGO_ENV,
             "uptime_seconds": round(time.monotonic() - _started, 1),
-            "database": "up" if _answers(_ping_database) else "down",
+            "database": "up" if _responds(_ping_database) else "down",
             "providers": {name: providers.get(name).configured for name in providers.PROVIDERS},
         }
     )
 
 
-def metrics_page(request: HttpRequest) -> HttpResponse:
-    """Prometheus metrics, for addresses of the private network only."""
-    if refusal := _read_only(request):
-        return refusal
+def prometheus_metrics(request: HttpRequest) -> HttpResponse:
+    """Metrics in Prometheus' format; 404 for addresses outside of private networks."""
+    if response := _method_not_allowed(request):
+        return response
     address = ipaddress.ip_address(client_address(request))
     if not (address.is_private or address.is_loopback):
         return problem_response(request, 404, "not_found", "There is nothing at this path.")
@@ -74,22 +77,23 @@ def metrics_page(request: HttpRequest) -> HttpResponse:
 
 
 class SchemaView(SpectacularJSONAPIView):
-    """The API's description. Made once a process: it is the same for everyone and takes most of a second."""
+    """The OpenAPI schema, generated once per process: it is the same for all, and takes most of a second."""
 
-    _description: dict[str, Any] | None = None
+    _schema: Any = None
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        if SchemaView._description is None:
-            SchemaView._description = super().get(request, *args, **kwargs).data
-        return Response(SchemaView._description)
+        if SchemaView._schema is None:
+            response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]  # upstream's
+            SchemaView._schema = response.data
+        return Response(SchemaView._schema)
 
 
-def _read_only(request: HttpRequest) -> HttpResponse | None:
+def _method_not_allowed(request: HttpRequest) -> HttpResponse | None:
     return None if request.method in {"GET", "HEAD"} else HttpResponseNotAllowed(["GET", "HEAD"])
 
 
-def _answers(ping) -> bool:
+def _responds(ping: Callable[[], object]) -> bool:
     try:
         ping()
     except (DatabaseError, PyMongoError, RedisError, OSError):
@@ -98,8 +102,7 @@ def _answers(ping) -> bool:
 
 
 def _ping_database() -> None:
-    connection.ensure_connection()
-    connection.database.command("ping")
+    database().command("ping")
 
 
 def _ping_cache() -> None:

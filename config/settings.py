@@ -1,7 +1,7 @@
 """Settings of the whole project: one file of values.
 
-Where they come from: `config.environment`, which names every variable with its
-type, default and unit. `DJANGO_ENV` chooses development, production or test.
+They come from the environment variables in `config.environment`, which has the type, default and
+unit of each. `DJANGO_ENV` is development, production or test.
 """
 
 import sys
@@ -24,7 +24,7 @@ DJANGO_ENV = _env["DJANGO_ENV"]
 if DJANGO_ENV not in {"development", "production", "test"}:
     raise ImproperlyConfigured("DJANGO_ENV must be development, production or test.")
 PRODUCTION = DJANGO_ENV == "production"
-DEBUG = False  # Error pages with settings and source are never wanted; the log has the traceback.
+DEBUG = False  # Error pages must never show settings and source; the log has the traceback.
 
 PORT = _env["PORT"]
 HOST = _env["HOST"]
@@ -113,7 +113,7 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "/static/"
-# Only production serves a collected copy; elsewhere the files come from where they are.
+# Production serves collected copies; elsewhere the files are served from their apps.
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 WHITENOISE_USE_FINDERS = not PRODUCTION
 
@@ -126,7 +126,7 @@ if PRODUCTION and not MONGODB_URI:
 DATABASES = {
     "default": {
         "ENGINE": "core.mongo.engine",
-        # Empty: the engine starts the embedded server, or joins it, at the first connection.
+        # If empty, the engine starts or joins the embedded server at the first connection.
         "HOST": MONGODB_URI,
         "NAME": urlsplit(MONGODB_URI).path.strip("/") or "chat-agent",
         "OPTIONS": {
@@ -154,7 +154,7 @@ if _env["REDIS_URL"]:
 
 # -- Jobs ---------------------------------------------------------------------
 
-# What nobody waits for: command -> how often. `serve` runs them unless JOBS says no, by `run_jobs --loop`.
+# Periodic background jobs: command -> how often. `serve` runs them, unless JOBS is false.
 RUN_JOBS = _env["JOBS"]
 JOBS = {
     "deliver_webhooks": timedelta(seconds=2),
@@ -170,7 +170,7 @@ JOBS = {
 TURN_LEASE_SECONDS = _env["TURN_LEASE_SECONDS"]
 VISITOR_TOKEN_SECONDS = _env["VISITOR_TOKEN_SECONDS"]
 
-# -- People -------------------------------------------------------------------
+# -- Users and tokens ---------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.EmailBackend"]
@@ -208,7 +208,7 @@ API_KEY_PEPPER = _secret("API_KEY_PEPPER")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.authentication.MemberAuthentication"],
-    # Nothing is open by default: a view that forgets its policy refuses everyone but signed-in users.
+    # Closed by default: a view without a policy of its own is for signed-in users only.
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": ["core.api.throttling.EndpointRate"],
     "DEFAULT_PARSER_CLASSES": ["core.api.parsers.StrictJSONParser"],
@@ -265,14 +265,14 @@ CORS_EXPOSE_HEADERS = [
 
 # -- Limits -------------------------------------------------------------------
 
-# Requests per endpoint and caller (user, key, visitor, else address): "count/period".
+# Requests per endpoint and caller (user, key, visitor, or address): "count/period".
 RATES = {
     "default": "600/m",
     "auth.register": "10/h",
     "auth.login": "10/m",
     "auth.refresh": "60/m",
     "auth.password": "10/m",
-    # Failed logins for one e-mail address from one network address; then 429 until the period ends.
+    # Failed logins with one e-mail address from one network address; then 429 until the period ends.
     "auth.failures": "5/15m",
     "tenants.create": "30/h",
     "tenants.keys": "60/m",
@@ -281,7 +281,7 @@ RATES = {
 }
 RATELIMIT_USE_CACHE = "rates"
 RATELIMIT_FAIL_OPEN = False
-# django-ratelimit knows only memcached and django-redis; ours is shared and counts atomically (tested).
+# django-ratelimit accepts only memcached and django-redis; ours is shared and counts atomically (tested).
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
@@ -318,7 +318,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = PRODUCTION
 CSRF_COOKIE_SECURE = PRODUCTION
-SECURE_SSL_REDIRECT = False  # The proxy in front ends TLS; an API must not redirect a key sent in clear.
+SECURE_SSL_REDIRECT = False  # A proxy terminates TLS; an API must not redirect a key sent in clear text.
 SECURE_HSTS_SECONDS = 31_536_000 if PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
 SECURE_HSTS_PRELOAD = PRODUCTION

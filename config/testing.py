@@ -1,4 +1,4 @@
-"""The settings that tests run with: nobody's `.env`, and DJANGO_ENV=test unless a test says otherwise."""
+"""The settings of tests: DJANGO_ENV=test unless a test sets another, so that no `.env` is read."""
 
 import os
 

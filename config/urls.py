@@ -1,4 +1,4 @@
-"""Every prefix of the API on one screen."""
+"""The URL prefixes of all apps."""
 
 from csp.decorators import csp_update
 from django.contrib import admin
@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from config import health
 
-# Swagger UI brings one inline style sheet along; its scripts keep to the policy.
+# Swagger UI has an inline style sheet; its scripts follow the policy.
 documentation = csp_update({"style-src": ["'unsafe-inline'"]})(
     SpectacularSwaggerSplitView.as_view(url_name="schema")
 )
@@ -24,7 +24,7 @@ urlpatterns = [
     path("health", health.health),
     path("ready", health.ready),
     path("status", health.status),
-    path("metrics", health.metrics_page),
+    path("metrics", health.prometheus_metrics),
 ]
 
 handler400 = "core.api.errors.bad_request"

@@ -1,4 +1,4 @@
-"""The application, as granian serves it."""
+"""The WSGI application, as granian serves it."""
 
 import gc
 import logging
@@ -11,16 +11,17 @@ from django.core.wsgi import get_wsgi_application
 
 from config.launch.parent_death import die_with_parent
 
-# CPython's waiting threads ask for the GIL once an interval. With a thousand open streams the default
-# of 5 ms spends more on asking than on work: 50 ms halves the CPU time and does not slow plain requests.
+# CPython's waiting threads request the GIL once per interval. With a thousand open streams the default
+# of 5 ms spends more time on requests than on work: 50 ms halves the CPU time and does not slow down
+# plain HTTP requests.
 sys.setswitchinterval(0.05)
 
-# granian's workers share the port and would go on serving, with nobody to stop them, if its main
+# granian's workers share the port, and would go on serving with no process to stop them if its main
 # process were killed with -9.
-if owner := multiprocessing.parent_process():
-    die_with_parent(owner.pid)
+if (parent := multiprocessing.parent_process()) and parent.pid:
+    die_with_parent(parent.pid)
     # Until granian installs the worker's handlers, after this import, it has those of the main process,
-    # which would swallow a stop: end at once instead.
+    # which would ignore a stop: end at once instead.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -32,11 +33,11 @@ from core import shutdown  # noqa: E402
 shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt, flush=settlement.finish)
 application = shutdown.InFlight(django_application)
 
-# From its first second a worker ends what dead ones left, whether or not it gets a turn of its own.
+# From its first second a worker settles what dead workers left, even if it never gets a turn itself.
 settlement.start()
 
-# What is loaded by now stays. Left to the collector, it would be searched through again and again: a
-# tenth of a second each time, for whoever asks just then.
+# What is loaded now stays loaded. Otherwise the garbage collector would search it again and again, and
+# each time delay the current requests by a tenth of a second.
 gc.collect()
 gc.freeze()
 

@@ -9,97 +9,103 @@ from typing import Any
 
 import requests
 
-#: Without one the local model, small as it is, rambles.
+#: Without one, the small local model rambles.
 SYSTEM_PROMPT = "You are a helpful assistant. Answer in one short sentence."
 QUESTIONS = ("What is the capital of France?", "What is it famous for?")
 #: Longer than a turn may take with all its attempts.
-REPLY_SECONDS = 150
+TIMEOUT_SECONDS = 150
+
+Write = Callable[[str], None]
 
 
-class Refused(Exception):
-    """A request did not give what the API promises; the text names it, its status and its reason."""
+class ConversationFailed(Exception):
+    """A response was not what the API promises; the message has the request, the status and the reason."""
 
 
-class Api:
-    """The product as its clients see it: JSON over HTTP."""
+class ApiClient:
+    """JSON over HTTP, as any client of the product sends it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.session = requests.Session()
-        self.session.trust_env = False  # The server is on this machine; no proxy is.
+        self.session.trust_env = False  # The server is on this machine, behind no proxy.
 
     def get(self, path: str, **headers: str) -> dict[str, Any]:
-        return self._ask("GET", path, None, headers)
+        return self._request("GET", path, None, headers)
 
     def post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-        return self._ask("POST", path, body, headers)
+        return self._request("POST", path, body, headers)
 
-    def _ask(self, method: str, path: str, body: dict | None, headers: dict[str, str]) -> dict[str, Any]:
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
+    ) -> dict[str, Any]:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            answer = self.session.request(
-                method, self.url + path, json=body, headers=headers, timeout=REPLY_SECONDS
+            response = self.session.request(
+                method, self.url + path, json=body, headers=headers, timeout=TIMEOUT_SECONDS
             )
-            content = answer.json()
+            content: dict[str, Any] = response.json()
         except requests.RequestException as error:
-            raise Refused(f"{method} {path} got no usable answer: {error}") from error
-        if not answer.ok:
-            raise Refused(
-                f"{method} {path} was answered {answer.status_code}: {content.get('detail', content)}"
-            )
+            raise ConversationFailed(f"{method} {path} got no usable response: {error}") from error
+        if not response.ok:
+            detail = content.get("detail", content)
+            raise ConversationFailed(f"{method} {path} got status {response.status_code}: {detail}")
         return content
 
 
-def hold(url: str, say: Callable[[str], None]) -> None:
-    """Register, make tenant and key, ask `QUESTIONS`, and `say` all that comes back. Raises Refused."""
+def run(url: str, write: Write) -> None:
+    """Register, create tenant and key, ask `QUESTIONS`, and `write` a line per step.
+
+    Raises ConversationFailed.
+    """
     try:
-        _tell(Api(url), say)
+        _run(ApiClient(url), write)
     except KeyError as error:
-        raise Refused(f"An answer lacks {error}.") from error
+        raise ConversationFailed(f"A response lacks {error}.") from error
 
 
-def _tell(api: Api, say: Callable[[str], None]) -> None:
+def _run(api: ApiClient, write: Write) -> None:
     account = {"email": f"visitor-{secrets.token_hex(4)}@example.com", "password": secrets.token_urlsafe(16)}
     api.post("/api/auth/register", {**account, "name": "Visitor"})
-    say(f"\nRegistered {account['email']}.")
+    write(f"\nRegistered {account['email']}.")
     bearer = "Bearer " + api.post("/api/auth/login", account)["access"]
-    say("Logged in.")
+    write("Logged in.")
     tenant = api.post("/api/tenants", {"name": "Demo shop"}, Authorization=bearer)
-    say(f"Created the tenant {tenant['name']}, {tenant['id']}.")
+    write(f"Created the tenant {tenant['name']}, {tenant['id']}.")
     issued = api.post(f"/api/tenants/{tenant['id']}/api-keys", {"name": "Demo site"}, Authorization=bearer)
-    say(f"Issued the API key {issued['prefix']}…{issued['last_four']}.")
+    write(f"Issued the API key {issued['prefix']}…{issued['last_four']}.")
     session = api.post(
         "/api/chat/sessions", {"title": "A demo", "system_prompt": SYSTEM_PROMPT}, X_API_Key=issued["key"]
     )
-    say(f"Opened the session {session['id']}.\n")
+    write(f"Opened the session {session['id']}.\n")
     for question in QUESTIONS:
         turn = api.post(
             f"/api/chat/sessions/{session['id']}/messages", {"message": question}, X_API_Key=issued["key"]
         )
-        _show_turn(question, turn["reply"], say)
-    _show_analytics(api.get(f"/api/chat/tenants/{tenant['id']}/analytics", Authorization=bearer), say)
+        _write_turn(question, turn["reply"], write)
+    _write_analytics(api.get(f"/api/chat/tenants/{tenant['id']}/analytics", Authorization=bearer), write)
 
 
-def _show_turn(question: str, reply: dict[str, Any], say: Callable[[str], None]) -> None:
+def _write_turn(question: str, reply: dict[str, Any], write: Write) -> None:
     if reply["status"] != "complete" or not reply["content"].strip():
-        raise Refused(f"The reply is {reply['status']}: {reply['content']!r}.")
+        raise ConversationFailed(f"The reply is {reply['status']}: {reply['content']!r}.")
     usage = reply["usage"]
-    say(f"You        {question}")
-    say(textwrap.indent(textwrap.fill(reply["content"], 100), " " * 11).replace(" " * 11, "Assistant  ", 1))
-    say(
+    write(f"You        {question}")
+    write(textwrap.indent(textwrap.fill(reply["content"], 100), " " * 11).replace(" " * 11, "Assistant  ", 1))
+    write(
         f"           - {reply['provider']}/{reply['model']}, {usage['input_tokens']} tokens in and "
         f"{usage['output_tokens']} out, {reply['latency_ms'] / 1000:.1f} s\n"
     )
 
 
-def _show_analytics(analytics: dict[str, Any], say: Callable[[str], None]) -> None:
+def _write_analytics(analytics: dict[str, Any], write: Write) -> None:
     totals = analytics["totals"]
     tokens, cost, latency = totals["tokens"], totals["cost"], totals["latency_ms"]
-    say("Analytics of the tenant:")
-    say(f"  sessions  {totals['sessions']}")
-    say(f"  replies   {totals['replies']['complete']} complete, {totals['attempts']['count']} attempts")
-    say(f"  tokens    {tokens['input']} in, {tokens['output']} out")
-    say(f"  cost      {cost['total']} {cost['currency']}")
-    say(f"  latency   {latency['p50']} ms in the middle, {latency['p95']} ms at the 95th percentile")
-    for share in totals["models"]:
-        say(f"  answered  {share['replies']['complete']} by {share['provider']}/{share['model']}")
+    write("Analytics of the tenant:")
+    write(f"  sessions  {totals['sessions']}")
+    write(f"  replies   {totals['replies']['complete']} complete, {totals['attempts']['count']} attempts")
+    write(f"  tokens    {tokens['input']} in, {tokens['output']} out")
+    write(f"  cost      {cost['total']} {cost['currency']}")
+    write(f"  latency   median {latency['p50']} ms, 95th percentile {latency['p95']} ms")
+    for model in totals["models"]:
+        write(f"  model     {model['replies']['complete']} by {model['provider']}/{model['model']}")

@@ -1,4 +1,4 @@
-"""What only one start may hold: the data folder and the port."""
+"""Locks that only one start may hold: on the data folder and on the port."""
 
 from __future__ import annotations
 
@@ -11,79 +11,75 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: A killed server's processes need a moment to leave its port.
-_PORT_PATIENCE_SECONDS = 3.0
+#: The processes of a killed server need a moment to release its port.
+_PORT_TIMEOUT_SECONDS = 3.0
 
 
-class Unavailable(Exception):
-    """What this start needs cannot be had; the text says why and what to do."""
+class LockError(Exception):
+    """The folder or port can't be used; the message says why and what to do."""
 
 
 @contextlib.contextmanager
-def folder(var_dir: Path, note: str) -> Iterator[None]:
-    """Hold `var_dir` until the block ends or this process dies; `note` tells others who holds it.
+def lock_folder(var_dir: Path, holder: str) -> Iterator[None]:
+    """Lock `var_dir` until the block ends or this process dies; other starts are shown `holder`.
 
-    The kernel frees the lock with its holder, so nothing stale is left after `kill -9`.
-    Raises Unavailable with the holder's note.
+    The kernel releases the lock with the process, so nothing stale is left after `kill -9`.
+    Raises LockError with the holder's text.
     """
     try:
         var_dir.mkdir(parents=True, exist_ok=True)
         lock = (var_dir / "serve.lock").open("a+")
     except OSError as error:
-        raise Unavailable(f"{var_dir} cannot be written ({error.strerror}). Set VAR_DIR.") from error
+        raise LockError(f"{var_dir} cannot be written ({error.strerror}). Set VAR_DIR.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            holder = lock.read().strip() or "another start"
-            raise Unavailable(
-                f"Already running {holder}. Stop it, or set another VAR_DIR and PORT to run a second one."
+            other = lock.read().strip() or "another start"
+            raise LockError(
+                f"Already running {other}. Stop it, or set another VAR_DIR and PORT to run a second one."
             ) from error
         lock.truncate(0)
-        lock.write(note)
+        lock.write(holder)
         lock.flush()
         yield
 
 
 @contextlib.contextmanager
-def port(host: str, number: int) -> Iterator[None]:
-    """Hold `number` on `host` against other starts until the block ends or this process dies.
+def lock_port(host: str, port: int) -> Iterator[None]:
+    """Lock `port` on `host` against other starts until the block ends or this process dies.
 
-    The server's own bind would not notice a conflict: its workers share the
-    port (SO_REUSEPORT), so two servers would each get half of the requests.
-    Raises Unavailable if anything listens there.
+    The server's own bind would not notice a conflict: its workers share the port (SO_REUSEPORT),
+    so two servers would each get half of the requests. Raises LockError if any program listens there.
     """
-    if not 0 < number < 65536:
-        raise Unavailable(f"PORT must be between 1 and 65535, not {number}.")
-    with socket.socket(socket.AF_UNIX) as claim:
+    if not 0 < port < 65536:
+        raise LockError(f"PORT must be between 1 and 65535, not {port}.")
+    with socket.socket(socket.AF_UNIX) as lock:
         if sys.platform == "linux":
-            # An abstract name: no file, per network like ports are, freed with its holder.
+            # An abstract name: without a file, per network namespace as ports are, released with the process.
             try:
-                claim.bind(f"\0chat-agent-platform/{host}:{number}")
+                lock.bind(f"\0chat-agent-platform/{host}:{port}")
             except OSError as error:
-                raise Unavailable(
-                    f"Port {number} is being used by another start. Set another PORT."
-                ) from error
-        _wait_until_free(host, number)
+                raise LockError(f"Port {port} is used by another start. Set another PORT.") from error
+        _wait_until_free(host, port)
         yield
 
 
-def _wait_until_free(host: str, number: int) -> None:
-    deadline = time.monotonic() + _PORT_PATIENCE_SECONDS
+def _wait_until_free(host: str, port: int) -> None:
+    deadline = time.monotonic() + _PORT_TIMEOUT_SECONDS
     while True:
         try:
-            family, kind, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
                 return
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise Unavailable(
-                    f"Cannot listen on {host}:{number} ({error}). Set another HOST or PORT."
-                ) from error
+                message = f"Cannot listen on {host}:{port} ({error}). Set another HOST or PORT."
+                raise LockError(message) from error
             if time.monotonic() > deadline:
-                reason = f"Port {number} on {host} is taken by another program. Stop it, or set another PORT."
-                raise Unavailable(reason) from error
+                message = f"Port {port} on {host} is taken by another program. Stop it, or set another PORT."
+                raise LockError(message) from error
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The demo tenant with a user and a key, so that a new start can be tried at once."""
+"""The demo tenant with a user and a key, so that a new installation can be tried at once."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ NAME = "Demo"
 
 @dataclass(frozen=True)
 class Demo:
-    """What signs in. `password` and `key` are empty if they were made earlier: only hashes are kept."""
+    """The demo's credentials. `password` and `key` are "" if they existed already: only hashes are stored."""
 
     tenant: Tenant
     password: str = ""
     key: str = ""
 
 
-def demo(*, renew: bool = False) -> Demo | None:
-    """Return the demo, made if there is none; with `renew` it gets a new password and key.
+def ensure_demo(*, renew: bool = False) -> Demo | None:
+    """Return the demo, created if it does not exist; with `renew` it gets a new password and key.
 
-    None if staff have deleted it. The password comes last: without a usable one an earlier run
-    was stopped half-way, and this one goes on where that stood.
+    None if staff have deleted it. The password is set last: without a usable one an earlier run
+    was stopped half-way, and this one completes it.
     """
     user = User.objects.filter(email=EMAIL).first()
     user = user or User.objects.create_superuser(EMAIL, name=NAME)
-    made = user.has_usable_password()
+    exists = user.has_usable_password()
     by = user.as_actor()
     tenant = _tenant_of(user)
-    if made and (tenant is None or not renew):
+    if exists and (tenant is None or not renew):
         return Demo(tenant) if tenant else None
     tenant = tenant or Tenant.objects.open(
         name=NAME, plan=Plan.objects.get(code="pro"), by=by, system_prompt=SYSTEM_PROMPT

@@ -1,15 +1,14 @@
-"""Everything the product runs on one machine, started in order and stopped in order.
+"""All processes of the product on one machine, started in order and stopped in order.
 
 The supervisor is the process of `manage.py serve`. It runs
 
-    the database   an embedded mongod, unless MONGODB_URI names a server
+    the database   an embedded mongod, unless MONGODB_URI is set
     the model      the local one, unless another provider is configured
     the server     granian with its workers
-    the jobs       what nobody waits for, unless JOBS says no
+    the jobs       periodic background jobs, unless JOBS is false
 
-and each of them ends with it, whatever ends it. Neither model, server nor jobs are started again in
-place: when one ends by itself all end, and whoever started them (a person, systemd, a container
-runtime) learns it from the exit code.
+and they all end with it, however it ends. Model, server and jobs are not restarted: if one ends, the
+supervisor stops the others and fails, and its caller (a person, systemd, a container runtime) decides.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -33,81 +31,53 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from config.launch import locks
-from config.launch.parent_death import guarded
+from config.launch.locks import lock_folder, lock_port
+from config.launch.processes import ManagedProcess
 from core.mongo import embedded
 from llm.route import default_route
 
-#: Folders whose changes restart the workers in development. Never the whole project: the
-#: database writes into it all the time.
+#: Folders whose changes restart the workers in development. Not the whole project: the database
+#: writes into it all the time.
 RELOADED = ("config", "core", "console", "accounts", "tenants", "chat", "llm", "templates")
 MODEL_SECONDS = 60
 SERVER_SECONDS = 60
-#: What a part may take to end after its last request.
+#: How long a process may take to end after its last request.
 END_SECONDS = 5
 POLL_SECONDS = 0.1
 
 
-class Failed(Exception):
-    """The product cannot start or go on; the text says why and what to do."""
+class SupervisorError(Exception):
+    """The product can't start, or a process of it ended; the message says why and what to do."""
 
 
-class StopAsked(BaseException):
-    """Ctrl-C, SIGTERM or a closed terminal: like KeyboardInterrupt, no failure to be caught."""
-
-
-@dataclass
-class Part:
-    name: str
-    process: subprocess.Popen
-
-    @classmethod
-    def start(cls, name: str, command: list[str], **options: Any) -> Part:
-        process = subprocess.Popen(  # noqa: S603  (our own command, no shell)
-            guarded(command),
-            cwd=settings.BASE_DIR,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches only the supervisor, which keeps the order.
-            **options,
-        )
-        return cls(name, process)
-
-    def stop(self, within_seconds: float) -> None:
-        """Ask it to end; kill it, with all it started, if it has not after `within_seconds`."""
-        self.process.terminate()
-        try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(within_seconds)
-        finally:  # Also when being asked to hurry cuts the waiting short.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+class StopRequested(BaseException):
+    """Ctrl-C, SIGTERM or a closed terminal. Like KeyboardInterrupt not an error, so no handler catches it."""
 
 
 class Supervisor:
-    """One start of the product. `say` gets a line for people at every step."""
+    """One start of the product. `report` gets a line of text at every step."""
 
-    def __init__(self, *, reload: bool, seed: bool, say: Callable[[str], None]) -> None:
-        self.reload = reload
-        self.seed = seed
-        self.say = say
-        self.url = f"http://{_reachable(settings.HOST)}:{settings.PORT}"
-        self.model: Part | None = None
-        self.server: Part | None = None
-        self.jobs: Part | None = None
+    def __init__(self, *, reload: bool, seed: bool, report: Callable[[str], None]) -> None:
+        self._reload = reload
+        self._seed = seed
+        self._report = report
+        self._url = f"http://{_reachable(settings.HOST)}:{settings.PORT}"
+        self._model: ManagedProcess | None = None
+        self._server: ManagedProcess | None = None
+        self._jobs: ManagedProcess | None = None
 
     def run(self) -> None:
-        """Serve until asked to stop. Raises Failed, or locks.Unavailable if something is in the way."""
+        """Serve until a stop is requested. Raises SupervisorError, or LockError because of another start."""
         with (
             _stop_signals(),
-            locks.folder(settings.VAR_DIR, note=f"on {self.url} (pid {os.getpid()})"),
-            locks.port(settings.HOST, settings.PORT),
+            lock_folder(settings.VAR_DIR, holder=f"on {self._url} (pid {os.getpid()})"),
+            lock_port(settings.HOST, settings.PORT),
         ):
             try:
                 self._start()
                 self._watch()
-            except StopAsked:
-                self.say("Stopping, after the requests now running. Ask again to stop at once.")
+            except StopRequested:
+                self._report("Stopping, after the requests now running. Once more stops at once.")
             finally:
                 self._stop()
 
@@ -115,83 +85,89 @@ class Supervisor:
 
     def _start(self) -> None:
         began = time.monotonic()
-        self._start_model()  # Loads while the database starts.
+        self._model = self._start_model()  # Loads while the database starts.
         uri = self._start_database()
         self._migrate()
-        self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._model_url()})
-        self._await_server()
-        self._start_jobs({"MONGODB_URI": uri})
-        demo = self._seed()  # Last: a start that fails must not spend what is shown only once.
-        connection.close_pool()  # The supervisor itself needs the database no more.
-        self.say(
+        self._server = self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._wait_for_model()})
+        self._wait_for_server(self._server)
+        self._jobs = self._start_jobs({"MONGODB_URI": uri})
+        demo = self._seed_demo()  # Last: a start that fails must not use up what is shown only once.
+        wrapper: Any = connection  # Django's type does not know what the engine adds.
+        wrapper.close_pool()  # The supervisor itself uses the database no more.
+        self._report(
             f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.\n"
-            f"  API      {self.url}/api, explained at {self.url}/api/docs\n"
-            f"  Console  {self.url}/admin/"
+            f"  API      {self._url}/api, documented at {self._url}/api/docs\n"
+            f"  Console  {self._url}/admin/"
         )
         if demo:
-            self.say(demo)
+            self._report(demo)
 
-    def _start_model(self) -> None:
-        """Start the local model where the route needs it, which it does when nothing else is configured."""
+    def _start_model(self) -> ManagedProcess | None:
+        """Start the local model if the default route uses it, as it does when nothing else is configured."""
         route = default_route()
         local = settings.LLM_PROVIDERS["local"]
         if local["base_url"] or (route and all(target.provider != "local" for target in route)):
-            return
-        self.say("Starting the local model.")
+            return None
+        self._report("Starting the local model.")
         command = [sys.executable, "-m", "llm.local_model", local["model"]]
-        self.model = Part.start("The local model", command, stdout=subprocess.PIPE, text=True)
+        return ManagedProcess.start("The local model", command, stdout=subprocess.PIPE, text=True)
 
     def _start_database(self) -> str:
         """Return the URI of the database, started if none is configured."""
-        if settings.MONGODB_URI:
-            return settings.MONGODB_URI
-        self.say("Starting the embedded MongoDB.")
+        if uri := str(settings.MONGODB_URI):
+            return uri
+        self._report("Starting the embedded MongoDB.")
         return embedded.ensure(embedded.data_dir(settings))
 
     def _migrate(self) -> None:
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
         if missing and settings.PRODUCTION:
-            raise Failed(f"{len(missing)} migrations are missing. First run: python manage.py migrate")
+            raise SupervisorError(
+                f"{len(missing)} migrations are missing. First run: python manage.py migrate"
+            )
         if missing:
-            self.say(f"Preparing the database: {len(missing)} migrations.")
+            self._report(f"Preparing the database: {len(missing)} migrations.")
             call_command("migrate", interactive=False, verbosity=0)
 
-    def _model_url(self) -> str:
-        """Return the base URL of the local model, empty without one: the rest runs all the same."""
-        if not self.model:
-            return settings.LLM_PROVIDERS["local"]["base_url"]
-        answer = self.model.process.stdout
-        url = answer.readline().strip() if select.select([answer], [], [], MODEL_SECONDS)[0] else ""
+    def _wait_for_model(self) -> str:
+        """Return the base URL of the local model, "" without one: the rest runs all the same."""
+        if not self._model:
+            return str(settings.LLM_PROVIDERS["local"]["base_url"])
+        output: Any = self._model.process.stdout
+        url = str(output.readline()).strip() if select.select([output], [], [], MODEL_SECONDS)[0] else ""
         if not url:
-            self.model.stop(END_SECONDS)
-            self.model = None
-            self.say("The local model did not start; without another provider no message is answered.")
+            self._model.stop(END_SECONDS)
+            self._model = None
+            self._report("The local model did not start; without another provider no message gets a reply.")
         return url
 
-    def _start_server(self, environment: dict[str, str]) -> None:
-        self.say("Starting the server.")
-        self.server = Part.start("The server", self._server_command(), env=os.environ | environment)
+    def _start_server(self, environment: dict[str, str]) -> ManagedProcess:
+        self._report("Starting the server.")
+        return ManagedProcess.start("The server", self._server_command(), env=os.environ | environment)
 
-    def _start_jobs(self, environment: dict[str, str]) -> None:
-        if settings.RUN_JOBS:
-            command = [sys.executable, "manage.py", "run_jobs", "--loop"]
-            self.jobs = Part.start("The jobs", command, env=os.environ | environment)
+    def _start_jobs(self, environment: dict[str, str]) -> ManagedProcess | None:
+        if not settings.RUN_JOBS:
+            return None
+        command = [sys.executable, "manage.py", "run_jobs", "--loop"]
+        return ManagedProcess.start("The jobs process", command, env=os.environ | environment)
 
-    def _seed(self) -> str:
-        """Return what there is to tell about the demo tenant, made at the first start."""
-        told = io.StringIO()
-        if self.seed:
-            call_command("seed_demo", url=self.url, stdout=told)
-        return told.getvalue()
+    def _seed_demo(self) -> str:
+        """Return the text to show about the demo tenant, created at the first start."""
+        output = io.StringIO()
+        if self._seed:
+            call_command("seed_demo", url=self._url, stdout=output)
+        return output.getvalue()
 
-    def _await_server(self) -> None:
+    def _wait_for_server(self, server: ManagedProcess) -> None:
         deadline = time.monotonic() + SERVER_SECONDS
         while not self._is_healthy():
-            if self.server.process.poll() is not None:
-                raise Failed("The server ended while it started; the reason stands above.")
+            if server.exit_code is not None:
+                raise SupervisorError("The server ended while it started; the reason is above.")
             if time.monotonic() > deadline:
-                raise Failed(f"The server did not answer {self.url}/health within {SERVER_SECONDS} s.")
+                raise SupervisorError(
+                    f"The server did not answer {self._url}/health within {SERVER_SECONDS} s."
+                )
             time.sleep(POLL_SECONDS)
 
     def _server_command(self) -> list[str]:
@@ -208,7 +184,7 @@ class Supervisor:
             "--log-level": "error",
         }
         switches = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]
-        if self.reload:
+        if self._reload:
             switches += ["--reload", "--reload-ignore-worker-failure"]
             folders = (settings.BASE_DIR / name for name in RELOADED)
             switches += [f"--reload-paths={folder}" for folder in folders if folder.is_dir()]
@@ -224,56 +200,64 @@ class Supervisor:
 
     def _is_healthy(self) -> bool:
         host = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")
-        asked = http.client.HTTPConnection(_reachable(settings.HOST), settings.PORT, timeout=2)
+        server = http.client.HTTPConnection(_reachable(settings.HOST), settings.PORT, timeout=2)
         try:
-            asked.request("GET", "/health", headers={"Host": host})
-            return asked.getresponse().status == 200
+            server.request("GET", "/health", headers={"Host": host})
+            return server.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
-            asked.close()
+            server.close()
 
     # -- Run and stop --------------------------------------------------------
 
     def _watch(self) -> None:
-        """Return never: raise Failed as soon as a part has ended by itself."""
+        """Raise SupervisorError as soon as a process ends."""
         while True:
-            for part in filter(None, (self.server, self.jobs, self.model)):
-                if (code := part.process.poll()) is not None:
-                    raise Failed(f"{part.name} ended by itself ({_spoken(code)}); the rest is stopped too.")
+            for process in filter(None, (self._server, self._jobs, self._model)):
+                if (code := process.exit_code) is not None:
+                    raise SupervisorError(
+                        f"{process.name} ended by itself ({_exit_status(code)}); the rest is stopped too."
+                    )
             time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
-        """The jobs, which may stop anywhere; the server, which finishes its requests; what these need."""
-        steps: list[Callable[[], None]] = []
-        if jobs := self.jobs:
-            steps.append(lambda: jobs.stop(END_SECONDS))
-        if server := self.server:
-            steps.append(lambda: server.stop(settings.DRAIN_SECONDS + END_SECONDS + 1))
-        if model := self.model:
-            steps.append(lambda: model.stop(END_SECONDS))
-        for step in (*steps, embedded.stop):
-            with contextlib.suppress(StopAsked):  # Asked to hurry: the step is cut short, the others follow.
-                step()
+        """Stop the jobs, which may stop anywhere; then the server, which drains; then what both need."""
+        timeouts = (
+            (self._jobs, END_SECONDS),
+            (self._server, settings.DRAIN_SECONDS + END_SECONDS + 1),
+            (self._model, END_SECONDS),
+        )
+        for process, timeout_seconds in timeouts:
+            # A second request to stop interrupts one wait and kills that process; the others follow.
+            with contextlib.suppress(StopRequested):
+                if process:
+                    process.stop(timeout_seconds)
+        with contextlib.suppress(StopRequested):
+            embedded.stop()
 
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    def ask(number: int, frame: object) -> None:
-        raise StopAsked
+    """Raise StopRequested in the main thread when a signal asks this process to stop."""
 
-    kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    def stop(number: int, frame: object) -> None:
+        raise StopRequested
+
+    previous = {
+        number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _reachable(host: str) -> str:
-    """Return an address by which this machine reaches a server that listens on `host`."""
+    """Return an address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
-def _spoken(code: int) -> str:
+def _exit_status(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -75,7 +75,8 @@ class DocumentSerializer(StrictMixin, serializers.ModelSerializer[Any]):
         return field_class, options
 
 
-def validated(serializer: serializers.BaseSerializer) -> dict:
+def validated(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
     """Return the validated data of a serializer. Raises ValidationError."""
     serializer.is_valid(raise_exception=True)
-    return serializer.validated_data
+    data: dict[str, Any] = serializer.validated_data
+    return data

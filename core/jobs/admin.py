@@ -11,7 +11,7 @@ from core.jobs.models import Job
 
 
 @admin.register(Job)
-class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at runtime
+class JobAdmin(admin.ModelAdmin):
     list_display = ("name", "started_at", "finished_at", "outcome", "due_at")
     fields = ("name", "outcome", "started_at", "finished_at", "due_at", "claimed_until")
     ordering = ("name",)

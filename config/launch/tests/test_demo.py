@@ -1,4 +1,4 @@
-"""`manage.py demo`: a whole conversation, or a clear failure."""
+"""`manage.py demo`: a complete conversation, or a clear failure."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from llm import local_model
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def demo(**environment: str) -> subprocess.CompletedProcess:
+def demo(**environment: str) -> subprocess.CompletedProcess[str]:
     ours = {variable.name for variable in VARIABLES}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
@@ -28,7 +28,7 @@ def demo(**environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_demo_prints_a_conversation_and_its_figures(tmp_path):
+def test_demo_prints_a_conversation_and_its_metrics(tmp_path):
     try:
         local_model.weights()
     except local_model.NotInstalled as error:
@@ -47,8 +47,8 @@ def test_demo_without_an_answer_fails_and_says_why(tmp_path):
     result = demo(
         VAR_DIR=str(tmp_path),
         OPENAI_COMPATIBLE_BASE_URL=f"http://127.0.0.1:{free_port()}/v1",
-        OPENAI_COMPATIBLE_MODEL="nobody",
+        OPENAI_COMPATIBLE_MODEL="unreachable",
     )
     assert result.returncode == 1
-    assert "/messages was answered 50" in result.stderr
+    assert "/messages got status 50" in result.stderr
     assert "Stopped." in result.stdout

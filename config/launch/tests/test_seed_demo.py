@@ -15,9 +15,9 @@ pytestmark = pytest.mark.django_db
 
 
 def seed_demo(**options: object) -> str:
-    told = io.StringIO()
-    call_command("seed_demo", stdout=told, **options)
-    return told.getvalue()
+    output = io.StringIO()
+    call_command("seed_demo", stdout=output, **options)
+    return output.getvalue()
 
 
 def shown(text: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`manage.py serve`, held to its promises with real processes."""
+"""`manage.py serve` with real processes, which are stopped and killed."""
 
 import re
 import socket
@@ -42,7 +42,7 @@ def test_all_end_when_the_jobs_do(start):
     family = running.descendants()
     jobs.kill()
     assert running.process.wait(PATIENCE_SECONDS) == 1
-    assert "The jobs ended by itself" in running.output
+    assert "The jobs process ended by itself" in running.output
     assert_all_end(family)
 
 

@@ -8,18 +8,18 @@ from config.launch import seed
 
 
 class Command(BaseCommand):
-    help = "Create the demo tenant, user and key once, and show what signs in."
+    help = "Create the demo tenant, user and key once, and show their credentials."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--renew", action="store_true", help="give it a new password and a new key")
+        parser.add_argument("--renew", action="store_true", help="issue a new password and key")
         parser.add_argument("--url", default=f"http://127.0.0.1:{settings.PORT}", help="base URL to show")
 
     def handle(self, *, renew: bool, url: str, **options: Any) -> None:
         if settings.PRODUCTION:
-            raise CommandError("The demo user may do everything: it is not for production.")
-        demo = seed.demo(renew=renew)
+            raise CommandError("The demo user has all rights: it is not for production.")
+        demo = seed.ensure_demo(renew=renew)
         if demo is None:
-            self.stdout.write("The demo tenant was deleted, and stays so.")
+            self.stdout.write("The demo tenant was deleted, and is not created again.")
         elif not demo.key:
             self.stdout.write(
                 f"Demo user {seed.EMAIL}, tenant {demo.tenant.pk}. Password and key were shown at the first "
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             )
         else:
             self.stdout.write(
-                f"A demo to sign in with, shown this once:\n"
+                f"Demo credentials, shown only this once:\n"
                 f"  e-mail     {seed.EMAIL}\n"
                 f"  password   {demo.password}\n"
                 f"  tenant id  {demo.tenant.pk}\n"

@@ -4,8 +4,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from config.launch import locks
-from config.launch.supervisor import Failed, StopAsked, Supervisor
+from config.launch.locks import LockError
+from config.launch.supervisor import StopRequested, Supervisor, SupervisorError
 
 
 class Command(BaseCommand):
@@ -28,13 +28,13 @@ class Command(BaseCommand):
 
     def handle(self, *, reload: bool, seed: bool, **options: Any) -> None:
         try:
-            Supervisor(reload=reload, seed=seed, say=self._say).run()
-        except (Failed, locks.Unavailable) as error:
+            Supervisor(reload=reload, seed=seed, report=self._write).run()
+        except (SupervisorError, LockError) as error:
             raise CommandError(str(error)) from error
-        except StopAsked:
-            return  # Asked before anything was started.
-        self._say("Stopped.")
+        except StopRequested:
+            return  # Before anything was started.
+        self._write("Stopped.")
 
-    def _say(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
