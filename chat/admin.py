@@ -109,7 +109,14 @@ class MessageAdmin(ReadOnlyAdmin):
     search_fields = ["content"]
     search_help_text = "Words of the text, or a message's id"
     ordering = ["-created_at", "-id"]
-    exclude = ["idempotency", "fingerprint", "settled", "reservation", "lease_until", "cancel_requested"]
+    exclude = [
+        "idempotency_digest",
+        "fingerprint",
+        "settled",
+        "reservation",
+        "lease_until",
+        "cancel_requested",
+    ]
 
     @admin.display(description="message")
     def excerpt(self, message: Message) -> str:

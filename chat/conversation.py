@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.models import ChatSession, Message
-from chat.turns.history import HISTORY_LIMIT
+from chat.turns import Question, Reply
+from chat.turns.history import HISTORY_LIMIT, ConversationMessage
 from core.errors import NotFound
 from core.mongo.ids import object_id
 from tenants.access import Access, TenantCaller
 
 #: What a turn needs of earlier messages; contents are most of the bytes read.
-_TURN_FIELDS = dict.fromkeys(
-    ("seq", "role", "content", "status", "run", "lease_until", "provider", "model", "created_at"), 1
-)
+_TURN_FIELDS = dict.fromkeys(("seq", "role", "content", "status", "run", "provider", "model"), 1)
 
 
 @dataclass(slots=True)
@@ -30,15 +29,15 @@ class Conversation:
     caller: TenantCaller
     session: ChatSession
     access: Access
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    existing_question: dict[str, Any] | None = None
+    messages: list[ConversationMessage] = field(default_factory=list)
+    existing_question: Question | None = None
 
     @property
     def last_seq(self) -> int:
         return self.messages[-1]["seq"] if self.messages else 0
 
     @property
-    def running(self) -> dict[str, Any] | None:
+    def running(self) -> ConversationMessage | None:
         """The newest reply that is still streaming."""
         return next((m for m in reversed(self.messages) if m["status"] == Message.Status.STREAMING), None)
 
@@ -74,10 +73,16 @@ def load(
     return _conversation(caller, document)
 
 
-def find_message(session: ChatSession, message_id: str) -> dict[str, Any] | None:
-    """Return the raw message of that id if it belongs to the session."""
+def find_message(session: ChatSession, message_id: str) -> Question | Reply | None:
+    """Return the message of that id if it belongs to the session."""
     wanted = object_id(message_id)
-    return Message.collection().find_one({"_id": wanted, "session_id": session.pk}) if wanted else None
+    if wanted is None:
+        return None
+    document = Message.collection().find_one({"_id": wanted, "session_id": session.pk})
+    if document is None:
+        return None
+    kind = Reply if document["role"] == Message.Role.ASSISTANT else Question
+    return kind.from_document(document)
 
 
 def _conversation(caller: TenantCaller, document: dict[str, Any]) -> Conversation:
@@ -85,8 +90,8 @@ def _conversation(caller: TenantCaller, document: dict[str, Any]) -> Conversatio
     access = caller.access_from(document)
     session.tenant = access.tenant
     messages = document.get("messages", [])[::-1]
-    question = next(iter(document.get("question", [])), None)
-    return Conversation(caller, session, access, messages, question)
+    questions = map(Question.from_document, document.get("question", []))
+    return Conversation(caller, session, access, messages, next(questions, None))
 
 
 def _lookup_messages(known: Access | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from bson import ObjectId
 from chat.analytics import deletion
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.models import ChatSession, Message
-from chat.turns import settlement
+from chat.turns import replies, settlement
 from core.api.idempotency import forget_responses
 from core.audit.models import Actor, AuditEvent
 from tenants.models import Erasure, ErasureManifest, LedgerEntry
@@ -100,9 +100,9 @@ def remove_sessions(erasure: Erasure, ids: Sequence[ObjectId]) -> None:
     )
     _stop_turns(of_sessions)
     # What was spent is on the ledger before the reply that tells of it goes.
-    settlement.settle(list(Message.collection().find({**of_sessions, "settled": False})))
-    for replies in _replies(of_sessions):
-        named = {"reply": {"$in": replies}, "session": {"$ne": None}}
+    settlement.settle(replies.unsettled(of_sessions))
+    for reply_ids in _replies(of_sessions):
+        named = {"reply": {"$in": reply_ids}, "session": {"$ne": None}}
         erasure.clear(LedgerEntry.collection(), named, {"session": None})
     forget_responses(ids)
     deletion.remove_sessions(erasure.tenant, ids, erasure.note)

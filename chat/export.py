@@ -18,7 +18,9 @@ def as_json(session: ChatSession) -> Iterator[bytes]:
     """Yield one JSON object: `{"session": …, "messages": […]}`, in order."""
     yield b'{"session": ' + _encode(_SESSION.to_representation(session)).encode() + b', "messages": ['
     for number, message in enumerate(_messages(session)):
-        yield (b"," if number else b"") + b"\n" + _encode(message_data(message)).encode()
+        yield (
+            (b"," if number else b"") + b"\n" + _encode(message_data(Message.from_document(message))).encode()
+        )
     yield b"\n]}\n"
 
 

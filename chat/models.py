@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bson import ObjectId
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -19,8 +20,9 @@ from tenants.models import Tenant
 if TYPE_CHECKING:
     from tenants.access import Access
 
-#: How a message can have ended. Checkpoints of a running reply leave the index of words alone.
-FINAL = ["complete", "cancelled", "failed", "interrupted"]
+#: The states a message does not leave by itself. The word index covers these only, so that checkpoints of a
+#: running reply do not write to it.
+FINAL = ("complete", "cancelled", "failed", "interrupted")
 
 
 class ChatSessionQuerySet(models.QuerySet):
@@ -85,13 +87,6 @@ class ChatSession(Document):
         if not Message.collection().find_one({"session_id": self.pk}, {"_id": 1}):
             self.delete()
 
-    def messages_before(self, seq: int, limit: int) -> list[dict]:
-        """Return the raw messages that came before number `seq`, at most `limit`, oldest first."""
-        newest_first = Message.collection().find(
-            {"session_id": self.pk, "seq": {"$lt": seq}}, sort=[("seq", -1)], limit=limit
-        )
-        return list(newest_first)[::-1]
-
 
 class Message(Document):
     """A question or a reply. `seq` orders a session's messages and is never given twice.
@@ -115,6 +110,11 @@ class Message(Document):
         FAILED = "failed"
         INTERRUPTED = "interrupted"
 
+    # Django adds these attributes; its type stubs don't know keys that are ObjectIds.
+    id: ObjectId
+    session_id: ObjectId
+    in_reply_to_id: ObjectId | None
+
     session = models.ForeignKey(ChatSession, models.CASCADE, related_name="messages", db_index=False)
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+", db_index=False)
     seq = models.IntegerField()
@@ -124,10 +124,12 @@ class Message(Document):
     metadata = models.JSONField(default=dict, blank=True)
 
     # Of questions
-    idempotency = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001 - absent is not ""
+    idempotency_digest = models.CharField(  # noqa: DJ001 - absent is not ""
+        max_length=64, null=True, editable=False, db_column="idempotency"
+    )
     fingerprint = models.CharField(max_length=64, blank=True, default="", editable=False)
-    # What its request wished for beyond session and tenant; a retry asks the same way.
-    wish = models.JSONField(null=True, editable=False)
+    # What its request set beyond session and tenant; a retry uses the same.
+    requested_options = models.JSONField(null=True, editable=False, db_column="wish")
 
     # Of replies
     in_reply_to = models.ForeignKey("self", models.CASCADE, null=True, related_name="+", db_index=False)
@@ -167,7 +169,7 @@ class Message(Document):
                 fields=["tenant", "content", "created_at"],
                 text="content",
                 name="message_words",
-                condition=Q(status__in=FINAL),
+                condition=Q(status__in=list(FINAL)),
             ),
             models.Index(fields=["lease_until"], name="message_streaming", condition=Q(status="streaming")),
             models.Index(fields=["finished_at"], name="message_unsettled", condition=Q(settled=False)),
@@ -177,7 +179,7 @@ class Message(Document):
             models.UniqueConstraint(fields=["session", "seq"], name="message_order"),
             models.UniqueConstraint(fields=["in_reply_to"], name="message_one_reply"),
             models.UniqueConstraint(
-                fields=["idempotency"], name="message_once", condition=Q(idempotency__gt="")
+                fields=["idempotency_digest"], name="message_once", condition=Q(idempotency_digest__gt="")
             ),
         ]
 

@@ -30,7 +30,7 @@ django_application = get_wsgi_application()
 from chat.turns import heartbeat, settlement  # noqa: E402 - models exist once Django is set up
 from core import shutdown  # noqa: E402
 
-shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt, flush=settlement.finish)
+shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt_all, flush=settlement.finish)
 application = shutdown.InFlight(django_application)
 
 # From its first second a worker settles what dead workers left, even if it never gets a turn itself.

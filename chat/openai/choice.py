@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.utils import timezone
-from rest_framework.exceptions import PermissionDenied
 
-from chat.openai.errors import ModelNotFound
-from chat.turns.options import refuse_models, requested_target
+from chat.openai.openai_errors import ModelNotFound
+from chat.turns.options import requested_target, require_allowed_models
+from chat.turns.turn_errors import ModelNotAllowed
 from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route
@@ -28,7 +28,7 @@ def chosen_route(access: Access, model: str, fallbacks: Sequence[str]) -> tuple[
     if not route:
         raise ModelNotFound("No provider is configured on this server.")
     route = tuple(dict.fromkeys(route))
-    refuse_models(access.key, route)
+    require_allowed_models(access.key, route)
     return route
 
 
@@ -66,7 +66,7 @@ def _default_route(tenant: Tenant) -> tuple[canonical.Target, ...]:
 
 def _may_use(access: Access, route: Sequence[canonical.Target]) -> bool:
     try:
-        refuse_models(access.key, route)
-    except PermissionDenied:
+        require_allowed_models(access.key, route)
+    except ModelNotAllowed:
         return False
     return bool(route)

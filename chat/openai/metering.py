@@ -1,4 +1,4 @@
-"""A run that is limited and billed like a turn, and of which nothing else is kept."""
+"""A run that is limited and billed like a turn, and of which nothing else is stored."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from bson import ObjectId
 
 from chat.models import Message
-from chat.turns import settlement
-from chat.turns.acceptance import given_back_on_failure
-from chat.turns.access_watch import hold
+from chat.turns import grant, settlement, stored_attempt
+from chat.turns.acceptance import release_on_database_error
 from chat.turns.budget import Budget
-from chat.turns.turn import attempt_data
+from chat.turns.finished_run import FinishedRun
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access
@@ -23,60 +22,56 @@ Status = Message.Status
 class MeteredRun:
     """One admitted run; iterate over it once, to its end, for its canonical events.
 
-    It is settled before its last event is handed out. The provider is always asked
-    for a stream: only streams have a first token to wait for and can be rescued.
-    Raises LimitReached when made.
+    It is given to settlement before its last event is yielded. The provider is always asked for a stream:
+    only streams have a first token to wait for and can be rescued. Raises LimitReached when created.
     """
 
     def __init__(self, access: Access, request: canonical.Request, route: Sequence[canonical.Target]) -> None:
         self.id = ObjectId()
         budget = Budget(access.tenant, self.id, request, route)
         self._access = access
-        self._run = Run(request, route, check_budget=budget.afford)
-        self._text = ""
-        self._settled = False
-        with given_back_on_failure(access.tenant.pk, self.id):
+        self._run = Run(request, route, check_budget=budget.check)
+        self._has_text = False
+        self._ended = False
+        with release_on_database_error(access.tenant.pk, self.id):
             self.admission = budget.admit()
-        self._hold = hold(access, SEND_MESSAGES, self.cancel)
+        self._grant = grant(access, SEND_MESSAGES, self.cancel)
 
     def __iter__(self) -> Iterator[canonical.Event]:
         try:
             for event in self._run:
                 match event:
                     case canonical.Text(text):
-                        self._text = self._text or text
+                        self._has_text = self._has_text or bool(text)
                     case canonical.Finished():
-                        self._settle(Status.COMPLETE)
+                        self._end(Status.COMPLETE)
                     case canonical.Failed(errors.Cancelled()):
-                        self._settle(Status.CANCELLED)
+                        self._end(Status.CANCELLED)
                     case canonical.Failed():
-                        self._settle(Status.FAILED)
+                        self._end(Status.FAILED)
                 yield event
         finally:
-            self._settle(Status.INTERRUPTED)
+            self._end(Status.INTERRUPTED)
 
     def cancel(self) -> None:
-        """Stop the provider, from any thread; what it was asked for until then is billed."""
+        """Stop the provider, from any thread; what it has generated until then is billed."""
         self._run.cancel()
 
-    def _settle(self, status: Status) -> None:
-        if self._settled:
+    def _end(self, status: Status) -> None:
+        if self._ended:
             return
-        self._settled = True
-        self._hold.release()
+        self._ended = True
+        self._grant.release()
+        key = self._access.key
         settlement.settle_soon(
-            {
-                "_id": self.id,
-                "reservation": self.id,
-                "tenant_id": self._access.tenant.pk,
-                "session_id": None,
-                "api_key": self._access.key.pk,
-                "month": self.admission.month,
-                "run": 1,
-                "status": status.value,
-                # Only whether there is any counts: a cancelled answer is a message if some of it was read.
-                "content": self._text,
-                "attempts": [attempt_data(attempt, 1) for attempt in self._run.attempts],
-                "settled": False,
-            }
+            FinishedRun(
+                tenant_id=self._access.tenant.pk,
+                reservation_id=self.id,
+                reply_id=self.id,
+                month=self.admission.month,
+                status=status.value,
+                has_text=self._has_text,
+                attempts=[stored_attempt(attempt, 1) for attempt in self._run.attempts],
+                api_key=key.pk if key else None,
+            )
         )

@@ -8,8 +8,8 @@ from queue import Empty, SimpleQueue
 
 from django.http import StreamingHttpResponse
 
-from chat.openai.errors import AnswerBroken, NoAnswer, error_body
 from chat.openai.metering import MeteredRun
+from chat.openai.openai_errors import AnswerBroken, NoAnswer, error_body
 from chat.openai.reply import Chunks, event
 from chat.turns.sse import PING, PING_SECONDS
 from llm import canonical, errors

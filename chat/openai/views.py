@@ -12,8 +12,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.openai.choice import chosen_route, offered
-from chat.openai.errors import ModelNotFound, NoAnswer, OpenAIErrorSerializer, error_body, in_their_shape
 from chat.openai.metering import MeteredRun
+from chat.openai.openai_errors import (
+    ModelNotFound,
+    NoAnswer,
+    OpenAIErrorSerializer,
+    error_body,
+    in_their_shape,
+)
 from chat.openai.reply import completion_body
 from chat.openai.request import CompletionRequestSerializer, canonical_request
 from chat.openai.stream import CompletionStream

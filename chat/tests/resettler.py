@@ -20,22 +20,23 @@ def main() -> None:
     from django.db import DatabaseError
     from pymongo.errors import PyMongoError
 
-    from chat.models import Message
+    from chat.turns import replies
+    from chat.turns.finished_run import FinishedRun
     from chat.turns.settlement import settle
 
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     chance = random.Random(int(sys.argv[1]))
-    ended: dict[tuple, dict] = {}
+    ended: dict[tuple, FinishedRun] = {}
     settled = 0
     print("up", flush=True)
     while not over.wait(0.02):
         try:
-            for reply in Message.collection().find({"settled": False}):
-                ended.setdefault((reply["_id"], reply["run"]), reply)
-            copies = [dict(reply) for reply in chance.sample(list(ended.values()), min(len(ended), 10))]
-            settle(copies)
-            settled += len(copies)
+            for run in replies.unsettled({}):
+                ended.setdefault((run.reply_id, run.run), run)
+            chosen = chance.sample(list(ended.values()), min(len(ended), 10))
+            settle(chosen)
+            settled += len(chosen)
         except (PyMongoError, DatabaseError):
             continue  # the copies stay what they were
     print(settled, flush=True)

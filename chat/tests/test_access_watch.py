@@ -114,8 +114,8 @@ def test_an_openai_client_with_a_revoked_key_loses_its_stream(silent, acme, alic
 
 
 def test_a_member_whose_role_still_allows_it_keeps_the_stream(acme, dave, alice):
-    held = access_watch.hold(Access(acme, role=Role.DEVELOPER, user=dave), SEND_MESSAGES, lambda: None)
+    granted = access_watch.grant(Access(acme, role=Role.DEVELOPER, user=dave), SEND_MESSAGES, lambda: None)
     Membership.objects.get(user=dave).change_role("admin", by(alice))
 
-    assert access_watch.lost_among([held]) == []
-    held.release()
+    assert access_watch.revoked_among([granted]) == []
+    granted.release()

@@ -7,6 +7,7 @@ from bson import Decimal128
 
 from chat.models import ChatSession, Message
 from chat.serializers import MessageSerializer, UsageSerializer, message_data
+from chat.turns import Reply
 from core.mongo.models import Document
 from qa.testing.chat import settled
 from tenants.models import ApiKey, LedgerEntry, Membership, Plan, Tenant
@@ -62,7 +63,7 @@ def test_a_cost_has_ten_places(stored, shown, exchange):
     raw = Message.collection().find_one({"role": "assistant"})
     raw["cost"] = stored and Decimal128(stored)
 
-    assert message_data(raw)["usage"]["cost"] == shown
+    assert message_data(Reply.from_document(raw))["usage"]["cost"] == shown
 
 
 def test_times_tell_their_zone(exchange):

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from chat import erasure
 from chat.models import ChatSession, Message
-from chat.turns import settlement
+from chat.turns import replies, settlement
 from core.audit.models import SYSTEM, AuditEvent
 from core.mongo.append_only import AppendOnlyError
 from qa.testing.chat import settled
@@ -276,7 +276,7 @@ def test_a_message_sent_while_its_session_is_erased_follows_it(talk, acme):
     reply = {**old[1], "_id": answer, "seq": 4, "in_reply_to_id": asked, "settled": False}
     Message.collection().insert_many([question, reply])
 
-    settlement.settle([Message.collection().find_one({"_id": answer})])
+    settlement.settle(replies.unsettled({"_id": answer}))
 
     assert not Message.objects.filter(pk__in=[asked, answer]).exists()
     assert LedgerEntry.objects.get(reply=answer).session is None

@@ -20,6 +20,7 @@ from chat.tests.clients import STUCK_SECONDS, Client, Exchange
 from chat.tests.faulty_mongod import FaultyMongod
 from chat.tests.usage_watch import is_anything_open
 from chat.turns import settlement
+from chat.turns.attempts import INTERRUPTED
 from qa.fake_provider.server import FakeProvider
 from qa.testing.server import RunningServer
 from qa.testing.waiting import wait_until
@@ -159,7 +160,7 @@ def test_the_end_that_another_worker_gave_a_reply_is_told_though_it_cannot_be_re
     stage.mongod.fail("too slow", ["find"], 1000, "chat_message")
     stage.database.chat_message.update_one(
         {"session_id": session_id, "status": "streaming"},
-        {"$set": {"status": "interrupted", "error": settlement.INTERRUPTED, "settled": False}},
+        {"$set": {"status": "interrupted", "error": INTERRUPTED, "settled": False}},
     )
 
     stage.mongod.wait_until_struck(40)  # the keeper meets a dozen of them before the answer's end

@@ -51,8 +51,10 @@ LIMITS = {
 #: being answered (409), by a limit (429), by the database (503). Never 500.
 ANSWERS = {200, 201, 202, 400, 409, 422, 429, 502, 503}
 
-#: What a server says of itself only when our code is wrong.
-BUGS = ("unhandled exception", "turn broke", "settlement broke", "checking access broke")
+THREADS = ("heartbeat", "settlement", "access-watch")
+
+#: What a server logs only when our code is wrong.
+BUGS = ("unhandled exception", "turn failed", *(f"chat-{name} failed" for name in THREADS))
 
 
 @dataclass

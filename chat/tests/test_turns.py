@@ -10,10 +10,12 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from bson import ObjectId
 from django.utils import timezone
 
 from chat.models import ChatSession, Message
-from chat.turns import settlement
+from chat.turns import Reply, settlement
+from chat.turns.finished_run import FinishedRun
 from qa.testing.chat import events, settled
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import limited, problem, signed_in
@@ -102,9 +104,8 @@ def test_an_answered_message_is_counted_once_everywhere(fake, dave_client, sessi
     reply = dave_client.post(messages(session), {"message": "What is this session about?"}).json()["reply"]
 
     settled(reply["id"])
-    settlement.settle(
-        [{**Message.collection().find_one({"_id": session.pk.__class__(reply["id"])}), "settled": False}]
-    )
+    stored = Reply.from_document(Message.collection().find_one({"_id": ObjectId(reply["id"])}))
+    settlement.settle([FinishedRun.of(stored)])
 
     [month] = Usage.objects.of(acme).months.values()
     assert month["messages"] == 1

@@ -1,8 +1,8 @@
-"""What a run may use of its tenant's limits: reserved before its first call, and more before a further one.
+"""What a run reserves of its tenant's limits: before its first call, and more before each further one.
 
-A reservation is the upper bound of one answer. A call that fails may have been billed, and one that
-continues a broken answer sends that along. So before every further call the reservation must cover
-what is billed so far and the upper bound of that call; then no month's limit is passed, whatever fails.
+A reservation is the upper bound of one answer. A call that fails may have been billed, and a call that
+continues a broken answer sends that answer too. So before each further call the reservation must cover what
+has been billed and the upper bound of that call. Then no limit of a month is exceeded, whatever fails.
 """
 
 from __future__ import annotations
@@ -15,67 +15,65 @@ from bson import ObjectId
 from django.conf import settings
 from pymongo.errors import PyMongoError
 
+from chat.turns.attempts import billed_tokens, stored_attempt
 from chat.turns.options import reserve, upper_bound
-from chat.turns.settlement import billed_tokens, settle_ended
-from chat.turns.turn import attempt_data
+from chat.turns.settlement import settle_ended
 from core.errors import LimitReached
 from llm import canonical, errors
 from tenants.billing.limits import CountersBusy
 from tenants.billing.usage import Admission
 from tenants.models import Tenant, Usage
 
-logger = logging.getLogger("chat.turns.budget")
+logger = logging.getLogger(__name__)
 
 
 class Budget:
-    """What one run holds reserved.
+    """The reservation of one run. Raises UnpricedRefused where the plan allows priced models only."""
 
-    Raises 403 when made, where the plan refuses models without a price.
-    """
+    _admission: Admission  # since `admit`
 
     def __init__(
         self,
         tenant: Tenant,
-        reservation: ObjectId,
+        reservation_id: ObjectId,
         request: canonical.Request,
         route: Sequence[canonical.Target],
     ) -> None:
         self._tenant = tenant
-        self._reservation = reservation
+        self._reservation_id = reservation_id
         self._tokens, self._cost = reserve(tenant.plan, request, route)
-        self._admission: Admission | None = None
 
     def admit(self) -> Admission:
-        """Take the run's share of every limit. Raises LimitReached."""
+        """Reserve what the run may use of each limit. Raises LimitReached."""
         try:
-            self._admission = self._admitted()
+            self._admission = self._admit()
         except LimitReached as refused:
             if refused.usage and refused.usage.name == "requests_per_minute":
                 raise
-            # Turns that have just ended may have held what stood in the way.
+            # Turns that have just ended may still hold what is missing.
             settle_ended(self._tenant.pk)
-            self._admission = self._admitted()
+            self._admission = self._admit()
         return self._admission
 
-    def _admitted(self) -> Admission:
+    def _admit(self) -> Admission:
         return Usage.objects.admit(
             self._tenant,
-            reservation_id=self._reservation,
+            reservation_id=self._reservation_id,
             tokens=self._tokens,
             cost=self._cost,
             lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
         )
 
-    def afford(
+    def check(
         self, attempts: Sequence[canonical.Attempt], request: canonical.Request, target: canonical.Target
     ) -> None:
         """Have enough reserved for what `attempts` are billed and a call with `request` to `target`.
 
-        The database is asked only if that is more than is reserved. Raises OutOfBudget if there
-        is no room for it, BudgetUnknown if the database can't say.
+        Queries the database only if that is more than is reserved. Raises OutOfBudget if a limit has no room
+        for it, BudgetUnknown if the database fails.
         """
         tokens, cost = upper_bound(request, [target])
-        tokens += sum(billed_tokens(attempt_data(attempt, 1)) for attempt in attempts)
+        tokens += sum(billed_tokens(stored_attempt(attempt, 1)) for attempt in attempts)
         cost += sum(attempt.cost for attempt in attempts if attempt.cost is not None)
         more_tokens, more_cost = max(tokens - self._tokens, 0), max(cost - self._cost, Decimal(0))
         if more_tokens or more_cost:
@@ -94,9 +92,9 @@ class Budget:
                 limit=refused.extra["limit"],
             ) from refused
         except (PyMongoError, CountersBusy) as error:
-            logger.warning("further call not made: usage can't be counted", exc_info=True)
+            logger.warning("no further call: usage can't be counted", exc_info=True)
             raise errors.BudgetUnknown(
                 "The answer failed, and usage can't be counted right now, so no other call was made."
             ) from error
-        # Its run was taken for dead: whatever it went on to use would be on no bill.
+        # Another worker took this one for dead and settled the run: further usage would not be billed.
         raise errors.BudgetUnknown("The answer failed, and its run had been ended elsewhere.")

@@ -1,13 +1,16 @@
-"""What a provider is told of a conversation so far."""
+"""The earlier messages of a conversation that are sent to a provider."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypedDict
+
+from bson import ObjectId
 
 from chat.models import Message
 from llm import canonical
 
-#: Messages of a session that a turn reads at most, whatever its plan says.
+#: The most messages of a session that a turn reads, whatever its plan allows.
 HISTORY_LIMIT = 200
 
 #: A token is at least this many characters in every script the models know; used to stay inside a window.
@@ -16,15 +19,32 @@ CHARS_PER_TOKEN = 3
 _UNSENT = {Message.Status.FAILED, Message.Status.STREAMING}
 
 
+class EarlierMessage(TypedDict):
+    """What is sent of a message before the turn. A raw document, because a turn reads up to 200."""
+
+    role: canonical.Role
+    content: str
+    status: str
+
+
+class ConversationMessage(EarlierMessage):
+    """What a new turn needs of a message of its session."""
+
+    _id: ObjectId
+    seq: int
+    run: int
+    provider: str
+    model: str
+
+
 def history(
-    messages: Iterable[dict], *, limit: int, window_tokens: int | None, spent_tokens: int
+    messages: Iterable[EarlierMessage], *, limit: int, window_tokens: int | None, spent_tokens: int
 ) -> tuple[canonical.Message, ...]:
     """Return the newest messages that fit, oldest first.
 
-    `messages` are raw documents ordered by `seq`. Failed, running and empty
-    replies are left out. At most `limit` are kept, and no more than fit into
-    `window_tokens` beside `spent_tokens` (system prompt, question and answer);
-    None means the window is unknown. The oldest go first.
+    `messages` are ordered by `seq`. Failed, running and empty replies are left out. At most `limit` are
+    kept, and no more than fit into `window_tokens` beside `spent_tokens` (system prompt, question and
+    answer); None means the window is unknown. The oldest are dropped first.
     """
     sendable = [m for m in messages if m["content"] and m["status"] not in _UNSENT]
     kept: list[canonical.Message] = []
@@ -34,7 +54,7 @@ def history(
         if room < 0:
             break
         kept.append(canonical.Message(message["role"], message["content"]))
-    # A history that opens with an answer to a question no longer there only confuses a model.
+    # A history that begins with an answer whose question was dropped confuses a model.
     while kept and kept[-1].role == "assistant":
         kept.pop()
     return tuple(reversed(kept))

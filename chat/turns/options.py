@@ -1,4 +1,7 @@
-"""How a question is put: the request's wish, else the session's, else the tenant's, else the plan's."""
+"""With what a turn calls its provider: each option is the request's, else the session's, else the tenant's.
+
+And how much one call can use at most, which is what a turn reserves of its plan's limits.
+"""
 
 from __future__ import annotations
 
@@ -8,81 +11,73 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rest_framework.exceptions import PermissionDenied, ValidationError
-
-from chat.turns.history import HISTORY_LIMIT, history
-from core.errors import Forbidden, Unavailable
+from chat.turns.history import HISTORY_LIMIT, EarlierMessage, history
+from chat.turns.question import RequestedOptions
+from chat.turns.turn_errors import ModelNotAllowed, UnpricedRefused
+from core.errors import InvalidInput, Unavailable
 from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route
 from tenants.models import ApiKey, Plan, Tenant
 
-#: Tokens kept free for the answer when nobody says how long it may be.
+#: Tokens kept free for an answer whose length is not limited.
 ANSWER_TOKENS = 1024
 
-#: What the wire adds to each message (role, separators); generous, because reservations are upper bounds.
-_TOKENS_A_MESSAGE = 16
+#: What a provider's format adds to each message (role, separators). Generous: reservations are upper bounds.
+_TOKENS_PER_MESSAGE = 16
 
-#: Providers count a picture by its tiles; this is what the largest make.
-_TOKENS_AN_IMAGE = 8192
-
-
-class UnpricedRefused(Forbidden):
-    default_code = "model_unpriced"
-    default_detail = "The price of this model is not known, and the plan allows priced models only."
+#: Providers count an image by its tiles; this is the count of the largest.
+_TOKENS_PER_IMAGE = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a turn is asked with."""
-
     route: tuple[canonical.Target, ...]
     system: str
     temperature: float | None
     max_tokens: int | None
     history_messages: int
 
-    def request(self, question: str, messages: Sequence[dict]) -> canonical.Request:
+    def request(self, question: str, earlier: Sequence[EarlierMessage]) -> canonical.Request:
         """Return the canonical request: system prompt, as much history as fits, and the question."""
         answer = self.max_tokens or ANSWER_TOKENS
         spent = token_bound(self.system) + token_bound(question) + answer
-        earlier = history(
-            messages,
+        sent = history(
+            earlier,
             limit=self.history_messages,
             window_tokens=catalogue().get(self.route[0]).context_window,
             spent_tokens=spent,
         )
         return canonical.Request(
-            messages=(*earlier, canonical.Message("user", question)),
+            messages=(*sent, canonical.Message("user", question)),
             system=self.system,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )
 
 
-def choose_options(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> Options:
-    """Return the options of one turn.
+def choose_options(tenant: Tenant, overrides: dict[str, Any], requested: RequestedOptions) -> Options:
+    """Return the options of one turn; `overrides` are the session's.
 
-    `overrides` are the session's, `wish` is the validated body of the request.
-    Raises 400 for a wish that can't be met and 503 when there is nobody to ask.
+    Raises InvalidInput for a model or route that does not exist, Unavailable without any provider.
     """
     plan = tenant.plan
-    route = _route(tenant, overrides, wish)
-    wished = _first(wish.get("max_tokens"), overrides.get("max_tokens"), tenant.max_tokens)
+    route = _route(tenant, overrides, requested)
+    max_tokens = _first(requested.get("max_tokens"), overrides.get("max_tokens"), tenant.max_tokens)
+    history_limits = [HISTORY_LIMIT, tenant.history_messages, plan.history_messages]
     return Options(
         route=route,
         system=_first(overrides.get("system_prompt"), tenant.system_prompt) or "",
-        temperature=_first(wish.get("temperature"), overrides.get("temperature"), tenant.temperature),
-        max_tokens=_smallest(wished, longest_answer(plan, route)),
-        history_messages=_smallest(tenant.history_messages, plan.history_messages, HISTORY_LIMIT),
+        temperature=_first(requested.get("temperature"), overrides.get("temperature"), tenant.temperature),
+        max_tokens=_smallest(max_tokens, longest_answer(plan, route)),
+        history_messages=min(limit for limit in history_limits if limit is not None),
     )
 
 
 def longest_answer(plan: Plan, route: Sequence[canonical.Target]) -> int | None:
-    """Return the tokens that an answer may have at most, None for no limit of ours.
+    """Return the most tokens that an answer may have; None without a limit.
 
-    Where the plan limits tokens or money there always is one: what is not bounded
-    can't be reserved.
+    There is one wherever the plan limits tokens or cost: usage without a bound could not be reserved.
     """
     models = [catalogue().get(target).max_output for target in route]
     limits = [plan.max_output_tokens, *models]
@@ -93,17 +88,19 @@ def longest_answer(plan: Plan, route: Sequence[canonical.Target]) -> int | None:
     return _smallest(*limits)
 
 
-def _route(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> tuple[canonical.Target, ...]:
-    wished = requested_target(wish.get("provider"), wish.get("model"))
+def _route(
+    tenant: Tenant, overrides: dict[str, Any], requested: RequestedOptions
+) -> tuple[canonical.Target, ...]:
+    target = requested_target(requested.get("provider"), requested.get("model"))
     try:
-        if wished:
-            route = parse_route([wished])
+        if target:
+            route = parse_route([target])
         elif names := overrides.get("route") or tenant.route:
             route = parse_route(names)
         else:
             route = default_route()
     except ValueError as error:
-        raise ValidationError({"model" if wished else "route": [str(error)]}) from error
+        raise InvalidInput({"model" if target else "route": [str(error)]}) from error
     if not route:
         raise Unavailable(
             "No provider is configured. Set a provider's key or name a route.",
@@ -114,10 +111,10 @@ def _route(tenant: Tenant, overrides: dict[str, Any], wish: dict[str, Any]) -> t
 
 
 def requested_target(provider: str | None, model: str | None) -> str | None:
-    """Return what `provider` and `model` of a request name, as a route would write it.
+    """Return the target that `provider` and `model` of a request name, as it is written in routes.
 
-    A model alone may be `provider/model`, or the name of a model that the catalogue knows or that
-    a provider has by default; of several providers the first that is configured is meant.
+    A model alone is `provider/model`, a model in the catalogue, or the default model of a provider. If
+    several providers have it, the first configured one is used.
     """
     if provider:
         return f"{provider}/{model}" if model else provider
@@ -130,24 +127,24 @@ def requested_target(provider: str | None, model: str | None) -> str | None:
     return str(known[0]) if known else model
 
 
-def refuse_models(key: ApiKey | None, route: Sequence[canonical.Target]) -> None:
-    """Raise 403 if the key has a list of models and a target of `route` is not on it."""
+def require_allowed_models(key: ApiKey | None, route: Sequence[canonical.Target]) -> None:
+    """Raise ModelNotAllowed if the key has a list of models and a target of `route` is not in it."""
     if key is None or not key.allowed_models:
         return
     for target in route:
         if str(target) not in key.allowed_models:
-            raise PermissionDenied(f"This key may not use {target}.", "model_not_allowed")
+            raise ModelNotAllowed(f"This key may not use {target}.")
 
 
 def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Target]) -> tuple[int, Decimal]:
     """Return the most tokens and US dollars that one answer can use, for a turn's reservation.
 
-    Raises 403 where the plan refuses models without a price.
+    Raises UnpricedRefused where the plan allows priced models only.
     """
     if plan.unpriced == Plan.Unpriced.REFUSE:
-        today_unpriced = [t for t in route if catalogue().cost(t, canonical.Usage(1, 1))[0] is None]
-        if today_unpriced:
-            raise UnpricedRefused(f"The price of {today_unpriced[0]} is not known; the plan needs one.")
+        unpriced = [target for target in route if catalogue().cost(target, canonical.Usage(1, 1))[0] is None]
+        if unpriced:
+            raise UnpricedRefused(f"The price of {unpriced[0]} is not known; the plan needs one.")
     return upper_bound(request, route)
 
 
@@ -155,7 +152,7 @@ def upper_bound(request: canonical.Request, route: Sequence[canonical.Target]) -
     """Return the most tokens and US dollars that one call with `request` to any target of `route` can use."""
     texts = list(_texts(request))
     images = sum(len(message.images) for message in request.messages if message.images)
-    sent = token_bound("".join(texts)) + len(texts) * _TOKENS_A_MESSAGE + images * _TOKENS_AN_IMAGE
+    sent = token_bound("".join(texts)) + len(texts) * _TOKENS_PER_MESSAGE + images * _TOKENS_PER_IMAGE
     answer = request.max_tokens or max(
         (catalogue().get(target).max_output or ANSWER_TOKENS for target in route), default=ANSWER_TOKENS
     )
@@ -165,7 +162,7 @@ def upper_bound(request: canonical.Request, route: Sequence[canonical.Target]) -
 
 
 def _texts(request: canonical.Request) -> Iterator[str]:
-    """Yield all that is sent as text, tools and schema included."""
+    """Yield everything that is sent as text, with tools and schema."""
     yield request.system
     for message in request.messages:
         yield message.text
@@ -176,7 +173,7 @@ def _texts(request: canonical.Request) -> Iterator[str]:
 
 
 def token_bound(text: str) -> int:
-    """No tokenizer in use makes more tokens of a text than it has UTF-8 bytes."""
+    """Return the most tokens that `text` can have: in every tokenizer in use, its number of UTF-8 bytes."""
     return len(text.encode("utf-8", "replace"))
 
 

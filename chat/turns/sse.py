@@ -1,32 +1,28 @@
-"""Turn events as server-sent events.
+"""The events of a turn, and their form as server-sent events.
 
-Events: `start`, `delta`, `restart`, `usage`, `done`, `error`. Every event carries
-the id `epoch:offset`, the offset in code points of the reply's text after the
-event, so that a client that comes back with `Last-Event-ID` is given the rest.
+Events: `start`, `delta`, `restart`, `usage`, `done`, `error`. Every event has the id `epoch:offset`, where
+`offset` is the length of the reply's text after the event in code points. A client that reconnects with
+`Last-Event-ID` gets the rest.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from django.http import StreamingHttpResponse
-from rest_framework.utils.encoders import JSONEncoder
+from chat.turns.reply import Reply
+from llm.canonical import Target
 
 PING = b": ping\n\n"
 PING_SECONDS = 15
 
-_encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EVENT_ID = re.compile(r"(\d{1,6}):(\d{1,9})")
 
 
 class TurnEvent(NamedTuple):
-    """One event of a turn; `epoch` and `offset` say where in the reply it stands.
-
-    A None instead of an event stands for silence worth a ping.
-    """
+    """One event of a turn; `epoch` and `offset` are its position in the reply."""
 
     name: str
     data: dict[str, Any]
@@ -34,50 +30,48 @@ class TurnEvent(NamedTuple):
     offset: int
 
 
+class EventSource(Protocol):
+    """The events of a reply; None for a silence that is worth a ping. The last is the final reply."""
+
+    def __next__(self) -> TurnEvent | Reply | None: ...
+
+    def close(self) -> None: ...
+
+
 class Position(NamedTuple):
-    """Where a client stopped reading: text number `epoch`, `offset` code points in."""
+    """Where a client stopped reading: text number `epoch`, after `offset` code points."""
 
     epoch: int = 0
     offset: int = 0
 
 
+BEGINNING = Position()
+
+
+def start_event(reply: Reply, target: Target, epoch: int) -> TurnEvent:
+    data = {
+        "session_id": str(reply.session_id),
+        "message_id": str(reply.in_reply_to_id),
+        "reply_id": str(reply.id),
+        "provider": target.provider,
+        "model": target.model,
+    }
+    return TurnEvent("start", data, epoch, 0)
+
+
+def restart_event(reason: str, target: Target, epoch: int) -> TurnEvent:
+    """Return the event that voids all text before it."""
+    data = {"reason": reason, "provider": target.provider, "model": target.model}
+    return TurnEvent("restart", data, epoch, 0)
+
+
 def last_position(last_event_id: str | None) -> Position:
-    """Return where `Last-Event-ID` points; the beginning without one or with a foreign one."""
+    """Return the position in `Last-Event-ID`; the beginning without one or with a foreign one."""
     match = _EVENT_ID.fullmatch(last_event_id or "")
-    return Position(int(match[1]), int(match[2])) if match else Position()
+    return Position(int(match[1]), int(match[2])) if match else BEGINNING
 
 
 def encode(event: TurnEvent) -> bytes:
     return (
         f"event: {event.name}\nid: {event.epoch}:{event.offset}\ndata: {_encode(event.data)}\n\n"
     ).encode()
-
-
-class EventStream(StreamingHttpResponse):
-    """An event stream that no proxy holds back and that hands on the client's going away.
-
-    Events that are None become pings. `first` was taken from `events` already.
-    """
-
-    def __init__(self, first: TurnEvent | None, events: Iterator[TurnEvent | None]) -> None:
-        super().__init__(_Encoded(first, events), content_type="text/event-stream; charset=utf-8")
-        self["Cache-Control"] = "no-store, no-transform"
-        self["X-Accel-Buffering"] = "no"
-
-
-class _Encoded:
-    """Encoded events. `close()` reaches the source, also when the client left before the first."""
-
-    def __init__(self, first: TurnEvent | None, events: Iterator[TurnEvent | None]) -> None:
-        self._events = events
-        self._encoded = map(_encode_or_ping, itertools.chain([first], events))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._encoded
-
-    def close(self) -> None:
-        self._events.close()
-
-
-def _encode_or_ping(event: TurnEvent | None) -> bytes:
-    return PING if event is None else encode(event)

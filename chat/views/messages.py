@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -28,14 +26,12 @@ from chat.serializers import (
     RetrySerializer,
     message_data,
 )
-from chat.turns.following import request_cancel, wait_for_end
-from chat.turns.heartbeat import local_turn
-from chat.turns.sending import once_key, retry, send
-from chat.turns.sse import EventStream, last_position
+from chat.turns import Question, Reply, last_position, local_turn, request_cancel, retry, send, wait_for_end
 from chat.views.base import SessionScopedView, paginated
+from chat.views.event_stream import EventStream
+from chat.views.new_message import idempotency_digest, new_message
 from chat.views.responses import EVENT_STREAM, TURN_STATUSES, replay, turn_response
 from core.errors import Conflict
-from core.time import utc
 from tenants.access import rights
 from tenants.access.views import TenantScopedView
 
@@ -81,11 +77,11 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
     )
     def create(self, request: Request, session_id: str) -> Response | EventStream:
         """Send a message. With `stream` the answer is an event stream, else both messages."""
-        digest = once_key(request)
+        digest = idempotency_digest(request)
         conversation = self.get_conversation(with_messages=True, idempotency_digest=digest)
-        body = NEW_MESSAGE.run_validation(request.data)
-        outcome = send(request, conversation, body)
-        return turn_response(request, conversation.access, outcome, render_exchange, stream=body["stream"])
+        message = new_message(request, NEW_MESSAGE.run_validation(request.data), digest)
+        turn = send(conversation, message)
+        return turn_response(request, conversation.access, turn, render_exchange, stream=message.stream)
 
     def retrieve(self, request: Request, session_id: str, message_id: str) -> Response:
         return Response(message_data(self.get_message(self.get_conversation())))
@@ -96,18 +92,21 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after."""
         conversation = self.get_conversation()
         position = last_position(request.headers.get("Last-Event-ID"))
-        return EventStream(None, replay(self.get_reply(conversation), conversation.access, position))
+        events = replay(self.get_reply(conversation), conversation.access, position)
+        events.begin_with_ping()
+        return EventStream(events)
 
     @extend_schema(request=None, responses={200: MessageSerializer, 202: MessageSerializer})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, session_id: str, message_id: str) -> Response:
         """Stop a reply; what there is of it stays. 202 if its worker has not stopped yet."""
-        reply = request_cancel(self.get_reply(self.get_conversation())["_id"])
-        if turn := local_turn(reply["_id"]):
+        reply = request_cancel(self.get_reply(self.get_conversation()).id)
+        if reply is None:
+            raise NotFound
+        if turn := local_turn(reply.id):
             turn.cancel()
         reply = wait_for_end(reply, CANCEL_WAIT_SECONDS)
-        over = reply["status"] != Message.Status.STREAMING
-        return Response(message_data(reply), status=200 if over else 202)
+        return Response(message_data(reply), status=202 if reply.is_running else 200)
 
     @extend_schema(request=RetrySerializer, responses={200: MessageSerializer, **EVENT_STREAM})
     @action(detail=True, methods=["post"])
@@ -124,25 +123,25 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         conversation = self.get_conversation()
         feedback = FEEDBACK.run_validation(request.data)
         reply = self.get_reply(conversation)
-        rollups.mark(reply["tenant_id"], [utc(reply["created_at"])])
-        reply = Message.collection().find_one_and_update(
-            {"_id": reply["_id"]},
+        rollups.mark(reply.tenant_id, [reply.created_at])
+        document = Message.collection().find_one_and_update(
+            {"_id": reply.id},
             {"$set": {"feedback": feedback, "updated_at": timezone.now()}},
             return_document=True,
         )
-        return Response(message_data(reply))
+        return Response(message_data(Reply.from_document(document)))
 
-    def get_message(self, conversation: Conversation) -> dict[str, Any]:
+    def get_message(self, conversation: Conversation) -> Question | Reply:
         """Return the message of the path. Raises NotFound if it is not in this conversation."""
         message = conversations.find_message(conversation.session, self.kwargs["message_id"])
         if message is None:
             raise NotFound
         return message
 
-    def get_reply(self, conversation: Conversation) -> dict[str, Any]:
+    def get_reply(self, conversation: Conversation) -> Reply:
         """`get_message` for a reply. Raises Conflict for a question."""
         message = self.get_message(conversation)
-        if message["role"] != Message.Role.ASSISTANT:
+        if not isinstance(message, Reply):
             raise Conflict("This message is a question. Name its reply.", "not_a_reply")
         return message
 
@@ -159,8 +158,8 @@ class TenantMessageViewSet(TenantScopedView, GenericViewSet[Message]):
         return paginated(self, Message.objects.visible_to(self.get_access()), MessageFilter)
 
 
-def render_exchange(question: dict[str, Any], reply: dict[str, Any]) -> Response:
-    location = reverse("chat-message", args=[question["session_id"], reply["_id"]])
+def render_exchange(question: Question, reply: Reply) -> Response:
+    location = reverse("chat-message", args=[question.session_id, reply.id])
     return Response(
         {"message": message_data(question), "reply": message_data(reply)},
         status=status.HTTP_201_CREATED,
@@ -168,5 +167,5 @@ def render_exchange(question: dict[str, Any], reply: dict[str, Any]) -> Response
     )
 
 
-def render_reply(question: dict[str, Any], reply: dict[str, Any]) -> Response:
+def render_reply(question: Question, reply: Reply) -> Response:
     return Response(message_data(reply))

@@ -12,9 +12,10 @@ from rest_framework.throttling import BaseThrottle
 
 from chat.conversation import Conversation
 from chat.serializers import SimpleChatSerializer, SimpleReplySerializer, message_data
-from chat.turns.sending import asked_before, once_key, send, send_first
-from chat.turns.sse import EventStream
+from chat.turns import Question, Reply, existing_question, send, send_first
 from chat.views.base import SessionScopedView
+from chat.views.event_stream import EventStream
+from chat.views.new_message import idempotency_digest, new_message
 from chat.views.responses import EVENT_STREAM, TURN_STATUSES, turn_response
 from chat.views.sessions import open_session, visitor_token
 from chat.visitors import VisitorAuthentication
@@ -50,27 +51,28 @@ class SimpleChatView(SessionScopedView):
         return self._send_first(request, self.authorize(access), body)
 
     def _send(self, request: Request, session_id: object, body: dict[str, Any]) -> Response | EventStream:
-        digest = once_key(request)
-        conversation = self.get_conversation(session_id, with_messages=True, idempotency_digest=digest)
-        outcome = send(request, conversation, body)
-        return turn_response(request, conversation.access, outcome, render_reply, stream=body["stream"])
+        message = new_message(request, body, idempotency_digest(request))
+        conversation = self.get_conversation(
+            session_id, with_messages=True, idempotency_digest=message.idempotency_digest
+        )
+        turn = send(conversation, message)
+        return turn_response(request, conversation.access, turn, render_reply, stream=message.stream)
 
     def _send_first(self, request: Request, access: Access, body: dict[str, Any]) -> Response | EventStream:
-        question = asked_before(request)
+        message = new_message(request, body, idempotency_digest(request))
+        question = existing_question(message.idempotency_digest)
         opened = open_session(request, self.caller, access, {})
         conversation = Conversation(self.caller, opened, access, existing_question=question)
-        session, outcome = send_first(request, conversation, body)
+        session, turn = send_first(conversation, message)
         token = visitor_token(access, session)
         render = partial(render_reply, visitor_token=token)
-        response = turn_response(request, access, outcome, render, stream=body["stream"])
-        if token and body["stream"]:
+        response = turn_response(request, access, turn, render, stream=message.stream)
+        if token and message.stream:
             response["Visitor-Token"] = token
         return response
 
 
-def render_reply(
-    question: dict[str, Any], reply: dict[str, Any], visitor_token: str | None = None
-) -> Response:
+def render_reply(question: Question, reply: Reply, visitor_token: str | None = None) -> Response:
     data = message_data(reply)
     return Response(
         {

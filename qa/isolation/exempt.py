@@ -21,11 +21,11 @@ ONLY_IN_COMMANDS = {
 #: Scopes without which every answer stays what it is, as `Scope.name` spells them.
 WITHOUT_EFFECT = {
     "core.api.throttling.rate_key: caller_of(request).rate_key": "How often a caller may ask, not for what.",
-    "chat.turns.access_watch.lost_among: 'user_id': {'$in': list(users)}": (
+    "chat.turns.access_watch.revoked_among: 'user_id': {'$in': list(users)}": (
         "Only reads more: what is found is asked for by the exact pair of user and tenant."
     ),
-    "chat.turns.access_watch.lost_among: 'tenant_id': {'$in': list(tenants)}": "The same.",
-    "chat.turns.sending.send_first: outcome.asked['session_id'] != session.pk is always so": (
+    "chat.turns.access_watch.revoked_among: 'tenant_id': {'$in': list(tenants)}": "The same.",
+    "chat.turns.sending.send_first: turn.question.session_id != session.pk is always so": (
         "What follows deletes only a session without messages, and this one has got its first."
     ),
     "chat.turns.sending.send_first: .visible_to(conversation.access)": (
@@ -34,14 +34,10 @@ WITHOUT_EFFECT = {
     "chat.turns.settlement.settle_ended: 'tenant_id': tenant_id": (
         "What has ended is settled by the first who comes, whose ever it is; here only time is saved."
     ),
-    "chat.turns.settlement.settle_ended: run['tenant_id'] == tenant_id is always so": "The same.",
-    "chat.turns.settlement.settle_ended: run['tenant_id'] == tenant_id is never so": (
+    "chat.turns.settlement.settle_ended: run.tenant_id == tenant_id is always so": "The same.",
+    "chat.turns.settlement.settle_ended: run.tenant_id == tenant_id is never so": (
         "Then a run is settled a moment later, by the thread that settles all."
     ),
-    "chat.turns.acceptance.given_back_on_failure: 'session_id': None": (
-        "What is to be settled, no condition; and only where the database has failed."
-    ),
-    "chat.turns.acceptance.given_back_on_failure: 'tenant_id': tenant_id": "The same.",
     "chat.analytics.rollups._begin_coverage: '_id': tenant_id": (
         "The number of a new document, no condition; the loop around it goes on until it finds that number."
     ),

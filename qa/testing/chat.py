@@ -8,7 +8,7 @@ from typing import Any
 from bson import ObjectId
 
 from chat.models import Message
-from chat.turns import settlement
+from chat.turns import replies, settlement
 from qa.testing.waiting import wait_until
 from tenants.models import Tenant, Usage
 
@@ -29,7 +29,7 @@ def events(response: Any) -> list[tuple[str, str, dict[str, Any]]]:
 
 def settled(reply_id: str) -> Message:
     """Return the reply once ledger, quota and session counters have followed it."""
-    settlement.settle(list(Message.collection().find({"_id": ObjectId(reply_id)})))
+    settlement.settle(replies.unsettled({"_id": ObjectId(reply_id)}))
     return Message.objects.get(pk=reply_id)
 
 

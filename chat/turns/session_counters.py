@@ -1,0 +1,71 @@
+"""What settled replies change in their sessions: number of messages, last activity, the first title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.utils import timezone
+from pymongo import UpdateOne
+
+from chat.analytics.deletion import remove_messages
+from chat.models import ChatSession
+from chat.turns import replies
+from chat.turns.finished_run import FinishedRun
+from tenants.models import LedgerEntry
+
+TITLE_LENGTH = 80
+
+
+def update_sessions(runs: Sequence[FinishedRun]) -> None:
+    """Raise each session's counters at least to its newest settled reply; give untitled ones a title.
+
+    Repeatable, in any order: `$max` never lowers a counter, and only an empty title is replaced.
+    """
+    if not runs:
+        return
+    writes = [
+        UpdateOne(
+            {"_id": run.session_id},
+            {
+                "$max": {"message_count": run.seq, "last_message_at": run.finished_at},
+                "$set": {"updated_at": timezone.now()},
+            },
+        )
+        for run in runs
+    ]
+    writes += _titles(runs)
+    written = ChatSession.collection().bulk_write(writes, ordered=False)
+    if written.matched_count < len(writes):
+        _remove_messages_of_erased_sessions(runs)
+
+
+def _titles(runs: Sequence[FinishedRun]) -> list[UpdateOne]:
+    first_questions = [run.question_id for run in runs if run.seq == 2 and run.question_id]
+    if not first_questions:
+        return []
+    return [
+        UpdateOne(
+            {"_id": question["session_id"], "title": ""}, {"$set": {"title": title_of(question["content"])}}
+        )
+        for question in replies.contents_of(first_questions)
+    ]
+
+
+def _remove_messages_of_erased_sessions(runs: Sequence[FinishedRun]) -> None:
+    """Remove what was stored in a session while that was erased."""
+    ids = {run.session_id for run in runs}
+    present = {row["_id"] for row in ChatSession.collection().find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+    late = [run for run in runs if run.session_id not in present]
+    LedgerEntry.collection().update_many(
+        {"reply": {"$in": [run.reply_id for run in late]}}, {"$set": {"session": None}}
+    )
+    for run in late:
+        remove_messages(run.tenant_id, [id_ for id_ in (run.question_id, run.reply_id) if id_])
+
+
+def title_of(question: str) -> str:
+    """Return the first words of a question, at most TITLE_LENGTH characters."""
+    line = " ".join(question.split())
+    if len(line) <= TITLE_LENGTH:
+        return line
+    return line[: TITLE_LENGTH - 1].rsplit(" ", 1)[0] + "…"

@@ -1,0 +1,95 @@
+"""The events of a turn as a streamed response, for as long as the client may read them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from django.http import StreamingHttpResponse
+
+from chat.serializers import message_data
+from chat.turns import PING, EventSource, Reply, StreamGrant, TurnEvent, encode, reply_error
+from core.api.problems import ProblemDetails
+from core.logs import request_id
+
+
+class EventStream(StreamingHttpResponse):
+    """A `text/event-stream` that proxies do not buffer."""
+
+    def __init__(self, events: RevocableEvents) -> None:
+        super().__init__(events, content_type="text/event-stream; charset=utf-8")
+        self["Cache-Control"] = "no-store, no-transform"
+        self["X-Accel-Buffering"] = "no"
+
+
+class RevocableEvents:
+    """The encoded events of a reply until `grant` is revoked; then one `error`, and no more.
+
+    `close()` reaches the source, also when the client has left before the first event.
+    """
+
+    def __init__(self, source: EventSource, grant: StreamGrant) -> None:
+        self._source = source
+        self._grant = grant
+        self._ahead: deque[TurnEvent | Reply | None] = deque()
+
+    @property
+    def is_revoked(self) -> bool:
+        return self._grant.revoked
+
+    def peek(self) -> TurnEvent | Reply | None:
+        """Wait for the first event and return it; it stays part of the stream."""
+        self._ahead.append(self._next())
+        return self._ahead[0]
+
+    def begin_with_ping(self) -> None:
+        """Send something at once, so that the client sees that the stream is open."""
+        self._ahead.append(None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            event = self._ahead.popleft() if self._ahead else self._next()
+            if self.is_revoked:
+                yield encode(_access_ended(event))
+                break
+            if isinstance(event, Reply):
+                yield from map(encode, final_events(event))
+                break
+            yield PING if event is None else encode(event)
+        self.close()
+
+    def close(self) -> None:
+        self._grant.release()
+        self._source.close()
+
+    def _next(self) -> TurnEvent | Reply | None:
+        return None if self.is_revoked else next(self._source, None)
+
+
+def final_events(reply: Reply) -> list[TurnEvent]:
+    """Return `usage` and `done` with the complete reply, or `error` with a problem; a partial text stays."""
+    epoch, offset = reply.epoch, len(reply.content)
+    if not reply.is_successful:
+        problem = ProblemDetails.of(reply_error(reply)).body(request_id.get())
+        return [TurnEvent("error", problem, epoch, offset)]
+    data = message_data(reply)
+    return [TurnEvent("usage", data["usage"], epoch, offset), TurnEvent("done", data, epoch, offset)]
+
+
+def _access_ended(last: TurnEvent | Reply | None) -> TurnEvent:
+    match last:
+        case Reply():
+            return TurnEvent("error", _ACCESS_ENDED, last.epoch, len(last.content))
+        case TurnEvent():
+            return TurnEvent("error", _ACCESS_ENDED, last.epoch, last.offset)
+    return TurnEvent("error", _ACCESS_ENDED, 0, 0)
+
+
+_ACCESS_ENDED: dict[str, Any] = {
+    "type": "urn:chat-agent:problem:access_ended",
+    "title": "Forbidden",
+    "status": 403,
+    "code": "access_ended",
+    "detail": "Your access to this conversation has ended.",
+}
