@@ -1,4 +1,4 @@
-"""What `model` and `fallbacks` name, and what they may name."""
+"""From the names in `model` and `fallbacks` to a route, and the names that can be used."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ DEFAULT = "default"
 
 
 def chosen_route(access: Access, model: str, fallbacks: Sequence[str]) -> tuple[canonical.Target, ...]:
-    """Return the targets to try in order.
+    """Return the targets to call in order.
 
-    Raises ModelNotFound for what is no model of this server, PermissionDenied for one the key may not use.
+    Raises ModelNotFound for a name that is not a model of this server, ModelNotAllowed for one that the key
+    may not use.
     """
-    route = [target for name in (model, *fallbacks) for target in _named(access.tenant, name)]
+    named = (target for name in (model, *fallbacks) for target in _targets(access.tenant, name))
+    route = tuple(dict.fromkeys(named))
     if not route:
         raise ModelNotFound("No provider is configured on this server.")
-    route = tuple(dict.fromkeys(route))
     require_allowed_models(access.key, route)
     return route
 
 
-def offered(access: Access) -> list[str]:
-    """Return `default`, the tenant's route, and all known models of the configured providers.
+def available_models(access: Access) -> list[str]:
+    """Return those names that the key may use, of `default`, the tenant's route and the known models.
 
-    Of these, what the key may use. A provider may serve more: any `provider/model` can be asked for.
+    A provider may serve more: any `provider/model` can be requested.
     """
     today = timezone.now().date()
     default = _default_route(access.tenant)
@@ -43,16 +44,16 @@ def offered(access: Access) -> list[str]:
     for provider in providers.configured():
         targets += [canonical.Target(provider.name, provider.model)] if provider.model else []
         targets += [entry.target for entry in catalogue().of(provider.name) if not entry.retired(today)]
-    allowed = access.key.allowed_models
+    allowed = access.key.allowed_models if access.key else []
     names = [str(target) for target in dict.fromkeys(targets) if not allowed or str(target) in allowed]
     return [DEFAULT, *names] if _may_use(access, default) else names
 
 
-def _named(tenant: Tenant, name: str) -> tuple[canonical.Target, ...]:
+def _targets(tenant: Tenant, name: str) -> tuple[canonical.Target, ...]:
     if name == DEFAULT:
         return _default_route(tenant)
     try:
-        (target,) = parse_route([requested_target(None, name)])
+        (target,) = parse_route([requested_target(None, name) or name])
     except ValueError as error:
         raise ModelNotFound(str(error)) from error
     if not providers.get(target.provider).configured:

@@ -1,4 +1,4 @@
-"""Fields that take the JSON type they are for and nothing that could be turned into it."""
+"""Fields that accept one JSON type and convert nothing: OpenAI's API rejects `"0.5"` for a number."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from rest_framework import serializers
 
 
-def invalid(place: str, sentence: str, code: str = "invalid") -> serializers.ValidationError:
-    """Return the error for what stands at `place`, a path such as `messages.0.content`."""
-    return serializers.ValidationError({place: [sentence]}, code)
+def invalid(path: str, detail: str, code: str = "invalid") -> serializers.ValidationError:
+    """Return the error for the value at `path`, such as `messages.0.content`."""
+    return serializers.ValidationError({path: [detail]}, code)
 
 
-class JSONTyped:
-    """Refuses values of other types; where a number is expected, true is none."""
+class JSONTyped(serializers.Field[Any, Any, Any, Any]):
+    """Rejects values of other types; `true` is not a number."""
 
     json_types: tuple[type, ...]
     expected: str

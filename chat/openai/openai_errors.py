@@ -1,8 +1,9 @@
-"""Every error in the shape of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`.
+"""Errors in the format of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`.
 
-Statuses are chosen so that OpenAI's clients raise the exception class that their
-users catch. What a provider refuses is a fault of the request (400), as it would
-be at OpenAI; on the product's own endpoints it is a 422.
+https://platform.openai.com/docs/guides/error-codes
+
+The statuses make OpenAI's packages raise the exception class that their users catch. A request that a
+provider rejects is a 400, as it is at OpenAI; on the product's own endpoints it is a 422.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from core.api.errors import exception_handler, problem_of
 from core.errors import DomainError, NotFound, UpstreamFailed
 from llm.errors import ProviderError
 
-#: Error kind of a provider -> status, code and parameter at fault. The rest is 502 `provider_failed`.
+#: Kind of a provider's error -> status, code and parameter at fault. All others are 502 `provider_failed`.
 _FAILURES = {
     "bad_request": (400, "provider_refused", None),
     "blocked": (400, "content_filter", "messages"),
@@ -41,21 +42,21 @@ _TYPES = {
 }
 
 
-class OpenAIErrorDetailSerializer(serializers.Serializer):
+class OpenAIErrorDetailSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
     type = serializers.CharField()
     param = serializers.CharField(allow_null=True)
     code = serializers.CharField()
 
 
-class OpenAIErrorSerializer(serializers.Serializer):
-    """An error as OpenAI's clients read it."""
+class OpenAIErrorSerializer(serializers.Serializer[Any]):
+    """An error in OpenAI's format."""
 
     error = OpenAIErrorDetailSerializer()
 
 
-class NoAnswer(APIException):
-    """No provider gave a whole answer."""
+class CompletionFailed(APIException):
+    """No provider gave a complete answer."""
 
     def __init__(self, error: ProviderError) -> None:
         self.status_code, code, self.param = _FAILURES.get(error.kind, (502, "provider_failed", None))
@@ -63,13 +64,13 @@ class NoAnswer(APIException):
         if self.status_code in _RETRYABLE:
             seconds = error.retry_after_seconds or _DEFAULT_RETRY_SECONDS
             self.headers["Retry-After"] = str(math.ceil(seconds))
-        # LangChain knows this failure by these words.
+        # LangChain recognises this failure by these words.
         sentence = f"The prompt is too long. {error}" if error.kind == "context_length" else str(error)
         super().__init__(sentence, code)
 
 
 class AnswerBroken(UpstreamFailed):
-    """The answer would have to start again, and this wire has no word for "drop what you have"."""
+    """The answer would have to restart, and OpenAI's format can't void chunks that were sent."""
 
     default_code = "answer_broken"
     default_detail = "The answer broke off and could not be continued."
@@ -80,8 +81,8 @@ class ModelNotFound(NotFound):
     param = "model"
 
 
-def in_their_shape(exc: Exception, context: dict[str, Any]) -> Response:
-    """Answer an error with the product's status and headers, and a body OpenAI's clients can read."""
+def openai_exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """Return the response for any exception of a view: the product's status and headers, OpenAI's body."""
     response = exception_handler(exc, context)
     response.data = _body(response.data, getattr(exc, "param", None))
     response.content_type = "application/json"
@@ -89,18 +90,18 @@ def in_their_shape(exc: Exception, context: dict[str, Any]) -> Response:
 
 
 def error_body(error: APIException | DomainError) -> dict[str, Any]:
-    """Return the body for `error` where no view answers it: in a stream that has begun."""
+    """Return the body of an error that is reported outside of a view, as in a stream that has begun."""
     return _body(problem_of(error).body(""), getattr(error, "param", None))
 
 
-def _body(told: dict[str, Any], param: str | None) -> dict[str, Any]:
-    status, code = told["status"], told["code"]
-    if told["errors"]:
-        param, code = told["errors"][0]["field"], told["errors"][0]["code"]
+def _body(problem: dict[str, Any], param: str | None) -> dict[str, Any]:
+    status, code = problem["status"], problem["code"]
+    if problem["errors"]:
+        param, code = problem["errors"][0]["field"], problem["errors"][0]["code"]
     fallback = "server_error" if status >= 500 else "invalid_request_error"
     return {
         "error": {
-            "message": told["detail"],
+            "message": problem["detail"],
             "type": _TYPES.get(status, fallback),
             "param": param,
             "code": code,

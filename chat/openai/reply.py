@@ -1,4 +1,8 @@
-"""Canonical completions and events -> what OpenAI's clients expect."""
+"""From canonical completions and events to OpenAI's format.
+
+https://platform.openai.com/docs/api-reference/chat/object
+https://platform.openai.com/docs/api-reference/chat-streaming
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,14 @@ from llm import canonical
 
 _DONE = b"data: [DONE]\n\n"
 
-#: No line ends in event streams, but in the line readers of many clients.
+#: Not line endings in an event stream, but the line readers of many clients split at them.
 _LINE_ENDS = (("\x85", r"\u0085"), ("\u2028", r"\u2028"), ("\u2029", r"\u2029"))
 
 _FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "blocked": "content_filter"}
 
 
 def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str, Any]:
-    """Return a whole `chat.completion`."""
+    """Return a `chat.completion` object."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": completion.text if completion.text or not completion.tool_calls else None,
@@ -53,9 +57,9 @@ def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str
 
 
 class Chunks:
-    """The chunks of one streamed answer, each as an encoded event.
+    """The `chat.completion.chunk` objects of one streamed answer, each as an encoded event.
 
-    With `include_usage` a last one tells the tokens, and the others say that they do not.
+    With `include_usage` the last one has the usage, and all others have `usage: null`.
     """
 
     def __init__(self, reply_id: str, target: canonical.Target, *, include_usage: bool) -> None:
@@ -85,7 +89,7 @@ class Chunks:
         return self._choice({"tool_calls": [call]})
 
     def end(self, completion: canonical.Completion) -> bytes:
-        """Return all that ends the stream: finish reason, usage if it is wanted, and the end mark."""
+        """Return the end of the stream: finish reason, usage if it is requested, and `[DONE]`."""
         self._head["model"] = _model_name(completion)
         delta = {"provider_details": completion.opaque} if completion.opaque else {}
         last = self._choice(delta, _FINISH[completion.finish])
@@ -117,5 +121,5 @@ def _usage_body(usage: canonical.Usage) -> dict[str, Any]:
 
 
 def _model_name(completion: canonical.Completion) -> str:
-    """Return `provider/model` of the model that really answered."""
+    """Return `provider/model` of the model that answered."""
     return f"{completion.target.provider}/{completion.model_used or completion.target.model}"

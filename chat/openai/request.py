@@ -1,8 +1,9 @@
-"""An OpenAI chat request -> the canonical one.
+"""From an OpenAI chat request to the canonical one.
 
-What can't be honoured is refused with a sentence, never dropped: see
-`docs/openai.md` for the few parameters that are ignored because they concern
-nobody but OpenAI.
+https://platform.openai.com/docs/api-reference/chat/create
+
+A parameter that can't be honoured is rejected with a sentence, never dropped. `docs/openai.md` lists the few
+that are ignored because they only matter to OpenAI itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from llm.canonical import Request, Target, Tool
 from llm.route import MAX_TARGET_LENGTH
 from tenants.models import Plan
 
-#: OpenAI's own bookkeeping: means nothing here and changes no answer.
+#: For OpenAI's own bookkeeping; no answer depends on them.
 IGNORED = (
     "user",
     "metadata",
@@ -31,7 +32,7 @@ IGNORED = (
     "prompt_cache_retention",
 )
 
-#: What no provider can be asked for -> the values that change nothing, and what to do instead.
+#: Parameters that are not supported -> the values that change nothing, and what to do instead.
 UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "functions": (([],), "Send them as tools."),
     "function_call": ((), "Use tools and tool_choice."),
@@ -52,12 +53,12 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
-#: A tool's name as every provider takes it.
+#: The names of tools that every provider accepts.
 _TOOL_NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
 
 
 class StopField(serializers.ListField):
-    """A string or up to four of them."""
+    """A string or a list of up to four."""
 
     child = JSONText(max_length=200, trim_whitespace=False)
 
@@ -70,7 +71,7 @@ class StopField(serializers.ListField):
 
 class StreamOptionsSerializer(StrictSerializer):
     include_usage = JSONBoolean(default=False, allow_null=True)
-    #: Padding against eavesdroppers who measure tokens: ours are not padded, and clients skip it anyway.
+    #: Padding against eavesdroppers that measure tokens. Ours are not padded, and clients skip padding anyway.
     include_obfuscation = JSONBoolean(required=False, allow_null=True)
 
 
@@ -97,14 +98,14 @@ class ResponseFormatSerializer(StrictSerializer):
     type = serializers.ChoiceField(["text", "json_object", "json_schema"])
     json_schema = JSONSchemaSerializer(required=False)
 
-    def validate(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        if (wanted["type"] == "json_schema") != ("json_schema" in wanted):
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if (attrs["type"] == "json_schema") != ("json_schema" in attrs):
             raise invalid("json_schema", "It is needed with type json_schema, and only then.")
-        return wanted
+        return attrs
 
 
 class CompletionRequestSerializer(StrictSerializer):
-    """The parameters of `POST /v1/chat/completions`; `fallbacks` is an addition of ours."""
+    """The parameters of `POST /v1/chat/completions`. `fallbacks` is an extension."""
 
     model = JSONText(max_length=MAX_TARGET_LENGTH)
     messages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=2000)
@@ -133,22 +134,22 @@ class CompletionRequestSerializer(StrictSerializer):
             data = {name: value for name, value in data.items() if name not in (*UNSUPPORTED, *IGNORED)}
         return super().to_internal_value(data)
 
-    def validate(self, body: dict[str, Any]) -> dict[str, Any]:
-        if body.get("stream_options") and not body["stream"]:
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("stream_options") and not attrs["stream"]:
             raise invalid("stream_options", "This is for streams only: set stream to true.")
-        return body
+        return attrs
 
 
 def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target]) -> Request:
-    """Return the canonical request of a validated body, within the plan's lengths.
+    """Return the canonical request of a validated body, within the plan's limits.
 
-    Raises ValidationError naming the place.
+    Raises ValidationError with the path of a message that is not valid.
     """
     system, messages = conversation(body["messages"], plan.max_input_chars)
-    wished = body.get("max_completion_tokens") or body.get("max_tokens")
-    limits = (wished, longest_answer(plan, route))
+    requested = body.get("max_completion_tokens") or body.get("max_tokens")
+    limits = (requested, longest_answer(plan, route))
     tools = tuple(_tool(tool["function"]) for tool in body.get("tools") or ())
-    wanted = body.get("response_format") or {}
+    response_format = body.get("response_format") or {}
     return Request(
         messages=messages,
         system=system,
@@ -160,8 +161,8 @@ def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target])
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools),
         parallel_tool_calls=body.get("parallel_tool_calls") if tools else None,
-        json_mode=wanted.get("type") == "json_object",
-        json_schema=_json_schema(wanted.get("json_schema")),
+        json_mode=response_format.get("type") == "json_object",
+        json_schema=_json_schema(response_format.get("json_schema")),
         reasoning_effort=body.get("reasoning_effort"),
     )
 

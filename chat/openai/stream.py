@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from django.http import StreamingHttpResponse
 
 from chat.openai.metering import MeteredRun
-from chat.openai.openai_errors import AnswerBroken, NoAnswer, error_body
+from chat.openai.openai_errors import AnswerBroken, CompletionFailed, error_body
 from chat.openai.reply import Chunks, event
 from chat.turns.sse import PING, PING_SECONDS
 from llm import canonical, errors
@@ -28,7 +28,7 @@ class CompletionStream(StreamingHttpResponse):
         feed = _Feed(run)
         first = feed.next()
         if isinstance(first, canonical.Failed):
-            raise NoAnswer(first.error)
+            raise CompletionFailed(first.error)
         chunks = Chunks(str(run.id), first.target, include_usage=include_usage)
         super().__init__(_Encoded(chunks, feed), content_type="text/event-stream; charset=utf-8")
         self["Cache-Control"] = "no-store, no-transform"
@@ -107,5 +107,5 @@ class _Encoded:
             case canonical.Failed(errors.Blocked(), canonical.Completion() as partial):
                 return self._chunks.end(partial)
             case canonical.Failed(error):
-                return event(error_body(NoAnswer(error)))
+                return event(error_body(CompletionFailed(error)))
         return event(error_body(AnswerBroken()))  # canonical.Restarted

@@ -11,14 +11,14 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.openai.choice import chosen_route, offered
+from chat.openai.choice import chosen_route, available_models
 from chat.openai.metering import MeteredRun
 from chat.openai.openai_errors import (
     ModelNotFound,
-    NoAnswer,
+    CompletionFailed,
     OpenAIErrorSerializer,
     error_body,
-    in_their_shape,
+    openai_exception_handler,
 )
 from chat.openai.reply import completion_body
 from chat.openai.request import CompletionRequestSerializer, canonical_request
@@ -54,7 +54,7 @@ class OpenAIView(TenantScopedView):
         return self.authorize(self.caller.access)
 
     def get_exception_handler(self):
-        return in_their_shape
+        return openai_exception_handler
 
 
 class ChunkEventSerializer(serializers.Serializer):
@@ -91,14 +91,14 @@ class CompletionsView(OpenAIView):
 
 
 def _completion(run: MeteredRun) -> canonical.Completion:
-    """Return the whole answer, or what a content filter left of it. Raises NoAnswer."""
+    """Return the whole answer, or what a content filter left of it. Raises CompletionFailed."""
     *_, last = run
     match last:
         case canonical.Finished(completion):
             return completion
         case canonical.Failed(errors.Blocked(), canonical.Completion() as partial):
             return partial
-    raise NoAnswer(last.error)
+    raise CompletionFailed(last.error)
 
 
 class ModelsView(OpenAIView):
@@ -107,7 +107,7 @@ class ModelsView(OpenAIView):
     @extend_schema(operation_id="v1_models_list", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         """List what `model` may be."""
-        names = offered(self.get_access())
+        names = available_models(self.get_access())
         return Response({"object": "list", "data": [_model(name) for name in names]})
 
 
@@ -120,7 +120,7 @@ class ModelView(OpenAIView):
         responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request, name: str) -> Response:
-        if name not in offered(self.get_access()):
+        if name not in available_models(self.get_access()):
             raise ModelNotFound(f"There is no model {name[:240]!r}. GET /v1/models lists those there are.")
         return Response(_model(name))
 
