@@ -17,8 +17,8 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 _FIELDS = ("role", "content", "tool_calls", "tool_call_id", "provider_details")
 
-#: Accepted and not used: providers take no names, reasoning is not sent back as text, and `parsed` repeats the
-#: content, as OpenAI's packages have parsed it.
+#: Accepted and not used: providers take no names, reasoning is not sent back as text, and `parsed` is the
+#: content again, as OpenAI's packages have parsed it.
 _IGNORED = ("name", "refusal", "annotations", "reasoning", "parsed")
 
 _LEGACY = {

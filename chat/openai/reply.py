@@ -94,16 +94,16 @@ class Chunks:
         delta = {"provider_details": completion.opaque} if completion.opaque else {}
         last = self._choice(delta, _FINISH[completion.finish])
         if self._include_usage:
-            last += event({**self._head, "choices": [], "usage": _usage_body(completion.usage)})
+            last += encode({**self._head, "choices": [], "usage": _usage_body(completion.usage)})
         return last + _DONE
 
     def _choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
-        return event({**self._head, "choices": [choice], **usage})
+        return encode({**self._head, "choices": [choice], **usage})
 
 
-def event(data: dict[str, Any]) -> bytes:
+def encode(data: dict[str, Any]) -> bytes:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for line_end, escaped in _LINE_ENDS:
         text = text.replace(line_end, escaped)

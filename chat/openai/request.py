@@ -71,7 +71,7 @@ class StopField(serializers.ListField):
 
 class StreamOptionsSerializer(StrictSerializer):
     include_usage = JSONBoolean(default=False, allow_null=True)
-    #: Padding against eavesdroppers that measure tokens. Ours are not padded, and clients skip padding anyway.
+    #: Padding against eavesdroppers that measure tokens. Chunks are not padded here; clients skip it anyway.
     include_obfuscation = JSONBoolean(required=False, allow_null=True)
 
 
@@ -132,7 +132,8 @@ class CompletionRequestSerializer(StrictSerializer):
                 if data.get(name) is not None and data[name] not in neutral:
                     raise invalid(name, f"This can't be honoured here. {advice}", "unsupported_parameter")
             data = {name: value for name, value in data.items() if name not in (*UNSUPPORTED, *IGNORED)}
-        return super().to_internal_value(data)
+        validated: dict[str, Any] = super().to_internal_value(data)
+        return validated
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("stream_options") and not attrs["stream"]:
@@ -172,11 +173,13 @@ def _tool(function: dict[str, Any]) -> Tool:
 
 
 def _tool_choice(choice: Any, tools: tuple[Tool, ...]) -> str | None:
-    if choice is None or choice in ("auto", "none", "required"):
+    if choice is None:
+        return None
+    if isinstance(choice, str) and choice in ("auto", "none", "required"):
         return choice if tools else None
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
-    if name not in [tool.name for tool in tools]:
+    if not isinstance(name, str) or name not in [tool.name for tool in tools]:
         raise invalid("tool_choice", "auto, none, required or one of the tools is expected.")
     return name
 

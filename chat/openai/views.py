@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.openai.choice import chosen_route, available_models
+from chat.openai.choice import available_models, chosen_route
 from chat.openai.metering import MeteredRun
 from chat.openai.openai_errors import (
-    ModelNotFound,
     CompletionFailed,
+    ModelNotFound,
     OpenAIErrorSerializer,
     error_body,
     openai_exception_handler,
@@ -30,13 +32,15 @@ from tenants.access.views import TenantScopedView
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
 from tenants.throttling import show_minute
 
+ExceptionHandler = Callable[[Exception, dict[str, Any]], Response]
+
 COMPLETION_REQUEST = CompletionRequestSerializer()
 
 
 class OpenAIView(TenantScopedView):
-    """A view for OpenAI's clients: a key as Bearer or X-API-Key, errors in their shape.
+    """A view for OpenAI's clients: a key as Bearer or X-API-Key, errors in OpenAI's format.
 
-    X-API-Key counts first: their packages always send a Bearer, be it a placeholder.
+    X-API-Key takes precedence: OpenAI's packages always send a Bearer token, if only a placeholder.
     """
 
     authentication_classes = [ApiKeyAuthentication, BearerKeyAuthentication]
@@ -53,14 +57,16 @@ class OpenAIView(TenantScopedView):
             raise PermissionDenied("Public keys can't be used here.", "public_key")
         return self.authorize(self.caller.access)
 
-    def get_exception_handler(self):
+    def get_exception_handler(self) -> ExceptionHandler:
         return openai_exception_handler
 
 
-class ChunkEventSerializer(serializers.Serializer):
+class ChunkEventSerializer(serializers.Serializer[Any]):
     """An event of a stream."""
 
-    data = serializers.CharField(help_text="A chat.completion.chunk, an error, or [DONE].", required=False)
+    data = serializers.CharField(  # type: ignore[assignment]  # the name that the field has in an event
+        help_text="A chat.completion.chunk, an error, or [DONE].", required=False
+    )
 
 
 class CompletionsView(OpenAIView):
@@ -85,20 +91,22 @@ class CompletionsView(OpenAIView):
         run = MeteredRun(access, canonical_request(body, plan, route), route)
         show_minute(request, run.admission.minute)
         if body["stream"]:
-            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return CompletionStream(run, include_usage=wants_usage)
+            include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            return CompletionStream(run, include_usage=include_usage)
         return Response(completion_body(_completion(run), str(run.id)))
 
 
 def _completion(run: MeteredRun) -> canonical.Completion:
-    """Return the whole answer, or what a content filter left of it. Raises CompletionFailed."""
+    """Return the complete answer, or what a content filter left of it. Raises CompletionFailed."""
     *_, last = run
     match last:
         case canonical.Finished(completion):
             return completion
         case canonical.Failed(errors.Blocked(), canonical.Completion() as partial):
             return partial
-    raise CompletionFailed(last.error)
+        case canonical.Failed(error):
+            raise CompletionFailed(error)
+    raise AssertionError("A run ends with Finished or Failed.")
 
 
 class ModelsView(OpenAIView):
@@ -106,7 +114,7 @@ class ModelsView(OpenAIView):
 
     @extend_schema(operation_id="v1_models_list", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """List what `model` may be."""
+        """List the names that `model` can have."""
         names = available_models(self.get_access())
         return Response({"object": "list", "data": [_model(name) for name in names]})
 
@@ -115,7 +123,7 @@ class ModelView(OpenAIView):
     rights = {"GET": rights.SEND_MESSAGES}
 
     @extend_schema(
-        # A line break is in no path of the URL configuration.
+        # No path of the URL configuration matches a line break.
         parameters=[OpenApiParameter("name", {"type": "string", "pattern": r"^[^\r\n]+$"}, "path")],
         responses=OpenApiTypes.OBJECT,
     )
@@ -126,7 +134,7 @@ class ModelView(OpenAIView):
 
 
 def unknown_path(request: HttpRequest, rest: str) -> JsonResponse:
-    """Answer the rest of OpenAI's API, which clients may be set to use."""
+    """Answer requests to the rest of OpenAI's API, which clients may be configured to use."""
     sentence = f"There is no /v1/{rest[:100]} here, only /v1/chat/completions and /v1/models."
     return JsonResponse(error_body(NotFound(sentence)), status=404)
 

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from bson import ObjectId
 from django.utils import timezone
@@ -162,7 +162,7 @@ def messages_before(question: Question, limit: int) -> list[EarlierMessage]:
         sort=[("seq", -1)],
         limit=limit,
     )
-    return list(newest_first)[::-1]
+    return cast(list[EarlierMessage], list(newest_first)[::-1])
 
 
 def contents_of(question_ids: Sequence[ObjectId]) -> Iterable[Mapping[str, Any]]:
