@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 FINAL = ("complete", "cancelled", "failed", "interrupted")
 
 
-class ChatSessionQuerySet(models.QuerySet):
+class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def visible_to(self, access: Access) -> ChatSessionQuerySet:
         """Those of the tenant that `access` was given to; a visitor sees its own only."""
         sessions = self.filter(tenant=access.tenant)
         return sessions if access.visitor is None else sessions.filter(visitor=access.visitor)
 
 
-class MessageQuerySet(models.QuerySet):
+class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, access: Access) -> MessageQuerySet:
         """Those of the tenant that `access` was given to."""
         return self.filter(tenant=access.tenant)

@@ -12,7 +12,7 @@ from chat.turns.attempts import stored_attempt
 from chat.turns.following import follow, wait_for_end
 from chat.turns.heartbeat import local_turn
 from chat.turns.question import NewMessage, Question, RequestedOptions
-from chat.turns.replies import request_cancel
+from chat.turns.replies import request_cancel, store_feedback
 from chat.turns.reply import Reply
 from chat.turns.sending import ExistingTurn, existing_question, retry, send, send_first
 from chat.turns.sse import (
@@ -53,6 +53,7 @@ __all__ = [
     "retry",
     "send",
     "send_first",
+    "store_feedback",
     "stored_attempt",
     "wait_for_end",
 ]

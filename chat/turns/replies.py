@@ -289,6 +289,16 @@ def interrupt_expired(limit: int) -> list[Reply]:
     return [reply for reply in interrupted if reply is not None]
 
 
+def store_feedback(reply_id: ObjectId, feedback: dict[str, Any]) -> Reply | None:
+    """Store what a reader says of a reply; return the reply then, None if it was deleted."""
+    document = Message.collection().find_one_and_update(
+        {"_id": reply_id},
+        {"$set": {"feedback": feedback, "updated_at": timezone.now()}},
+        return_document=True,
+    )
+    return Reply.from_document(document) if document else None
+
+
 # -- settling ----------------------------------------------------------------------------------
 
 

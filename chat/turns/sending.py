@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
 from chat.turns.acceptance import insert_lost_reply, open_turn, reopen_turn
 from chat.turns.finished_run import FinishedRun
+from chat.turns.following import wait_for_end
 from chat.turns.options import Options, choose_options, require_allowed_models
 from chat.turns.question import NewMessage, Question, RequestedOptions
 from chat.turns.replies import AlreadyAccepted, SessionMoved
@@ -44,6 +47,10 @@ class ExistingTurn:
 
     question: Question
     reply: Reply
+
+    def finish(self) -> Reply:
+        """Wait for the reply's end and return it."""
+        return wait_for_end(self.reply, settings.LLM_TOTAL_SECONDS)
 
 
 def send(conversation: Conversation, message: NewMessage) -> Turn | ExistingTurn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.urls import reverse
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -26,7 +25,17 @@ from chat.serializers import (
     RetrySerializer,
     message_data,
 )
-from chat.turns import Question, Reply, last_position, local_turn, request_cancel, retry, send, wait_for_end
+from chat.turns import (
+    Question,
+    Reply,
+    last_position,
+    local_turn,
+    request_cancel,
+    retry,
+    send,
+    store_feedback,
+    wait_for_end,
+)
 from chat.views.base import SessionScopedView, paginated
 from chat.views.event_stream import EventStream
 from chat.views.new_message import idempotency_digest, new_message
@@ -124,12 +133,10 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         feedback = FEEDBACK.run_validation(request.data)
         reply = self.get_reply(conversation)
         rollups.mark(reply.tenant_id, [reply.created_at])
-        document = Message.collection().find_one_and_update(
-            {"_id": reply.id},
-            {"$set": {"feedback": feedback, "updated_at": timezone.now()}},
-            return_document=True,
-        )
-        return Response(message_data(Reply.from_document(document)))
+        rated = store_feedback(reply.id, feedback)
+        if rated is None:
+            raise NotFound
+        return Response(message_data(rated))
 
     def get_message(self, conversation: Conversation) -> Question | Reply:
         """Return the message of the path. Raises NotFound if it is not in this conversation."""

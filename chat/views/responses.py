@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,7 +19,6 @@ from chat.turns import (
     follow,
     grant,
     reply_error,
-    wait_for_end,
 )
 from chat.views.event_stream import EventStream, RevocableEvents
 from tenants.access import Access, rights
@@ -53,9 +51,7 @@ def turn_response(
 def replay(reply: Reply, access: Access, position: Position = BEGINNING) -> RevocableEvents:
     """Return the events of a reply from its stored text, for as long as `access` allows reading it."""
     over = threading.Event()
-    return RevocableEvents(
-        follow(reply, position, over.is_set), grant(access, rights.READ_SESSION, over.set)
-    )
+    return RevocableEvents(follow(reply, position, over.is_set), grant(access, rights.READ_SESSION, over.set))
 
 
 def _stream(turn: Turn | ExistingTurn, access: Access) -> EventStream:
@@ -77,10 +73,7 @@ def _events(turn: Turn | ExistingTurn, access: Access) -> RevocableEvents:
 
 
 def _final_reply(turn: Turn | ExistingTurn) -> Reply:
-    if isinstance(turn, Turn):
-        reply = turn.finish()
-    else:
-        reply = wait_for_end(turn.reply, settings.LLM_TOTAL_SECONDS)
+    reply = turn.finish()
     if not reply.is_successful:
         raise reply_error(reply)
     return reply

@@ -32,7 +32,7 @@ WITHOUT_EFFECT = {
         "The id is that of the caller's own message, found by a digest that has the caller in it."
     ),
     "chat.turns.reply.Reply.to_document: 'session_id': self.session_id": (
-        "What is stored, not a condition: without it the reply would be in no session, and shown to no caller."
+        "What is stored, not a condition: without it the reply is in no session, and shown to no caller."
     ),
     "chat.turns.settlement.settle_ended: 'tenant_id': tenant_id": (
         "What has ended is settled by the first who comes, whose ever it is; here only time is saved."
