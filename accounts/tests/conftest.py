@@ -36,4 +36,4 @@ def phone(alice: User) -> Person:
 
 @pytest.fixture
 def stranger(db: None) -> Person:
-    return Person("nobody@example.com", address="198.51.100.1")
+    return Person("stranger@example.com", address="198.51.100.1")

@@ -1,4 +1,4 @@
-"""People and their sessions in the admin, by way of its pages."""
+"""The admin pages of users and sessions."""
 
 import re
 
@@ -18,7 +18,7 @@ def staff(db) -> Client:
     return client
 
 
-def test_only_staff_signs_in(alice):
+def test_only_staff_can_log_in(alice):
     client = Client()
 
     page = client.post("/admin/login/", {"username": alice.email, "password": PASSWORD})
@@ -26,7 +26,7 @@ def test_only_staff_signs_in(alice):
     assert "_auth_user_id" not in client.session
 
 
-def test_a_person_is_created_with_an_address_of_any_case(staff):
+def test_a_user_is_created_with_an_address_of_any_case(staff):
     page = staff.post(
         "/admin/accounts/user/add/",
         {
@@ -42,7 +42,7 @@ def test_a_person_is_created_with_an_address_of_any_case(staff):
     assert Person("dave@example.com").log_in().status_code == 200
 
 
-def test_a_taken_address_is_refused_whatever_its_case(staff, alice):
+def test_a_taken_address_is_rejected_in_any_case(staff, alice):
     page = staff.post(
         "/admin/accounts/user/add/",
         {
@@ -57,7 +57,7 @@ def test_a_taken_address_is_refused_whatever_its_case(staff, alice):
     assert "already exists" in page.content.decode()
 
 
-def test_a_person_is_changed_and_keeps_the_password(staff, alice):
+def test_a_user_is_changed_and_keeps_the_password(staff, alice):
     url = f"/admin/accounts/user/{alice.pk}/change/"
     assert staff.get(url).status_code == 200
 
@@ -66,14 +66,14 @@ def test_a_person_is_changed_and_keeps_the_password(staff, alice):
     assert Person("alice.l@example.com").log_in().status_code == 200
 
 
-def test_deactivation_ends_the_sessions(staff, alice, laptop):
+def test_deactivation_ends_all_sessions(staff, alice, laptop):
     staff.post(f"/admin/accounts/user/{alice.pk}/change/", {"email": alice.email, "name": alice.name})
 
     assert not laptop.is_signed_in()
     assert not alice.refresh_tokens.live().exists()
 
 
-def test_a_password_set_by_staff_ends_the_sessions(staff, alice, laptop):
+def test_a_password_set_by_staff_ends_all_sessions(staff, alice, laptop):
     page = staff.post(
         f"/admin/accounts/user/{alice.pk}/password/",
         {"usable_password": "true", "password1": "set by the staff", "password2": "set by the staff"},
@@ -84,7 +84,7 @@ def test_a_password_set_by_staff_ends_the_sessions(staff, alice, laptop):
     assert laptop.log_in("set by the staff").status_code == 200
 
 
-def test_a_password_taken_away_by_staff_is_gone(staff, alice):
+def test_staff_can_disable_a_password(staff, alice):
     staff.post(
         f"/admin/accounts/user/{alice.pk}/password/", {"usable_password": "false", "unset-password": ""}
     )
@@ -94,7 +94,7 @@ def test_a_password_taken_away_by_staff_is_gone(staff, alice):
     assert Person(alice.email).log_in().status_code == 401
 
 
-def test_all_sessions_of_the_selected_people_are_ended(staff, alice, laptop, phone):
+def test_all_sessions_of_the_selected_users_are_ended(staff, alice, laptop, phone):
     page = staff.post(
         "/admin/accounts/user/", {"action": "end_sessions", "_selected_action": [str(alice.pk)]}, follow=True
     )
@@ -105,14 +105,14 @@ def test_all_sessions_of_the_selected_people_are_ended(staff, alice, laptop, pho
 
 
 @pytest.mark.parametrize("query", ["", "?q=alice", "?is_active__exact=1", "?is_staff__exact=0"])
-def test_people_can_be_listed_searched_and_filtered(staff, alice, query):
+def test_users_can_be_listed_searched_and_filtered(staff, alice, query):
     page = staff.get(f"/admin/accounts/user/{query}")
 
     assert page.status_code == 200
     assert alice.email in page.content.decode()
 
 
-def test_the_page_of_a_person_links_to_the_sessions(staff, alice, laptop, bob):
+def test_the_page_of_a_user_links_to_the_sessions(staff, alice, laptop, bob):
     Person(bob.email, address="192.0.2.99").log_in()
     page = staff.get(f"/admin/accounts/user/{alice.pk}/change/").content.decode()
     url = re.search(r'href="([^"]*refreshtoken/\?[^"]+)"', page)[1]
@@ -131,7 +131,7 @@ def test_sessions_can_be_listed_searched_and_filtered(staff, laptop, query):
     assert "192.0.2.10" in page.content.decode()
 
 
-def test_a_search_for_someone_else_finds_nothing(staff, laptop):
+def test_a_search_for_another_user_finds_nothing(staff, laptop):
     assert "192.0.2.10" not in staff.get("/admin/accounts/refreshtoken/?q=bob").content.decode()
 
 
@@ -149,14 +149,14 @@ def test_no_page_shows_a_token_or_a_hash(staff, alice, laptop):
         assert alice.password.rpartition("$")[2] not in page.content.decode()
 
 
-def test_people_are_deactivated_and_not_deleted(staff, alice):
+def test_users_can_not_be_deleted(staff, alice):
     page = staff.post(f"/admin/accounts/user/{alice.pk}/delete/", {"post": "yes"})
 
     assert page.status_code == 403
     assert User.objects.filter(pk=alice.pk).exists()
 
 
-def test_sessions_can_not_be_made_or_changed(staff, alice, laptop):
+def test_sessions_can_not_be_added_or_changed(staff, alice, laptop):
     token = RefreshToken.objects.get(user=alice)
 
     assert staff.get("/admin/accounts/refreshtoken/add/").status_code == 403
@@ -164,7 +164,7 @@ def test_sessions_can_not_be_made_or_changed(staff, alice, laptop):
     assert staff.post(f"/admin/accounts/refreshtoken/{token.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_one_session_is_ended_and_the_other_goes_on(staff, alice, laptop, phone):
+def test_one_session_is_ended_and_the_other_continues(staff, alice, laptop, phone):
     token = RefreshToken.objects.get(user=alice, address="192.0.2.10")
     staff.post(
         "/admin/accounts/refreshtoken/", {"action": "end_sessions", "_selected_action": [str(token.pk)]}

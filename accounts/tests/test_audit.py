@@ -1,4 +1,4 @@
-"""What people do with their accounts, and are not let do, stands in the audit trail."""
+"""The audit trail of accounts: what users do with them, and what they are denied."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def changes(action: str) -> dict:
     return event.changes
 
 
-# -- at the API ----------------------------------------------------------------
+# -- API ----------------------------------------------------------------
 
 
 def test_registration_is_recorded(db):
@@ -75,13 +75,13 @@ def test_a_logout_is_recorded_once(laptop, by_refresh_token):
     assert only("user.logged_out") == ("alice@example.com", "alice@example.com", "192.0.2.10", "")
 
 
-def test_the_end_of_all_sessions_is_recorded(laptop):
+def test_logout_all_is_recorded(laptop):
     assert laptop.post("logout-all").status_code == 204
 
     assert only("user.sessions_ended")[0] == "alice@example.com"
 
 
-def test_a_changed_password_is_recorded_and_not_shown(laptop):
+def test_a_changed_password_is_recorded_without_the_password(laptop):
     body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
     assert laptop.put("change-password", body).status_code == 204
 
@@ -92,14 +92,14 @@ def test_a_changed_password_is_recorded_and_not_shown(laptop):
     assert "argon2" not in trail
 
 
-def test_a_changed_name_is_recorded_and_the_same_name_is_not(laptop):
+def test_only_a_change_of_the_name_is_recorded(laptop):
     assert laptop.put("profile", {"name": "Alice L."}).status_code == 200
     assert laptop.patch("profile", {"name": "Alice L."}).status_code == 200
 
     assert changes("user.updated") == {"name": ["Alice", "Alice L."]}
 
 
-def test_guesses_of_the_current_password_are_one_line_an_hour(laptop):
+def test_guesses_of_the_current_password_are_recorded_once_an_hour(laptop):
     body = {"current_password": "wrong", "new_password": NEW_PASSWORD}
     with time_machine.travel(middle_of_next_hour(), tick=False):
         laptop.log_in()
@@ -113,7 +113,7 @@ def test_guesses_of_the_current_password_are_one_line_an_hour(laptop):
     )
 
 
-def test_a_refresh_token_that_is_used_again_is_recorded(laptop, alice):
+def test_reuse_of_a_refresh_token_is_recorded(laptop, alice):
     spent = laptop.refresh
     assert laptop.post("refresh-token", {"refresh": spent}).status_code == 200
     with time_machine.travel(timezone.now() + timedelta(minutes=1)):
@@ -125,13 +125,13 @@ def test_a_refresh_token_that_is_used_again_is_recorded(laptop, alice):
     assert recorded == ("alice@example.com", "alice@example.com", "203.0.113.5", "token_reused")
 
 
-@pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com"])
-def test_a_lockout_is_recorded_once_after_the_failures_that_led_to_it(alice, email):
-    # A network of its own: this process remembers what it has recorded, the database of a test goes.
+@pytest.mark.parametrize("email", ["alice@example.com", "unknown@example.com"])
+def test_a_lockout_is_recorded_once_after_the_failures_that_caused_it(alice, email):
+    # A network per case: this process remembers what it has recorded, but the database is reset.
     network = "198.51.100.1" if email == alice.email else "198.51.100.2"
-    guesser = Person(email, address=network)
+    attacker = Person(email, address=network)
     with time_machine.travel(middle_of_next_hour(), tick=False):
-        statuses = [guesser.log_in("wrong").status_code for _ in range(8)]
+        statuses = [attacker.log_in("wrong").status_code for _ in range(8)]
 
     assert statuses == [401] * 5 + [429] * 3
     assert len(events("user.login_failed")) == 5
@@ -147,7 +147,7 @@ def test_a_password_in_the_wrong_field_is_not_recorded(db):
     assert NEW_PASSWORD not in str(list(AuditEvent.collection().find()))
 
 
-def test_a_network_can_not_fill_the_trail_with_failed_logins(db, settings):
+def test_failed_logins_from_one_network_are_limited(db, settings):
     settings.RATES = {**settings.RATES, "auth.login": "1000/m"}
     with time_machine.travel(middle_of_next_hour(), tick=False):
         for number in range(110):
@@ -159,7 +159,7 @@ def test_a_network_can_not_fill_the_trail_with_failed_logins(db, settings):
     assert len(events("refusals.cut_off")) == 1
 
 
-def test_a_wrong_password_stays_a_400_though_it_can_not_be_recorded(laptop):
+def test_a_wrong_password_gets_400_even_if_it_can_not_be_recorded(laptop):
     table = AuditEvent._meta.db_table
     connection.database.command("collMod", table, validator={"action": "nothing"})
     try:
@@ -170,7 +170,7 @@ def test_a_wrong_password_stays_a_400_though_it_can_not_be_recorded(laptop):
         connection.database.command("collMod", table, validator={})
 
 
-# -- at the console ------------------------------------------------------------
+# -- console ------------------------------------------------------------
 
 
 def save(staff: Client, user: User, **fields) -> None:
@@ -180,7 +180,7 @@ def save(staff: Client, user: User, **fields) -> None:
     assert page.status_code == 302, page.content
 
 
-def test_staff_who_add_a_person_are_recorded(staff):
+def test_a_user_added_by_staff_is_recorded(staff):
     passwords = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
     staff.post("/admin/accounts/user/add/", {"email": "dave@example.com", "name": "Dave", **passwords})
 
@@ -202,20 +202,20 @@ def test_deactivation_and_activation_are_recorded(staff, alice):
     assert changes("user.activated") == {"is_active": [False, True]}
 
 
-def test_a_changed_address_is_recorded_with_the_one_before(staff, alice):
+def test_a_changed_address_is_recorded_with_the_previous_one(staff, alice):
     save(staff, alice, email="liddell@example.com", is_active="on")
 
     assert changes("user.updated") == {"email": ["alice@example.com", "liddell@example.com"]}
 
 
-def test_rights_of_staff_are_recorded(staff, alice):
+def test_a_change_of_rights_is_recorded(staff, alice):
     group = Group.objects.create(name="Support")
     save(staff, alice, is_active="on", is_staff="on", groups=[str(group.pk)])
 
     assert changes("user.rights_changed") == {"is_staff": [False, True], "groups": [[], ["Support"]]}
 
 
-def test_a_form_saved_as_it_was_is_not_recorded(staff, alice):
+def test_a_form_saved_without_changes_is_not_recorded(staff, alice):
     before = AuditEvent.objects.count()
 
     save(staff, alice, is_active="on")
@@ -223,14 +223,14 @@ def test_a_form_saved_as_it_was_is_not_recorded(staff, alice):
     assert AuditEvent.objects.count() == before
 
 
-def test_a_password_set_by_staff_is_recorded_as_theirs(staff, alice):
+def test_a_password_set_by_staff_is_recorded_with_them_as_actor(staff, alice):
     passwords = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     staff.post(f"/admin/accounts/user/{alice.pk}/password/", passwords)
 
     assert only("user.password_changed") == ("staff@example.com", "alice@example.com", "192.0.2.50", "")
 
 
-def test_staff_who_change_their_own_password_are_recorded(staff):
+def test_a_staff_members_own_password_change_is_recorded(staff):
     passwords = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
     staff.post("/admin/password_change/", {"old_password": "wrong", **passwords})
     assert only("user.password_change_refused")[3] == "wrong_password"
@@ -249,7 +249,7 @@ def test_sessions_ended_by_staff_are_recorded(staff, alice, laptop):
     assert only("user.sessions_ended")[:2] == ("staff@example.com", "alice@example.com")
 
 
-def test_groups_of_staff_are_recorded(staff):
+def test_changes_of_groups_are_recorded(staff):
     staff.post("/admin/auth/group/add/", {"name": "Support"})
     group = Group.objects.get()
     staff.post(f"/admin/auth/group/{group.pk}/change/", {"name": "Help desk"})
@@ -260,10 +260,10 @@ def test_groups_of_staff_are_recorded(staff):
     assert only("group.deleted")[:2] == ("staff@example.com", "Help desk")
 
 
-# -- by command ----------------------------------------------------------------
+# -- commands ----------------------------------------------------------------
 
 
-def test_a_superuser_made_by_command_is_recorded(db, monkeypatch):
+def test_a_superuser_created_by_a_command_is_recorded(db, monkeypatch):
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
     call_command("createsuperuser", "--no-input", "--email", "root@example.com", verbosity=0)
 

@@ -1,3 +1,5 @@
+"""Changing the password: which sessions end, which input is rejected, and races."""
+
 from functools import partial
 
 import pytest
@@ -19,7 +21,7 @@ def test_the_new_password_works_and_the_old_one_does_not(laptop, alice):
     assert Person(alice.email).log_in(NEW).status_code == 200
 
 
-def test_other_sessions_end_at_once_and_the_callers_own_goes_on(laptop, phone):
+def test_other_sessions_end_at_once_and_the_callers_own_continues(laptop, phone):
     laptop.put("change-password", CHANGE)
 
     assert phone.get("profile").data["code"] == "session_ended"
@@ -49,7 +51,7 @@ def test_a_wrong_current_password_changes_nothing(laptop, phone):
         ({"email": "alice@example.com"}, "email", "unknown_field"),
     ],
 )
-def test_each_field_at_fault_is_named(laptop, phone, change, field, code):
+def test_each_invalid_field_is_named(laptop, phone, change, field, code):
     assert code in problem_fields(laptop.put("change-password", {**CHANGE, **change}))[field]
     assert phone.is_signed_in()
 
@@ -61,12 +63,12 @@ def test_each_missing_field_is_named(laptop, missing):
     assert problem_fields(laptop.put("change-password", body)) == {missing: ["required"]}
 
 
-def test_it_is_for_people_who_are_signed_in(stranger):
+def test_it_requires_authentication(stranger):
     assert stranger.put("change-password", CHANGE).status_code == 401
 
 
 def test_guessing_the_current_password_is_limited(laptop):
-    # The clock stands still, or a new minute could begin.
+    # With a frozen clock, so that no new minute begins.
     with time_machine.travel(timezone.now(), tick=False):
         statuses = [
             laptop.put("change-password", {**CHANGE, "current_password": f"guess {number}"}).status_code
@@ -76,7 +78,7 @@ def test_guessing_the_current_password_is_limited(laptop):
     assert statuses == [400] * 10 + [429]
 
 
-def test_of_changes_at_once_one_succeeds(alice):
+def test_one_of_several_concurrent_changes_succeeds(alice):
     people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(6)]
     for person in people:
         person.log_in()
@@ -95,7 +97,7 @@ def test_of_changes_at_once_one_succeeds(alice):
 
 
 def test_no_login_with_the_old_password_survives_the_change(alice):
-    """Logins race with the change; whichever way each ends, none leaves a usable session."""
+    """Logins race with the change; whether or not they succeed, none leaves a usable session."""
     for old, new in [(PASSWORD, NEW), (NEW, PASSWORD)] * 2:
         changing = Person(alice.email, address="192.0.2.100")
         changing.log_in(old)

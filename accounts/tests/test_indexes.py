@@ -1,4 +1,4 @@
-"""No query of a request path reads more documents than it needs."""
+"""Every query of a request uses an index."""
 
 import json
 from datetime import timedelta
@@ -31,8 +31,8 @@ QUERIES = {
 
 
 @pytest.fixture
-def many_people(db):
-    """Enough documents for the planner to have a preference."""
+def many_users(db):
+    """Enough documents for the query planner to prefer an index."""
     now = timezone.now()
     User.collection().insert_many({"email": f"user{number}@example.com"} for number in range(300))
     RefreshToken.collection().insert_many(
@@ -50,7 +50,7 @@ def many_people(db):
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_query_uses_an_index(many_people, query):
+def test_query_uses_an_index(many_users, query):
     plan = json.loads(QUERIES[query]().explain())["queryPlanner"]["winningPlan"]
 
     assert "IXSCAN" in stages(plan)

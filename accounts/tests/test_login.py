@@ -1,3 +1,5 @@
+"""Login: the response, the session, and that nothing reveals which addresses are registered."""
+
 import argon2.low_level
 import pytest
 from django.contrib.auth import authenticate
@@ -8,7 +10,7 @@ from core.audit.models import NO_SOURCE
 from qa.testing.accounts import PASSWORD, Person, problem_fields
 
 
-def test_login_answers_the_user_and_two_tokens(alice):
+def test_login_returns_the_user_and_two_tokens(alice):
     response = Person(alice.email).log_in()
 
     assert response.status_code == 200
@@ -17,7 +19,7 @@ def test_login_answers_the_user_and_two_tokens(alice):
     assert response["Cache-Control"] == "no-store"
 
 
-def test_login_is_noted_with_address_and_user_agent(alice):
+def test_login_stores_address_and_user_agent(alice):
     Person(alice.email, address="192.0.2.33").post(
         "login", {"email": alice.email, "password": PASSWORD}, HTTP_USER_AGENT="x" * 500
     )
@@ -32,11 +34,11 @@ def test_login_ignores_the_case_of_the_address(alice):
     assert Person("Alice@EXAMPLE.com").log_in().status_code == 200
 
 
-def test_wrong_password_unknown_address_and_closed_account_get_the_same_answer(alice, bob):
+def test_wrong_password_unknown_address_and_inactive_user_get_the_same_response(alice, bob):
     User.objects.filter(pk=bob.pk).update(is_active=False)
     answers = [
         Person(alice.email).log_in("wrong password"),
-        Person("nobody@example.com").log_in("wrong password"),
+        Person("unknown@example.com").log_in("wrong password"),
         Person(bob.email).log_in(PASSWORD),
         Person(bob.email).log_in("wrong password"),
     ]
@@ -51,7 +53,7 @@ def test_wrong_password_unknown_address_and_closed_account_get_the_same_answer(a
 
 
 class CountedHashes:
-    """Counts how often argon2 itself is run, as that is what a login's time consists of."""
+    """Counts the runs of argon2, which take most of a login's time."""
 
     def __init__(self, monkeypatch) -> None:
         self.count = 0
@@ -66,14 +68,14 @@ class CountedHashes:
         return run
 
 
-def test_every_refused_login_computes_exactly_one_hash(alice, bob, monkeypatch):
+def test_every_rejected_login_computes_exactly_one_hash(alice, bob, monkeypatch):
     bob.set_unusable_password()
     bob.save()
-    User.objects.create_user("closed@example.com", PASSWORD, is_active=False)
+    User.objects.create_user("inactive@example.com", PASSWORD, is_active=False)
     hashes = CountedHashes(monkeypatch)
 
     counts = []
-    for email in (alice.email, "nobody@example.com", bob.email, "closed@example.com"):
+    for email in (alice.email, "unknown@example.com", bob.email, "inactive@example.com"):
         hashes.count = 0
         Person(email).log_in("wrong password")
         counts.append(hashes.count)
@@ -102,11 +104,11 @@ def test_every_well_formed_registration_computes_exactly_one_hash(alice, strange
         ({"email": "alice@example.com", "password": PASSWORD, "remember": True}, "remember", "unknown_field"),
     ],
 )
-def test_each_field_at_fault_is_named(alice, stranger, body, field, code):
+def test_each_invalid_field_is_named(alice, stranger, body, field, code):
     assert problem_fields(stranger.post("login", body))[field] == [code]
 
 
-def test_spaces_belong_to_a_password(alice):
+def test_spaces_are_part_of_a_password(alice):
     assert Person(alice.email).log_in(f" {PASSWORD}").status_code == 401
 
 
@@ -117,26 +119,26 @@ def test_login_works_with_a_stale_access_token_in_the_header(alice):
     assert person.log_in().status_code == 200
 
 
-def test_a_login_that_proved_the_old_password_fails_once_it_is_changed(alice):
-    signing_in = authenticate(None, username=alice.email, password=PASSWORD)
+def test_a_login_fails_if_the_password_is_changed_after_it_was_checked(alice):
+    user = authenticate(None, username=alice.email, password=PASSWORD)
 
     assert alice.change_password("another long password", by=alice.as_actor())
     with pytest.raises(TokenError):
-        RefreshToken.objects.issue(signing_in, NO_SOURCE)
+        RefreshToken.objects.issue(user, NO_SOURCE)
     assert not alice.refresh_tokens.live().exists()
 
 
-def test_a_login_fails_once_the_account_is_closed(alice):
-    signing_in = authenticate(None, username=alice.email, password=PASSWORD)
+def test_a_login_fails_if_the_user_is_deactivated_after_the_check(alice):
+    user = authenticate(None, username=alice.email, password=PASSWORD)
 
     alice.is_active = False
     alice.save()
     with pytest.raises(TokenError):
-        RefreshToken.objects.issue(signing_in, NO_SOURCE)
+        RefreshToken.objects.issue(user, NO_SOURCE)
     assert not alice.refresh_tokens.live().exists()
 
 
-def test_login_renews_a_hash_with_outdated_parameters(alice):
+def test_login_replaces_a_hash_with_outdated_parameters(alice):
     weak = "argon2" + argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
     User.objects.filter(pk=alice.pk).update(password=weak)
 

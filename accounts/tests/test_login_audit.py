@@ -1,4 +1,4 @@
-"""Logins and refused logins stand in the audit trail."""
+"""Logins and failed logins in the audit trail."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def log_in(client: Client, email: str, password: str) -> int:
 def test_logins_at_the_api_are_recorded(client, ada):
     assert log_in(client, "Ada@example.com", PASSWORD) == 200
     assert log_in(client, "ada@example.com", "wrong") == 401
-    assert log_in(client, "nobody@example.com", "wrong") == 401
+    assert log_in(client, "unknown@example.com", "wrong") == 401
     assert trail() == [
         ("user.logged_in", "ada@example.com", "192.0.2.7"),
         ("user.login_failed", "ada@example.com", "192.0.2.7"),
-        ("user.login_failed", "nobody@example.com", "192.0.2.7"),
+        ("user.login_failed", "unknown@example.com", "192.0.2.7"),
     ]
     ada.refresh_from_db()
     assert ada.last_login is not None

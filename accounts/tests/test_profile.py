@@ -1,3 +1,5 @@
+"""Reading and changing the profile."""
+
 import pytest
 
 from accounts.models import User
@@ -5,7 +7,7 @@ from accounts.serializers import UserSerializer
 from qa.testing.accounts import problem_fields
 
 
-def test_the_profile_shows_its_owner(laptop, alice):
+def test_the_profile_is_the_callers(laptop, alice):
     response = laptop.get("profile")
 
     assert response.status_code == 200
@@ -24,7 +26,7 @@ def test_the_name_can_be_changed(laptop, alice, method):
     assert alice.name == "Alice Liddell"
 
 
-def test_put_needs_the_whole_profile_and_patch_does_not(laptop, alice):
+def test_put_requires_all_fields_and_patch_does_not(laptop, alice):
     assert problem_fields(laptop.put("profile", {})) == {"name": ["required"]}
 
     assert laptop.patch("profile", {}).data["name"] == alice.name
@@ -43,7 +45,7 @@ def test_put_needs_the_whole_profile_and_patch_does_not(laptop, alice):
     ],
 )
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_each_field_at_fault_is_named(laptop, alice, method, change, code):
+def test_each_invalid_field_is_named(laptop, alice, method, change, code):
     [field] = change
     response = getattr(laptop, method)("profile", {"name": "Other", **change})
 
@@ -64,7 +66,7 @@ def test_a_change_does_not_undo_a_deactivation(alice):
     assert not alice.is_active
 
 
-def test_a_change_of_an_older_state_is_refused(laptop):
+def test_a_change_of_an_outdated_state_is_rejected(laptop):
     seen = laptop.get("profile")["ETag"]
     changed = laptop.put("profile", {"name": "First"}, HTTP_IF_MATCH=seen)
     assert changed.status_code == 200
@@ -75,9 +77,9 @@ def test_a_change_of_an_older_state_is_refused(laptop):
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch"])
-def test_a_profile_is_for_people_who_are_signed_in(stranger, method):
+def test_the_profile_requires_authentication(stranger, method):
     assert getattr(stranger, method)("profile").status_code == 401
 
 
-def test_other_methods_are_refused(laptop):
+def test_other_methods_are_not_allowed(laptop):
     assert laptop.post("profile", {}).status_code == 405

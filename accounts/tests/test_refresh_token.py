@@ -1,3 +1,5 @@
+"""Refresh tokens: rotation, detection of reuse, races, and which tokens are rejected."""
+
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -32,7 +34,7 @@ def test_a_refresh_token_is_exchanged_for_the_next_pair(laptop):
     assert refresh(laptop, response.data["refresh"]).status_code == 200
 
 
-def test_the_session_stays_the_same_and_its_life_is_extended(laptop, alice):
+def test_the_session_stays_the_same_and_is_extended(laptop, alice):
     with later(days=6):
         successor = refresh(laptop).data["refresh"]
     with later(days=12):
@@ -43,7 +45,7 @@ def test_the_session_stays_the_same_and_its_life_is_extended(laptop, alice):
     assert len(families) == len(starts) == 1
 
 
-def test_a_token_shown_again_ends_its_whole_session(laptop):
+def test_reuse_of_a_token_ends_its_session(laptop):
     stolen = laptop.refresh
     renewed = refresh(laptop).data
     with later(seconds=REUSE_GRACE.total_seconds() + 1):
@@ -54,7 +56,7 @@ def test_a_token_shown_again_ends_its_whole_session(laptop):
         assert laptop.get("profile").data["code"] == "session_ended"
 
 
-def test_a_token_shown_again_leaves_other_sessions_alone(laptop, phone):
+def test_reuse_of_a_token_does_not_affect_other_sessions(laptop, phone):
     stolen = laptop.refresh
     refresh(laptop)
     with later(seconds=REUSE_GRACE.total_seconds() + 1):
@@ -64,7 +66,7 @@ def test_a_token_shown_again_leaves_other_sessions_alone(laptop, phone):
         assert refresh(phone).status_code == 200
 
 
-def test_a_token_asked_for_twice_at_once_ends_nothing(laptop):
+def test_reuse_within_the_grace_period_ends_nothing(laptop):
     renewed = refresh(laptop).data
     assert refresh(laptop).status_code == 401
 
@@ -72,7 +74,7 @@ def test_a_token_asked_for_twice_at_once_ends_nothing(laptop):
 
 
 @override_settings(RATES={"default": "600/m"})
-def test_of_twenty_refreshes_at_once_exactly_one_succeeds_and_its_tokens_work(laptop, alice):
+def test_exactly_one_of_twenty_concurrent_refreshes_succeeds_and_its_tokens_work(laptop, alice):
     for _ in range(3):
         responses = at_once(*[partial(refresh, laptop)] * 20)
 
@@ -84,7 +86,7 @@ def test_of_twenty_refreshes_at_once_exactly_one_succeeds_and_its_tokens_work(la
     assert refresh(laptop).status_code == 200
 
 
-def test_no_refresh_that_races_with_logout_all_survives_it(alice):
+def test_no_refresh_that_races_with_logout_all_leaves_a_session(alice):
     for _ in range(5):
         people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(6)]
         for person in people:
@@ -101,7 +103,7 @@ def test_no_refresh_that_races_with_logout_all_survives_it(alice):
 
 
 @pytest.mark.parametrize("days", [7, 30])
-def test_an_expired_token_says_so(laptop, days):
+def test_an_expired_token_has_its_own_code(laptop, days):
     with later(days=days, seconds=1):
         response = refresh(laptop)
 
@@ -110,7 +112,7 @@ def test_an_expired_token_says_so(laptop, days):
     assert response["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
-def test_an_access_token_refreshes_nothing(laptop):
+def test_an_access_token_is_not_accepted_as_a_refresh_token(laptop):
     assert refresh(laptop, laptop.access).data["code"] == "token_invalid"
 
 
@@ -133,7 +135,7 @@ def forged(laptop: Person, secret: str | None, algorithm: str, **changes) -> str
     ],
     ids=["unsigned", "foreign", "access-secret", "algorithm", "type", "issuer", "audience", "unknown"],
 )
-def test_a_forged_token_is_refused_and_harms_nothing(laptop, secret, algorithm, changes):
+def test_a_forged_token_is_rejected_and_changes_nothing(laptop, secret, algorithm, changes):
     response = refresh(laptop, forged(laptop, secret, algorithm, **changes))
 
     assert response.status_code == 401
@@ -141,9 +143,9 @@ def test_a_forged_token_is_refused_and_harms_nothing(laptop, secret, algorithm, 
     assert refresh(laptop).status_code == 200
 
 
-@pytest.mark.parametrize("token", ["garbled", "a.b.c", "é" * 10, "..", "x" * 4096])
+@pytest.mark.parametrize("token", ["malformed", "a.b.c", "é" * 10, "..", "x" * 4096])
 @pytest.mark.django_db
-def test_a_garbled_token_is_refused(stranger, token):
+def test_a_malformed_token_is_rejected(stranger, token):
     assert stranger.post("refresh-token", {"refresh": token}).data["code"] == "token_invalid"
 
 
@@ -158,11 +160,11 @@ def test_a_garbled_token_is_refused(stranger, token):
         ({"refresh": "x", "access": "y"}, "access", "unknown_field"),
     ],
 )
-def test_each_field_at_fault_is_named(stranger, body, field, code):
+def test_each_invalid_field_is_named(stranger, body, field, code):
     assert problem_fields(stranger.post("refresh-token", body))[field] == [code]
 
 
-def test_no_token_is_stored_as_it_is_sent(laptop):
+def test_no_token_is_stored(laptop):
     [stored] = RefreshToken.collection().find()
 
     assert laptop.refresh not in str(stored)

@@ -1,3 +1,5 @@
+"""Registration: the account, what is rejected, and that little is revealed about existing accounts."""
+
 import pytest
 
 from accounts.models import User
@@ -6,7 +8,7 @@ from qa.testing.accounts import PASSWORD, Person, problem_fields
 CAROL = {"email": "carol@example.com", "password": PASSWORD, "name": "Carol"}
 
 
-def test_a_new_account_is_signed_in_at_once(stranger):
+def test_a_new_user_is_signed_in(stranger):
     response = stranger.post("register", CAROL)
 
     assert response.status_code == 201
@@ -18,21 +20,21 @@ def test_a_new_account_is_signed_in_at_once(stranger):
     assert stranger.get("profile").data["email"] == "carol@example.com"
 
 
-def test_the_password_is_kept_as_argon2_at_nineteen_mebibytes(stranger):
+def test_the_password_is_stored_as_argon2_with_19_mebibytes(stranger):
     stranger.post("register", CAROL)
 
     password = User.objects.get(email="carol@example.com").password
     assert password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-def test_the_address_is_kept_in_lower_case(stranger):
+def test_the_address_is_stored_in_lower_case(stranger):
     stranger.post("register", {**CAROL, "email": " Carol@Example.COM "})
 
     assert User.objects.get().email == "carol@example.com"
     assert Person("CAROL@example.com").log_in().status_code == 200
 
 
-def test_the_name_may_be_left_out(stranger):
+def test_the_name_is_optional(stranger):
     response = stranger.post("register", {"email": CAROL["email"], "password": PASSWORD})
 
     assert response.status_code == 201
@@ -40,7 +42,7 @@ def test_the_name_may_be_left_out(stranger):
 
 
 @pytest.mark.parametrize("email", ["alice@example.com", "ALICE@example.com"])
-def test_a_taken_address_is_refused_without_touching_its_account(alice, stranger, email):
+def test_a_taken_address_is_rejected_and_its_account_is_unchanged(alice, stranger, email):
     response = stranger.post("register", {**CAROL, "email": email})
 
     assert response.status_code == 409
@@ -50,7 +52,7 @@ def test_a_taken_address_is_refused_without_touching_its_account(alice, stranger
     assert alice.check_password(PASSWORD)
 
 
-def test_a_taken_address_says_nothing_about_its_account(alice, bob, stranger):
+def test_the_response_for_a_taken_address_reveals_nothing_about_its_account(alice, bob, stranger):
     User.objects.filter(pk=bob.pk).update(is_active=False, is_staff=True)
 
     answers = [stranger.post("register", {**CAROL, "email": user.email}).data for user in (alice, bob)]
@@ -59,7 +61,7 @@ def test_a_taken_address_says_nothing_about_its_account(alice, bob, stranger):
     assert answers[0] == answers[1]
 
 
-def test_a_weak_password_is_refused_alike_for_taken_and_free_addresses(alice, stranger):
+def test_a_weak_password_is_rejected_equally_for_taken_and_free_addresses(alice, stranger):
     answers = [
         stranger.post("register", {**CAROL, "email": email, "password": "password123"}).data
         for email in (alice.email, "free@example.com")
@@ -107,7 +109,7 @@ def test_a_weak_password_is_a_field_error(stranger, password, code):
         ({"id": "0" * 24}, "id", "unknown_field"),
     ],
 )
-def test_each_wrong_value_is_named(stranger, change, field, code):
+def test_each_invalid_value_is_named(stranger, change, field, code):
     response = stranger.post("register", {**CAROL, **change})
 
     if field is None:
@@ -125,11 +127,11 @@ def test_each_missing_field_is_named(stranger, missing):
 
 
 @pytest.mark.parametrize("body", [[], "text", 1, None])
-def test_a_body_that_is_no_object_is_refused(stranger, body):
+def test_a_body_that_is_not_an_object_is_rejected(stranger, body):
     assert stranger.post("register", body).status_code == 400
 
 
-def test_a_stale_access_token_does_not_hinder_registration(stranger):
+def test_registration_works_with_a_stale_access_token_in_the_header(stranger):
     assert stranger.post("register", CAROL, HTTP_AUTHORIZATION="Bearer stale").status_code == 201
 
 

@@ -8,7 +8,7 @@ import time_machine
 from qa.testing.accounts import Person, problem_fields
 
 
-def test_sessions_are_listed_once_each_however_often_refreshed(laptop, phone):
+def test_each_session_is_listed_once_even_after_a_refresh(laptop, phone):
     phone.refresh = phone.post("refresh-token", {"refresh": phone.refresh}).data["refresh"]
     response = laptop.get("sessions")
 
@@ -27,19 +27,19 @@ def test_sessions_are_listed_once_each_however_often_refreshed(laptop, phone):
     }
 
 
-def test_a_session_says_when_it_began_and_was_last_used(laptop):
-    began = laptop.get("sessions").data["results"][0]
+def test_a_session_shows_when_it_started_and_was_last_used(laptop):
+    first = laptop.get("sessions").data["results"][0]
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10)):
         renewed = laptop.post("refresh-token", {"refresh": laptop.refresh}).data
         laptop.access = renewed["access"]
         now = laptop.get("sessions").data["results"][0]
 
-    assert now["id"] == began["id"]
-    assert now["created_at"] == began["created_at"]
-    assert now["last_used_at"] > began["last_used_at"]
+    assert now["id"] == first["id"]
+    assert now["created_at"] == first["created_at"]
+    assert now["last_used_at"] > first["last_used_at"]
 
 
-def test_nobody_sees_the_sessions_of_others(laptop, bob):
+def test_sessions_of_other_users_are_not_listed(laptop, bob):
     other = Person(bob.email, address="192.0.2.99")
     other.log_in()
 
@@ -56,7 +56,7 @@ def test_expired_and_ended_sessions_are_not_listed(laptop, phone, alice):
         assert [row["current"] for row in person.get("sessions").data["results"]] == [True]
 
 
-def test_sessions_come_in_pages(laptop, phone):
+def test_sessions_are_paginated(laptop, phone):
     first = laptop.get("sessions?page_size=1").data
     second = laptop.client.get(first["next"], HTTP_AUTHORIZATION=f"Bearer {laptop.access}").data
 
@@ -65,7 +65,7 @@ def test_sessions_come_in_pages(laptop, phone):
     assert second["next"] is None
 
 
-def test_logout_by_access_token_ends_it_at_once(laptop, phone):
+def test_logout_by_access_token_ends_the_session_at_once(laptop, phone):
     assert laptop.post("logout").status_code == 204
 
     assert laptop.get("profile").data["code"] == "session_ended"
@@ -86,7 +86,7 @@ def test_logout_works_with_an_expired_access_token_in_the_header(laptop):
         assert laptop.post("refresh-token", {"refresh": laptop.refresh}).status_code == 401
 
 
-def test_logout_by_a_spent_token_ends_its_session(laptop):
+def test_logout_by_a_used_token_ends_its_session(laptop):
     renewed = laptop.post("refresh-token", {"refresh": laptop.refresh}).data
 
     assert laptop.post("logout", {"refresh": laptop.refresh}).status_code == 204
@@ -95,30 +95,30 @@ def test_logout_by_a_spent_token_ends_its_session(laptop):
     assert not laptop.is_signed_in()
 
 
-def test_logout_twice_is_no_error(laptop):
+def test_repeated_logout_is_not_an_error(laptop):
     for _ in range(2):
         assert laptop.post("logout", {"refresh": laptop.refresh}).status_code == 204
 
 
-def test_logout_of_an_expired_session_is_no_error(laptop):
+def test_logout_of_an_expired_session_is_not_an_error(laptop):
     with time_machine.travel(datetime.now(UTC) + timedelta(days=8)):
         assert laptop.post("logout", {"refresh": laptop.refresh}).status_code == 204
 
 
-@pytest.mark.parametrize("refresh", ["garbled", "a.b.c"])
-def test_logout_by_a_garbled_token_is_refused(stranger, refresh):
+@pytest.mark.parametrize("refresh", ["malformed", "a.b.c"])
+def test_logout_by_a_malformed_token_is_rejected(stranger, refresh):
     assert stranger.post("logout", {"refresh": refresh}).status_code == 401
 
 
-def test_logout_by_an_access_token_in_the_body_is_refused(laptop, stranger):
+def test_logout_by_an_access_token_in_the_body_is_rejected(laptop, stranger):
     assert stranger.post("logout", {"refresh": laptop.access}).status_code == 401
     assert laptop.is_signed_in()
 
 
-def test_logout_without_any_token_is_refused(stranger):
+def test_logout_without_a_token_is_rejected(stranger):
     assert stranger.post("logout").status_code == 401
     assert stranger.post("logout", {}).status_code == 401
-    assert stranger.post("logout", HTTP_AUTHORIZATION="Bearer garbled").status_code == 401
+    assert stranger.post("logout", HTTP_AUTHORIZATION="Bearer malformed").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_logout_without_any_token_is_refused(stranger):
         ({"token": "x"}, "token", "unknown_field"),
     ],
 )
-def test_logout_names_the_field_at_fault(laptop, body, field, code):
+def test_logout_names_the_invalid_field(laptop, body, field, code):
     assert problem_fields(laptop.post("logout", body))[field] == [code]
     assert laptop.is_signed_in()
 
@@ -153,5 +153,5 @@ def test_after_logout_all_a_new_login_works(laptop):
 
 
 @pytest.mark.parametrize(("method", "path"), [("get", "sessions"), ("post", "logout-all")])
-def test_sessions_are_for_people_who_are_signed_in(stranger, method, path):
+def test_sessions_require_authentication(stranger, method, path):
     assert getattr(stranger, method)(path).status_code == 401
