@@ -1,4 +1,7 @@
-"""A process that refuses a key when told to, for the race of refusals. Orders come by line on stdin."""
+"""A process that records denials of keys on command, for the test of concurrent denials.
+
+Reads lines of stdin: `{"tenant": id, "key": prefix}`, answered by "ready"; then "go", answered by "done".
+"""
 
 import json
 import sys

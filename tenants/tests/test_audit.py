@@ -1,4 +1,4 @@
-"""The audit trail: who reads it, and that nobody rewrites it."""
+"""The audit trail: who can read it, and that it can't be changed."""
 
 from pathlib import Path
 
@@ -34,21 +34,21 @@ def test_admins_read_who_did_what_from_where(alice, acme):
 
 
 @pytest.mark.parametrize(("who", "status"), [("dave", 403), ("bob", 403), ("mallory", 404)])
-def test_nobody_else_reads_it(request, acme, who, status):
+def test_other_members_and_strangers_can_not_read_it(request, acme, who, status):
     problem(signed_in(request.getfixturevalue(who)).get(url(acme)), status)
 
 
-def test_keys_do_not_read_it(acme, secret_key):
+def test_keys_can_not_read_it(acme, secret_key):
     problem(with_key(secret_key.secret).get(url(acme)), 403)
 
 
-def test_the_trail_of_another_tenant_is_not_mixed_in(alice, acme, umbrella):
+def test_events_of_another_tenant_are_not_listed(alice, acme, umbrella):
     actions = [event["target_id"] for event in signed_in(alice).get(url(acme)).data["results"]]
 
     assert str(umbrella.pk) not in actions
 
 
-def test_the_trail_is_narrowed_by_action(alice, bob, acme):
+def test_the_trail_is_filtered_by_action_and_time(alice, bob, acme):
     client = signed_in(alice)
     client.patch(f"/api/tenants/{acme.pk}", {"name": "New"})
     client.patch(f"/api/tenants/{acme.pk}/members/{bob.pk}", {"role": "developer"})
@@ -64,7 +64,7 @@ def test_the_trail_is_narrowed_by_action(alice, bob, acme):
     assert problem(client.get(f"{url(acme)}?created_after=yesterday"), 400) == "invalid"
 
 
-def test_a_refusal_is_read_with_its_reason(alice, bob, acme):
+def test_a_denial_is_listed_with_its_reason(alice, bob, acme):
     problem(signed_in(bob).delete(f"/api/tenants/{acme.pk}"), 403)
 
     (event,) = signed_in(alice).get(f"{url(acme)}?action=member.refused").data["results"]
@@ -84,7 +84,7 @@ def save_again() -> None:
     AuditEvent.objects.first().save()
 
 
-def take_its_place() -> None:
+def replace_by_id() -> None:
     AuditEvent(pk=AuditEvent.objects.first().pk, action="nothing").save()
 
 
@@ -96,7 +96,7 @@ def update_by_bulk() -> None:
 
 ATTEMPTS = {
     "save": save_again,
-    "save in its place": take_its_place,
+    "save in its place": replace_by_id,
     "delete": lambda: AuditEvent.objects.first().delete(),
     "delete all": lambda: AuditEvent.objects.all().delete(),
     "update": lambda: AuditEvent.objects.update(action="nothing"),
@@ -111,7 +111,7 @@ ATTEMPTS = {
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_no_event_is_changed_or_deleted(acme, attempt):
+def test_no_event_can_be_changed_or_deleted(acme, attempt):
     before = stored()
 
     with pytest.raises((AppendOnlyError, IntegrityError)):
@@ -120,7 +120,7 @@ def test_no_event_is_changed_or_deleted(acme, attempt):
     assert stored() == before
 
 
-def test_events_outlive_whom_they_name(alice, acme):
+def test_events_outlive_the_users_they_name(alice, acme):
     before = stored()
 
     User.objects.filter(pk=alice.pk).delete()
@@ -129,7 +129,7 @@ def test_events_outlive_whom_they_name(alice, acme):
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-def test_the_api_has_no_way_to_write_events(alice, acme, method):
+def test_the_api_can_not_write_events(alice, acme, method):
     before = stored()
 
     assert problem(getattr(signed_in(alice), method)(url(acme), {}), 405) == "method_not_allowed"
@@ -137,7 +137,7 @@ def test_the_api_has_no_way_to_write_events(alice, acme, method):
     assert stored() == before
 
 
-def test_staff_read_events_and_write_none(acme):
+def test_staff_can_read_events_but_not_write_them(acme):
     staff = Client()
     staff.force_login(User.objects.create_superuser("staff@example.com"))
     event, page = AuditEvent.objects.get(action="tenant.created"), "/admin/audit/auditevent"
@@ -152,8 +152,8 @@ def test_staff_read_events_and_write_none(acme):
     assert stored() == before
 
 
-def test_only_erasure_and_purge_reach_past_the_model():
-    """The collection itself can be written: who does so is named here and has a manifest to show for it."""
+def test_only_erasure_and_purge_bypass_the_model():
+    """The collection itself is writable: every use of it is listed here, and leaves a manifest."""
     uses = {
         f"{path.relative_to(settings.BASE_DIR)}: {line.strip()}"
         for app in ("config", "console", "core", "accounts", "tenants", "chat", "llm")
@@ -173,7 +173,7 @@ def test_only_erasure_and_purge_reach_past_the_model():
     }
 
 
-def test_a_change_that_changes_nothing_is_not_recorded(alice, acme):
+def test_a_change_without_effect_is_not_recorded(alice, acme):
     before = AuditEvent.objects.count()
 
     acme.change(by(alice), name=acme.name)
@@ -181,7 +181,7 @@ def test_a_change_that_changes_nothing_is_not_recorded(alice, acme):
     assert AuditEvent.objects.count() == before
 
 
-def test_long_values_are_cut(alice, acme):
+def test_long_values_are_truncated(alice, acme):
     acme.change(by(alice), system_prompt="x" * 5000)
 
     assert len(AuditEvent.objects.first().changes["system_prompt"][1]) == 501
