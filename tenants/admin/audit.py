@@ -46,11 +46,12 @@ class AuditEventAdmin(TenantOwned):
         changelist = super().get_changelist_instance(request)
         tenants = Tenant.objects.in_bulk({event.tenant_id for event in changelist.result_list} - {None})
         for event in changelist.result_list:
-            event.tenant = tenants.get(event.tenant_id)
+            vars(event)["tenant"] = tenants.get(event.tenant_id)
         return changelist
 
     @admin.display(description="tenant", ordering="tenant_id")
     def tenant(self, event: AuditEvent) -> Tenant | None:
-        if "tenant" not in vars(event):
-            event.tenant = Tenant.objects.filter(pk=event.tenant_id).first()
-        return event.tenant
+        loaded: dict[str, Tenant | None] = vars(event)
+        if "tenant" not in loaded:
+            loaded["tenant"] = Tenant.objects.filter(pk=event.tenant_id).first()
+        return loaded["tenant"]
