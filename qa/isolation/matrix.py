@@ -20,10 +20,11 @@ from typing import Any
 from bson import ObjectId
 from django.db import connection
 from django.http import HttpResponseBase
-from django.test import Client, RequestFactory
+from django.test import Client
 
 from accounts.models import RefreshToken
 from accounts.tokens import TokenPair
+from core.audit.models import NO_SOURCE
 from qa.fake_provider.server import FakeProvider
 from qa.isolation.callers import Caller, Kind
 from qa.isolation.canaries import FIGURES, owners_in
@@ -141,7 +142,7 @@ class Matrix:
 
     def log_in(self, name: str) -> TokenPair:
         """Return the tokens of a new session of a person of the world."""
-        return RefreshToken.objects.issue(self.world.users[name], RequestFactory().post("/"))
+        return RefreshToken.objects.issue(self.world.users[name], NO_SOURCE)
 
     def sent(self) -> list[Any]:
         """Return what providers were sent since the fake one was asked to forget."""
