@@ -53,7 +53,7 @@ def load(
     with_messages: bool = False,
     idempotency_digest: str | None = None,
 ) -> Conversation:
-    """Return the conversation of `session_id` if the caller may know of it.
+    """Return the conversation of `session_id` if it is within the caller's reach.
 
     Raises NotFound for all others, TenantSuspended, and AuthenticationFailed for a visitor whose key is no
     longer valid.

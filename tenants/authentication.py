@@ -64,7 +64,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         # tenants.cors lets the page read this response.
         request._request.origin_of_key = origin  # type: ignore[attr-defined] # read there with getattr
         key.note_use(address, origin)
-        return AnonymousUser(), KeyCaller.of(key, client_network(request))
+        return AnonymousUser(), KeyCaller(key, client_network(request))
 
     def secret(self, request: Request) -> str | None:
         return request.headers.get("X-API-Key")

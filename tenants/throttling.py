@@ -1,4 +1,4 @@
-"""The plan's requests per minute on the headers of an answer."""
+"""The plan's requests per minute in the headers of a response."""
 
 from __future__ import annotations
 

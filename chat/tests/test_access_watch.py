@@ -1,4 +1,4 @@
-"""A stream ends when its reader's right to it does."""
+"""A stream ends soon after its reader's access to it is revoked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tenants.models.membership import Role
 
 @pytest.fixture
 def silent(fake) -> Iterator[None]:
-    """Every provider begins an answer and says no more of it."""
+    """Every provider begins a reply and then stalls."""
     fake.script(fault="stall")
     yield
     wait_until(lambda: not access_watch.open_streams(), "every stream is released")
@@ -39,7 +39,7 @@ def stream(silent, session) -> Callable[[APIClient], StreamingHttpResponse]:
     return begin
 
 
-def test_a_member_who_is_removed_loses_the_stream(stream, dave_client, dave, alice):
+def test_removing_a_member_ends_the_stream(stream, dave_client, dave, alice):
     response = stream(dave_client)
     Membership.objects.get(user=dave).end(by(alice))
 
@@ -47,14 +47,14 @@ def test_a_member_who_is_removed_loses_the_stream(stream, dave_client, dave, ali
     assert (name, problem["code"]) == ("error", "access_ended")
 
 
-def test_a_member_who_may_only_read_now_loses_the_stream_of_a_send(stream, dave_client, dave, alice):
+def test_a_role_without_the_right_to_send_ends_the_stream_of_a_send(stream, dave_client, dave, alice):
     response = stream(dave_client)
     Membership.objects.get(user=dave).change_role("viewer", by(alice))
 
     assert events(response)[-1][2]["code"] == "access_ended"
 
 
-def test_a_user_who_is_deactivated_loses_the_stream(stream, dave_client, dave):
+def test_deactivating_a_user_ends_the_stream(stream, dave_client, dave):
     response = stream(dave_client)
     dave.is_active = False
     dave.save()
@@ -62,35 +62,35 @@ def test_a_user_who_is_deactivated_loses_the_stream(stream, dave_client, dave):
     assert events(response)[-1][2]["code"] == "access_ended"
 
 
-def test_a_suspended_tenants_streams_end(stream, site, acme, alice):
+def test_suspending_the_tenant_ends_its_streams(stream, site, acme, alice):
     response = stream(site)
     acme.suspend(by(alice))
 
     assert events(response)[-1][2]["code"] == "access_ended"
 
 
-def test_a_deleted_tenants_streams_end(stream, site, acme, alice):
+def test_deleting_the_tenant_ends_its_streams(stream, site, acme, alice):
     response = stream(site)
     acme.delete_softly(by(alice))
 
     assert events(response)[-1][2]["code"] == "access_ended"
 
 
-def test_a_revoked_key_loses_its_stream(stream, site, alice):
+def test_revoking_a_key_ends_its_stream(stream, site, alice):
     response = stream(site)
     ApiKey.objects.get().revoke(by(alice))
 
     assert events(response)[-1][2]["code"] == "access_ended"
 
 
-def test_an_expired_key_loses_its_stream(stream, site):
+def test_expiry_of_a_key_ends_its_stream(stream, site):
     response = stream(site)
     ApiKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
     assert events(response)[-1][2]["code"] == "access_ended"
 
 
-def test_a_reader_who_is_removed_loses_the_stream_and_the_turn_goes_on(stream, dave_client, bob, alice):
+def test_removing_a_reader_ends_the_readers_stream_but_not_the_turn(stream, dave_client, bob, alice):
     sent = stream(dave_client)
     body = iter(sent.streaming_content)
     reply_id = next(body).decode().partition('"reply_id":"')[2][:24]
@@ -103,7 +103,7 @@ def test_a_reader_who_is_removed_loses_the_stream_and_the_turn_goes_on(stream, d
     sent.close()
 
 
-def test_an_openai_client_with_a_revoked_key_loses_its_stream(silent, acme, alice):
+def test_revoking_a_key_ends_an_openai_stream(silent, acme, alice):
     issued = issue(acme, alice, scopes=["messages:send"])
     body = {"model": "default", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     response = with_key(issued.secret).post("/v1/chat/completions", body)
@@ -113,7 +113,7 @@ def test_an_openai_client_with_a_revoked_key_loses_its_stream(silent, acme, alic
     assert "error" in b"".join(response.streaming_content).decode()
 
 
-def test_a_member_whose_role_still_allows_it_keeps_the_stream(acme, dave, alice):
+def test_a_role_that_still_has_the_right_keeps_the_stream(acme, dave, alice):
     granted = access_watch.grant(Access(acme, role=Role.DEVELOPER, user=dave), SEND_MESSAGES, lambda: None)
     Membership.objects.get(user=dave).change_role("admin", by(alice))
 

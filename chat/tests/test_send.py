@@ -25,7 +25,7 @@ def test_a_message_gets_a_reply(fake, dave_client, session):
     assert reply["usage"]["input_tokens"] > 0
 
 
-def test_a_streamed_answer_is_the_stored_one(fake, dave_client, session):
+def test_a_streamed_reply_is_the_stored_one(fake, dave_client, session):
     response = send(dave_client, session, {"message": "Hello", "stream": True})
 
     assert response["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -39,7 +39,7 @@ def test_a_streamed_answer_is_the_stored_one(fake, dave_client, session):
     assert happened[-1][1] == f"1:{len(text)}"
 
 
-def test_mallory_gets_404(fake, mallory, session):
+def test_a_user_of_another_tenant_gets_404(fake, mallory, session):
     from qa.testing.tenants import signed_in
 
     assert problem(send(signed_in(mallory), session), 404) == "not_found"

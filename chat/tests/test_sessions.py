@@ -16,7 +16,7 @@ def path(session) -> str:
     return f"/api/chat/sessions/{session.pk}"
 
 
-def test_a_key_opens_a_session_of_its_tenant(site, acme):
+def test_a_key_opens_a_session_in_its_tenant(site, acme):
     response = site.post("/api/chat/sessions", {"title": "Order 17", "metadata": {"order": 17}})
 
     assert response.status_code == 201, response.content
@@ -48,7 +48,7 @@ def test_a_key_cannot_name_another_tenant(site, acme, umbrella):
         ({"colour": "red"}, "colour"),
         ({"metadata": "text"}, "metadata"),
         ({"metadata": {"text": "x" * 17_000}}, "metadata"),
-        ({"route": ["nobody/model"]}, "route"),
+        ({"route": ["unknown/model"]}, "route"),
         ({"route": "groq"}, "route"),
         ({"temperature": 3}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
@@ -79,14 +79,14 @@ def test_a_session_is_read_changed_and_deleted(dave_client, session):
     assert not Message.objects.exists()
 
 
-def test_what_clients_cannot_set_is_refused(dave_client, session):
+def test_read_only_fields_are_refused(dave_client, session):
     for field in ("id", "tenant_id", "visitor", "message_count", "created_at"):
         response = dave_client.put(path(session), {field: "1"})
         assert problem(response, 400) == "invalid"
         assert response.json()["errors"][0]["code"] == "read_only_field"
 
 
-def test_if_match_refuses_a_lost_update(dave_client, session):
+def test_if_match_prevents_a_lost_update(dave_client, session):
     tag = dave_client.get(path(session))["ETag"]
     assert dave_client.put(path(session), {"title": "One"}, HTTP_IF_MATCH=tag).status_code == 200
     refused = dave_client.put(path(session), {"title": "Two"}, HTTP_IF_MATCH=tag)
@@ -99,18 +99,18 @@ def test_missing_and_malformed_ids_are_404(dave_client, session_id):
     assert problem(dave_client.get(f"/api/chat/sessions/{session_id}"), 404) == "not_found"
 
 
-def test_a_stranger_cannot_tell_a_session_from_a_missing_one(mallory, session):
+def test_a_foreign_session_looks_like_a_missing_one(mallory, session):
     stranger = signed_in(mallory)
-    there, missing = stranger.get(path(session)), stranger.get(f"/api/chat/sessions/{ObjectId()}")
+    foreign, missing = stranger.get(path(session)), stranger.get(f"/api/chat/sessions/{ObjectId()}")
 
-    def told(response):
+    def body(response):
         return {k: v for k, v in response.json().items() if k != "request_id"}
 
-    assert there.status_code == missing.status_code == 404
-    assert told(there) == told(missing)
+    assert foreign.status_code == missing.status_code == 404
+    assert body(foreign) == body(missing)
 
 
-def test_a_viewer_reads_and_does_not_write(bob, session):
+def test_a_viewer_can_read_but_not_write(bob, session):
     viewer = signed_in(bob)
     assert viewer.get(path(session)).status_code == 200
     assert problem(viewer.put(path(session), {"title": "x"}), 403) == "permission_denied"
@@ -125,13 +125,13 @@ def test_a_key_needs_the_scope(acme, alice, session):
     assert problem(reader.put(path(session), {"title": "x"}), 403) == "permission_denied"
 
 
-def test_nobody_without_credentials_gets_in(client, session):
+def test_a_request_without_credentials_is_401(client, session):
     response = client.get(path(session))
     assert problem(response, 401) == "not_authenticated"
     assert response["WWW-Authenticate"]
 
 
-def test_lists_come_in_pages_without_gaps(dave_client, acme, umbrella):
+def test_pages_of_a_list_have_no_gaps(dave_client, acme, umbrella):
     for number in range(7):
         session = ChatSession.objects.create(tenant=acme, title=str(number))
         same_time = ChatSession.objects.filter(title="0").values_list("last_message_at", flat=True)[0]
@@ -147,7 +147,7 @@ def test_lists_come_in_pages_without_gaps(dave_client, acme, umbrella):
     assert titles == ["6", "5", "4", "3", "2", "1", "0"]
 
 
-def test_lists_are_narrowed_by_filters(dave_client, acme, session):
+def test_lists_are_filtered(dave_client, acme, session):
     ChatSession.objects.create(tenant=acme, status="closed", visitor="v_1")
     later = (session.created_at + timedelta(days=1)).isoformat().replace("+00:00", "Z")
     base = f"/api/chat/tenants/{acme.pk}/sessions"
@@ -173,7 +173,7 @@ def test_bad_queries_are_400(dave_client, acme, query):
     assert response.json()["errors"][0]["field"] == query.partition("=")[0]
 
 
-def test_a_creating_post_with_a_key_happens_once(site, acme):
+def test_a_post_with_an_idempotency_key_creates_one_session(site, acme):
     first = site.post("/api/chat/sessions", {"title": "Once"}, HTTP_IDEMPOTENCY_KEY="k-1")
     again = site.post("/api/chat/sessions", {"title": "Once"}, HTTP_IDEMPOTENCY_KEY="k-1")
     other = site.post("/api/chat/sessions", {"title": "Other"}, HTTP_IDEMPOTENCY_KEY="k-1")
@@ -186,10 +186,10 @@ def test_a_creating_post_with_a_key_happens_once(site, acme):
     assert ChatSession.objects.filter(tenant=acme).count() == 1
 
 
-def test_an_export_holds_the_whole_conversation(fake, dave_client, session):
+def test_an_export_contains_the_whole_conversation(fake, dave_client, session):
     for text in ("First?", "Second?"):
-        answer = dave_client.post(f"{path(session)}/messages", {"message": text})
-        assert answer.status_code == 201
+        response = dave_client.post(f"{path(session)}/messages", {"message": text})
+        assert response.status_code == 201
 
     as_json = dave_client.get(f"{path(session)}/export")
     as_text = dave_client.get(f"{path(session)}/export?format=markdown")

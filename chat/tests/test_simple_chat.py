@@ -14,14 +14,14 @@ def test_a_message_gets_a_reply_and_a_session(fake, site, acme):
     response = site.post("/api/chat", {"message": "Hello"})
 
     assert response.status_code == 200, response.content
-    answer = response.json()
-    assert set(answer) == {"reply", "session_id", "message_id", "provider", "model", "usage"}
-    stored = Message.objects.get(pk=answer["message_id"])
-    assert (stored.content, str(stored.session_id)) == (answer["reply"], answer["session_id"])
+    body = response.json()
+    assert set(body) == {"reply", "session_id", "message_id", "provider", "model", "usage"}
+    stored = Message.objects.get(pk=body["message_id"])
+    assert (stored.content, str(stored.session_id)) == (body["reply"], body["session_id"])
     assert ChatSession.objects.get().tenant_id == acme.pk
 
 
-def test_the_conversation_goes_on_in_its_session(fake, site):
+def test_a_conversation_continues_in_its_session(fake, site):
     first = site.post("/api/chat", {"message": "I am Ada."}).json()
     second = site.post("/api/chat", {"message": "Who am I?", "session_id": first["session_id"]})
 
@@ -65,19 +65,19 @@ def test_bad_input_opens_no_session(fake, site, body, field):
     assert not ChatSession.objects.exists()
 
 
-def test_a_refusal_by_the_plan_leaves_no_session(fake, acme, site):
+def test_a_send_over_the_plans_limit_leaves_no_session(fake, acme, site):
     limited(acme, messages_per_month=0)
     assert problem(site.post("/api/chat", {"message": "Hello"}), 429) == "quota_exceeded"
     assert not ChatSession.objects.exists()
 
 
-def test_equal_sends_with_a_key_open_one_session(fake, site):
+def test_concurrent_equal_sends_with_an_idempotency_key_open_one_session(fake, site):
     def send():
         return site.post("/api/chat", {"message": "Hello"}, HTTP_IDEMPOTENCY_KEY="once")
 
-    answers = at_once(*[send] * 8)
+    responses = at_once(*[send] * 8)
 
-    assert {answer.status_code for answer in answers} == {200}, answers
-    assert len({answer.content for answer in answers}) == 1
+    assert {response.status_code for response in responses} == {200}, responses
+    assert len({response.content for response in responses}) == 1
     assert ChatSession.objects.count() == 1
     assert len(fake.log()) == 1

@@ -1,4 +1,4 @@
-"""Visitors of a client's website: a public key opens their session, a token of their own opens it again."""
+"""Visitors of a client's website: a public key opens their session, a visitor token gives access to it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def messages(opened: dict) -> str:
     return f"/api/chat/sessions/{opened['id']}/messages"
 
 
-def test_a_visitor_talks_in_its_own_session(fake, opened):
+def test_a_visitor_sends_and_reads_in_its_own_session(fake, opened):
     me = visitor(opened)
     assert me.post(messages(opened), {"message": "Hello"}).status_code == 201
     assert events(me.post(messages(opened), {"message": "More?", "stream": True}))[-1][0] == "done"
@@ -45,12 +45,12 @@ def test_a_visitor_talks_in_its_own_session(fake, opened):
     assert me.get(f"/api/chat/sessions/{opened['id']}").json()["visitor"].startswith("v_")
 
 
-def test_a_visitor_cannot_name_itself(page):
-    response = page.post("/api/chat/sessions", {"visitor": "somebody else"})
-    assert response.json()["visitor"] != "somebody else"
+def test_a_visitor_cannot_choose_its_id(page):
+    response = page.post("/api/chat/sessions", {"visitor": "another visitor"})
+    assert response.json()["visitor"] != "another visitor"
 
 
-def test_a_visitor_cannot_open_another_visitors_session(fake, page, opened):
+def test_a_visitor_cannot_reach_another_visitors_session(fake, page, opened):
     other = page.post("/api/chat/sessions", {}).json()
     me = visitor(opened)
     for response in (
@@ -62,7 +62,7 @@ def test_a_visitor_cannot_open_another_visitors_session(fake, page, opened):
         assert problem(response, 404) == "not_found"
 
 
-def test_a_first_message_sent_again_gives_a_token_to_the_session_it_opened(fake, page):
+def test_a_repeated_first_message_returns_a_token_for_the_session_it_opened(fake, page):
     once = {"HTTP_IDEMPOTENCY_KEY": "5f0c2a9e-6a0b-4e3d-9d5c-1b2a3c4d5e6f"}
     first, again = (page.post("/api/chat", {"message": "Hello"}, **once).json() for _ in range(2))
 
@@ -71,7 +71,7 @@ def test_a_first_message_sent_again_gives_a_token_to_the_session_it_opened(fake,
     assert me.post("/api/chat", {"message": "More?"}).json()["session_id"] == first["session_id"]
 
 
-def test_a_streamed_first_message_gives_the_token_in_a_header(fake, page, site):
+def test_a_streamed_first_message_returns_the_token_in_a_header(fake, page, site):
     response = page.post("/api/chat", {"message": "Hello", "stream": True})
 
     session_id = events(response)[0][2]["session_id"]
@@ -81,7 +81,7 @@ def test_a_streamed_first_message_gives_the_token_in_a_header(fake, page, site):
     assert "Visitor-Token" not in site.post("/api/chat", {"message": "Hello", "stream": True})
 
 
-def test_keys_of_requests_that_another_visitor_could_choose_too_are_refused(fake, page, site):
+def test_idempotency_keys_that_visitors_could_share_by_coincidence_are_refused(fake, page, site):
     for path, body in (("/api/chat", {"message": "Hello"}), ("/api/chat/sessions", {})):
         response = page.post(path, body, HTTP_IDEMPOTENCY_KEY="1")
         assert problem(response, 400) == "invalid"
@@ -89,13 +89,13 @@ def test_keys_of_requests_that_another_visitor_could_choose_too_are_refused(fake
         assert site.post(path, body, HTTP_IDEMPOTENCY_KEY="1").status_code in (200, 201)
 
 
-def test_the_public_key_alone_opens_no_session_again(fake, page, opened):
+def test_a_public_key_alone_cannot_reach_a_session(fake, page, opened):
     assert problem(page.get(messages(opened)), 404) == "not_found"
     assert problem(page.post(messages(opened), {"message": "Hello"}), 404) == "not_found"
     assert problem(page.get(f"/api/chat/tenants/{opened['tenant_id']}/sessions"), 403)
 
 
-def test_a_visitor_reaches_nothing_but_its_conversation(opened, acme):
+def test_a_visitor_reaches_only_its_conversation(opened, acme):
     me = visitor(opened)
     session = f"/api/chat/sessions/{opened['id']}"
     assert problem(me.put(session, {"title": "x"}), 403) == "permission_denied"
@@ -121,12 +121,12 @@ def test_the_token_expires(opened, settings, page):
     assert problem(visitor(late).get(messages(late)), 401)
 
 
-def test_revoking_the_key_ends_its_visitors(opened, acme):
+def test_revoking_the_key_invalidates_its_visitors_tokens(opened, acme):
     ApiKey.objects.filter(tenant=acme).update(revoked_at=timezone.now() - timedelta(seconds=1))
     assert problem(visitor(opened).get(messages(opened)), 401) == "api_key_invalid"
 
 
-def test_suspending_the_tenant_stops_its_visitors(opened, acme):
+def test_visitors_of_a_suspended_tenant_are_refused(opened, acme):
     acme.status = "suspended"
     acme.save()
     assert problem(visitor(opened).get(messages(opened)), 403) == "tenant_suspended"
@@ -141,11 +141,11 @@ def test_the_simple_endpoint_works_for_pages(fake, page):
     assert ChatSession.objects.count() == 1
 
 
-def test_a_users_token_is_no_visitors_token(fake, opened, mallory):
+def test_an_access_token_is_not_a_visitor_token(fake, opened, mallory):
     assert problem(signed_in(mallory).get(messages(opened)), 404) == "not_found"
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "cap_pk_live_x"])
-def test_garbled_tokens_are_401(opened, token):
+def test_malformed_tokens_are_401(opened, token):
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {token}", HTTP_ORIGIN=SHOP)
     assert problem(client.get(messages(opened)), 401)

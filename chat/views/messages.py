@@ -65,7 +65,6 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
     }
     orderings = {"seq": ("seq",), "-seq": ("-seq",)}
     rate_scope = "chat.messages"
-
     lookup_url_kwarg = "message_id"
 
     def get_throttles(self) -> list[BaseThrottle]:

@@ -52,7 +52,6 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
         "PUT": rights.WRITE_SESSIONS,
         "DELETE": rights.WRITE_SESSIONS,
     }
-
     lookup_url_kwarg = "session_id"
 
     @extend_schema(request=NewSessionSerializer, responses={201: OpenedSessionSerializer})
@@ -136,7 +135,7 @@ class TenantSessionViewSet(TenantScopedView, GenericViewSet[ChatSession]):
 
 def open_session(request: Request, caller: TenantCaller, access: Access, body: dict[str, Any]) -> ChatSession:
     if caller.is_shared:
-        # A visitor that could name itself could name somebody else.
+        # A visitor that chose its own id could choose another visitor's.
         body = {**body, "visitor": "v_" + secrets.token_hex(12)}
     origin = request.headers.get("Origin", "")[:255]
     session = ChatSession.objects.create(
@@ -147,7 +146,7 @@ def open_session(request: Request, caller: TenantCaller, access: Access, body: d
 
 
 def visitor_token(access: Access, session: ChatSession) -> str | None:
-    """Return the token that opens the session again, for a public key; None for all other callers."""
+    """Return the token that gives access to the session, for a public key; None for all other callers."""
     if access.key is None or not access.key.is_public:
         return None
     token = VisitorToken(access.tenant.pk, access.key.pk, session.pk, session.visitor, session.origin)

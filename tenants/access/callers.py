@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from tenants.models.tenant import lookup_tenant, tenant_of
 
 
 class TenantCaller(Caller):
-    """What a caller may know of, and the credential by which it does."""
+    """A caller in tenants: which of them it can reach, and by which credential."""
 
     @property
     def is_public(self) -> bool:
@@ -28,7 +29,7 @@ class TenantCaller(Caller):
 
     @property
     def own_session_id(self) -> ObjectId | None:
-        """The one session that a visitor's token opens; None for all other kinds."""
+        """The one session that a visitor's token gives access to; None for all other kinds."""
         return None
 
     @property
@@ -45,7 +46,7 @@ class TenantCaller(Caller):
 
     @abc.abstractmethod
     def reach(self, session_id: ObjectId) -> dict[str, Any] | None:
-        """Return the condition that finds a session if the caller may know of it; None if it never may."""
+        """Return the condition that finds a session within the caller's reach; None if it is out of reach."""
 
     @abc.abstractmethod
     def lookup_credential(self) -> list[dict[str, Any]]:
@@ -89,19 +90,18 @@ class MemberCaller(UserCaller, TenantCaller):
 
 @dataclass(frozen=True)
 class KeyCaller(TenantCaller):
-    """An API key, which authentication has just read with its tenant; so it costs no further query.
+    """An API key, which authentication has read with its tenant: its access costs no further query.
 
-    `network` is where a public key is used from: one visitor of a site must not use up what the others
-    may do.
+    `network` is where the request comes from: with a public key one visitor of a site must not use up the
+    rate of all others.
     """
 
-    access: Access
     key: ApiKey
     network: str
 
-    @classmethod
-    def of(cls, key: ApiKey, network: str) -> KeyCaller:
-        return cls(Access(key.tenant, key=key), key, network)
+    @functools.cached_property
+    def access(self) -> Access:
+        return Access(self.key.tenant, key=self.key)
 
     @property
     def rate_key(self) -> str:
@@ -129,12 +129,12 @@ class KeyCaller(TenantCaller):
         return self.access
 
     def access_to(self, tenant_id: ObjectId) -> Access | None:
-        return self.access if self.access.tenant.pk == tenant_id else None
+        return self.access if self.key.tenant.pk == tenant_id else None
 
     def reach(self, session_id: ObjectId) -> dict[str, Any] | None:
-        if self.key.is_public:  # it creates sessions; only the visitor's token opens one again
+        if self.key.is_public:  # it opens sessions; only the visitor's token gives access to one
             return None
-        return {"_id": session_id, "tenant_id": self.access.tenant.pk}
+        return {"_id": session_id, "tenant_id": self.key.tenant.pk}
 
     def lookup_credential(self) -> list[dict[str, Any]]:
         return []

@@ -1,4 +1,4 @@
-"""What members and keys may be allowed: the one table behind every permission.
+"""The rights of members, keys and visitors: the one table behind every permission.
 
 | right                | viewer | developer | admin | sk key   | visitor (pk key)      |
 |----------------------|--------|-----------|-------|----------|-----------------------|
@@ -10,7 +10,7 @@
 | SEND_MESSAGES        | -      | yes       | yes   | by scope | in its own session    |
 | EDIT                 | -      | yes       | yes   | -        | -                     |
 | ADMINISTER           | -      | -         | yes   | -        | -                     |
-| BELONG               | yes    | yes       | yes   | -        | -                     |
+| MEMBER               | yes    | yes       | yes   | -        | -                     |
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """The least role that has it, and the scope that stands for that role in a secret key.
+    """The lowest role that has it, and the scope that gives it to a secret key.
 
-    `scope` None: no key ever. `visitor`: public keys and their visitors too; whose session it is
-    the view checks.
+    `scope` None: no key has it. `visitor`: public keys and their visitors have it too, each in its own
+    session: see `TenantCaller.reach`.
     """
 
     role: str
@@ -40,4 +40,4 @@ OPEN_SESSIONS = Right("developer", "sessions:write", visitor=True)
 SEND_MESSAGES = Right("developer", "messages:send", visitor=True)
 EDIT = Right("developer")
 ADMINISTER = Right("admin")
-BELONG = Right("viewer")
+MEMBER = Right("viewer")

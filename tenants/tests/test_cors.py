@@ -24,30 +24,30 @@ def preflight(origin):
     )
 
 
-def test_a_preflight_of_a_keys_origin_passes(public_key):
+def test_a_preflight_from_a_keys_origin_passes(public_key):
     response = preflight(SHOP)
 
     assert response[ALLOWED] == SHOP
     assert "x-api-key" in response["Access-Control-Allow-Headers"]
 
 
-def test_a_preflight_of_a_tenants_origin_passes(alice, acme):
+def test_a_preflight_from_a_tenants_origin_passes(alice, acme):
     acme.change(by(alice), allowed_origins=["https://*.acme.example"])
 
     assert preflight("https://www.acme.example")[ALLOWED] == "https://www.acme.example"
 
 
-def test_a_preflight_of_an_unknown_origin_does_not(public_key):
+def test_a_preflight_from_an_unknown_origin_fails(public_key):
     assert ALLOWED not in preflight("https://evil.example")
 
 
-def test_the_page_reads_answers_to_its_own_key(public_key, acme):
+def test_a_page_can_read_responses_to_its_own_key(public_key, acme):
     response = with_key(public_key.secret, HTTP_ORIGIN=SHOP).get(f"/api/tenants/{acme.pk}")
 
     assert response[ALLOWED] == SHOP
 
 
-def test_another_page_does_not(public_key, acme):
+def test_a_page_of_another_origin_cannot(public_key, acme):
     evil = "https://evil.example"
 
     response = with_key(public_key.secret, HTTP_ORIGIN=evil).get(f"/api/tenants/{acme.pk}")
@@ -55,5 +55,5 @@ def test_another_page_does_not(public_key, acme):
     assert ALLOWED not in response
 
 
-def test_a_known_origin_without_a_key_reads_nothing(public_key):
+def test_a_known_origin_without_a_key_cannot(public_key):
     assert ALLOWED not in APIClient().get("/api/tenants", HTTP_ORIGIN=SHOP)

@@ -1,4 +1,4 @@
-"""X-API-Key: what is let in, and what every refusal looks like."""
+"""Authentication by X-API-Key: valid keys, and the response to every other one."""
 
 from datetime import timedelta
 
@@ -25,11 +25,11 @@ def authenticate(secret: str, authentication=ApiKeyAuthentication, **headers):
     return authentication().authenticate(request)
 
 
-def test_a_good_key_gets_in(acme, secret_key):
+def test_a_valid_key_is_accepted(acme, secret_key):
     assert with_key(secret_key.secret).get(usage(acme)).status_code == 200
 
 
-def test_every_kind_of_bad_key_gets_the_same_401(alice, acme, secret_key):
+def test_every_kind_of_invalid_key_gets_the_same_401(alice, acme, secret_key):
     expired = issue(acme, alice, expires_at=timezone.now() - timedelta(seconds=1)).secret
     revoked = issue(acme, alice)
     revoked.key.revoke(by(alice))
@@ -62,8 +62,8 @@ def test_a_key_with_the_right_prefix_and_a_wrong_rest_is_refused(acme, secret_ke
     assert ApiKey.objects.with_secret(forged) is None
 
 
-def test_a_wrong_checksum_costs_no_database_call():
-    """Without the `db` fixture any use of the database is an error, as the second half shows."""
+def test_a_wrong_checksum_costs_no_query():
+    """Without the `db` fixture any query is an error, as the second half shows."""
     good = key_secret.generate("sk", "live")
     for bad in (good[:-1], good + "0", good[:-1] + ("0" if good[-1] != "0" else "1"), good.lower(), "x"):
         with pytest.raises(AuthenticationFailed):
@@ -73,24 +73,24 @@ def test_a_wrong_checksum_costs_no_database_call():
         authenticate(good)
 
 
-def test_ten_thousand_keys_are_well_formed_and_different():
+def test_ten_thousand_keys_are_well_formed_and_distinct():
     keys = {key_secret.generate("pk", "test") for _ in range(10_000)}
 
     assert len(keys) == 10_000
     assert all(key_secret.is_well_formed(key) for key in keys)
 
 
-def test_a_key_opens_no_other_tenant(secret_key, acme, umbrella):
+def test_another_tenant_is_not_found(secret_key, acme, umbrella):
     problem(with_key(secret_key.secret).get(usage(umbrella)), 404)
 
 
-def test_a_key_may_only_what_its_scopes_say(alice, acme):
-    blind = issue(acme, alice, scopes=["messages:send"]).secret
+def test_a_key_is_limited_to_its_scopes(alice, acme):
+    sender = issue(acme, alice, scopes=["messages:send"]).secret
 
-    assert problem(with_key(blind).get(usage(acme)), 403) == "permission_denied"
+    assert problem(with_key(sender).get(usage(acme)), 403) == "permission_denied"
 
 
-def test_a_key_may_read_the_tenant_but_never_change_it(secret_key, acme):
+def test_a_key_can_read_the_tenant_but_not_change_it(secret_key, acme):
     client = with_key(secret_key.secret)
 
     assert client.get(f"/api/tenants/{acme.pk}").data["role"] is None
@@ -103,7 +103,7 @@ def test_a_key_may_read_the_tenant_but_never_change_it(secret_key, acme):
         assert problem(response, 403) == "permission_denied"
 
 
-def test_a_key_has_no_list_of_tenants(secret_key):
+def test_a_key_cannot_list_tenants(secret_key):
     problem(with_key(secret_key.secret).get("/api/tenants"), 401)
 
 
@@ -117,13 +117,13 @@ def test_a_secret_key_in_a_browser_is_refused(acme, secret_key):
     "origin",
     [None, "", "null", "https://evil.example", "http://shop.example", f"{SHOP}.evil.example", f"{SHOP}:8443"],
 )
-def test_a_public_key_is_refused_outside_its_origins(acme, public_key, origin):
+def test_a_public_key_is_refused_from_other_origins(acme, public_key, origin):
     headers = {} if origin is None else {"HTTP_ORIGIN": origin}
 
     assert problem(with_key(public_key.secret, **headers).get(usage(acme)), 403) == "origin_not_allowed"
 
 
-def test_a_public_key_reads_nothing_even_from_its_origin(acme, public_key):
+def test_a_public_key_cannot_read_even_from_its_origin(acme, public_key):
     client = with_key(public_key.secret, HTTP_ORIGIN=SHOP)
 
     assert authenticate(public_key.secret, HTTP_ORIGIN=SHOP) is not None
@@ -150,7 +150,7 @@ def test_origins_may_be_patterns(alice, acme, allowed, origin, passes):
     assert key.allows_origin(origin) is passes
 
 
-def test_a_key_without_origins_uses_the_tenants(alice, acme):
+def test_a_key_without_origins_uses_those_of_its_tenant(alice, acme):
     acme.change(by(alice), allowed_origins=[SHOP])
     key = issue(acme, alice, kind="pk").key
 
@@ -166,7 +166,7 @@ def test_a_public_test_key_also_works_on_localhost(alice, acme):
     assert not test.allows_origin("https://localhost.evil.example")
 
 
-def test_a_key_can_be_bound_to_networks(alice, acme):
+def test_a_key_can_be_restricted_to_networks(alice, acme):
     secret = issue(
         acme, alice, scopes=["usage:read"], allowed_networks=["192.0.2.0/24", "2001:db8::/32"]
     ).secret
@@ -182,7 +182,7 @@ def test_a_key_can_be_bound_to_networks(alice, acme):
     assert response.json()["code"] == "network_not_allowed"
 
 
-def test_keys_of_a_suspended_tenant_are_refused_and_say_why(alice, acme, secret_key):
+def test_keys_of_a_suspended_tenant_are_refused_with_a_reason(alice, acme, secret_key):
     acme.suspend(by(alice))
     assert problem(with_key(secret_key.secret).get(usage(acme)), 403) == "tenant_suspended"
 
@@ -196,7 +196,7 @@ def test_keys_of_a_deleted_tenant_are_refused_like_unknown_ones(alice, acme, sec
     assert problem(with_key(secret_key.secret).get(usage(acme)), 401) == "api_key_invalid"
 
 
-def test_use_is_noted_at_most_once_a_minute(secret_key):
+def test_use_is_recorded_at_most_once_a_minute(secret_key):
     key, start = secret_key.key, timezone.now()
 
     def use(seconds, address):
@@ -212,7 +212,7 @@ def test_use_is_noted_at_most_once_a_minute(secret_key):
     assert (last.last_used_address, last.last_used_origin) == ("192.0.2.3", SHOP)
 
 
-def test_the_bearer_variant_reads_the_authorization_header(secret_key, acme):
+def test_bearer_authentication_reads_the_authorization_header(secret_key, acme):
     def bearer(value):
         request = Request(APIRequestFactory().get("/", HTTP_AUTHORIZATION=value))
         return BearerKeyAuthentication().authenticate(request)
@@ -226,7 +226,7 @@ def test_the_bearer_variant_reads_the_authorization_header(secret_key, acme):
         bearer("Bearer nonsense")
 
 
-def test_visitors_of_a_site_are_counted_apart_and_servers_by_key(alice, acme, secret_key, public_key):
+def test_public_keys_are_counted_by_network_and_secret_keys_by_key(alice, acme, secret_key, public_key):
     def counted(secret, address, **headers):
         return authenticate(secret, REMOTE_ADDR=address, **headers)[1].rate_key
 
@@ -235,7 +235,7 @@ def test_visitors_of_a_site_are_counted_apart_and_servers_by_key(alice, acme, se
     assert counted(secret_key.secret, "192.0.2.1") == counted(secret_key.secret, "192.0.2.2")
 
 
-def test_no_answer_or_log_line_shows_the_secret(acme, secret_key, caplog):
+def test_no_response_or_log_line_contains_the_secret(acme, secret_key, caplog):
     with caplog.at_level("DEBUG"):
         good = with_key(secret_key.secret).get(usage(acme))
         bad = with_key(secret_key.secret, HTTP_ORIGIN=SHOP).get(usage(acme))
@@ -244,7 +244,7 @@ def test_no_answer_or_log_line_shows_the_secret(acme, secret_key, caplog):
         assert secret_key.secret[20:] not in text
 
 
-def test_a_token_and_a_key_together_act_as_the_user(alice, acme, secret_key):
+def test_a_token_takes_precedence_over_a_key(alice, acme, secret_key):
     response = signed_in(alice).get(f"/api/tenants/{acme.pk}", HTTP_X_API_KEY=secret_key.secret)
 
     assert response.data["role"] == "admin"

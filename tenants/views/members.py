@@ -15,7 +15,7 @@ from core.api.actors import actor_of
 from core.api.idempotency import idempotent
 from core.api.serializers import validated
 from core.errors import Forbidden
-from tenants.access.rights import ADMINISTER, BELONG
+from tenants.access.rights import ADMINISTER, MEMBER
 from tenants.access.views import TenantScopedView
 from tenants.models import Membership, Tenant
 from tenants.models.membership import known_to
@@ -52,7 +52,7 @@ class MemberListView(TenantScopedView, ListAPIView):
 class MemberViewSet(TenantScopedView, GenericViewSet):
     """One member. Members may end their own membership, only admins that of others."""
 
-    rights = {"GET": BELONG, "PUT": ADMINISTER, "DELETE": BELONG}
+    rights = {"GET": MEMBER, "PUT": ADMINISTER, "DELETE": MEMBER}
     lookup_url_kwarg = "user_id"
     serializer_class = MemberSerializer
     queryset = Membership.objects.none()
