@@ -1,4 +1,4 @@
-"""The environment: what is documented, what is read, and what stops a production start."""
+"""Environment variables: documentation, parsing, and what production requires."""
 
 import os
 import re
@@ -27,7 +27,7 @@ PRODUCTION = {
 
 
 def documented() -> list[tuple[str, str, str]]:
-    """Return (meaning, name, value) of every variable in .env.example, in its order."""
+    """Return (meaning, name, value) of every variable in .env.example, in order."""
     text = (settings.BASE_DIR / ".env.example").read_text()
     return re.findall(r"^# (.+)\n([A-Z_]+)=(.*)$", text, re.MULTILINE)
 
@@ -38,7 +38,7 @@ def written(variable: Variable) -> str:
 
 
 def check_in_production(**changes: str) -> subprocess.CompletedProcess:
-    """Run `manage.py check` in a process that has these variables and no others of ours."""
+    """Run `manage.py check` with these variables and without any other of this product."""
     ours = {variable.name for variable in VARIABLES}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
@@ -77,12 +77,12 @@ def test_example_copied_as_it_is_gives_the_defaults(monkeypatch):
         (" 1.5 ", timedelta(seconds=1.5)),
     ],
 )
-def test_durations_are_read(text, expected):
+def test_durations_are_parsed(text, expected):
     assert duration(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "15 minutes", "-1", "-5m", "1y", "inf", "nan"])
-def test_other_durations_are_refused(text):
+def test_malformed_durations_are_rejected(text):
     with pytest.raises(ImproperlyConfigured, match="is not a duration"):
         duration(text)
 
@@ -103,7 +103,7 @@ def test_production_starts_with_strong_secrets():
         ("your-access-secret-key-your-access-secret-key", "still holds a sample value"),
     ],
 )
-def test_production_refuses_a_weak_secret_and_names_it(name, value, problem):
+def test_production_rejects_a_weak_secret_and_names_it(name, value, problem):
     result = check_in_production(**{name: value})
     assert result.returncode != 0
     assert f"{name} {problem}" in result.stderr
@@ -111,7 +111,7 @@ def test_production_refuses_a_weak_secret_and_names_it(name, value, problem):
 
 
 @pytest.mark.slow
-def test_production_refuses_one_secret_for_both_tokens():
+def test_production_rejects_one_secret_for_both_tokens():
     result = check_in_production(JWT_REFRESH_SECRET=STRONG["JWT_ACCESS_SECRET"])
     assert result.returncode != 0
     assert "JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets" in result.stderr
@@ -119,7 +119,7 @@ def test_production_refuses_one_secret_for_both_tokens():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ALLOWED_HOSTS", "MONGODB_URI"])
-def test_production_refuses_to_guess(name):
+def test_production_has_no_default_hosts_and_database(name):
     result = check_in_production(**{name: ""})
     assert result.returncode != 0
     assert f"{name} is missing" in result.stderr
@@ -136,7 +136,7 @@ def test_a_value_of_the_wrong_type_is_named(name, value):
 
 
 @pytest.mark.parametrize(("django_env", "port"), [("development", 4000), ("test", 3001)])
-def test_tests_read_nobodys_env_file(django_env, port, tmp_path, monkeypatch):
+def test_tests_do_not_read_the_env_file(django_env, port, tmp_path, monkeypatch):
     monkeypatch.setenv("DJANGO_ENV", django_env)
     monkeypatch.delenv("PORT", raising=False)
     (tmp_path / ".env").write_text("PORT=4000\n")

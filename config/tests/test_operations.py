@@ -7,19 +7,19 @@ import json
 import pytest
 
 
-def test_health_asks_nothing_of_the_database(client):
+def test_health_does_not_query_the_database(client):
     """No database fixture: a query would fail this test."""
     response = client.get("/health")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_ready_says_what_answers(db, client):
+def test_ready_lists_its_checks(db, client):
     response = client.get("/ready")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
     assert response.json()["checks"] == {"database": True, "cache": True}
 
 
-def test_status_tells_providers_and_no_secret(db, client, settings):
+def test_status_lists_providers_without_secrets(db, client, settings):
     settings.LLM_PROVIDERS = {
         **settings.LLM_PROVIDERS,
         "groq": {"api_key": "a-secret-of-groq", "base_url": "http://127.0.0.1:1", "model": "m"},
@@ -38,7 +38,7 @@ def test_metrics_count_requests_by_route(db, client):
     assert 'http_requests_total{method="GET",route="health",status="200"}' in text
 
 
-def test_metrics_are_for_the_private_network(db, client):
+def test_metrics_are_only_for_private_networks(db, client):
     assert client.get("/metrics", REMOTE_ADDR="8.8.8.8").status_code == 404
 
 
@@ -49,7 +49,7 @@ def test_operations_are_read_only(db, client, path):
     assert response["Allow"] == "GET, HEAD"
 
 
-def test_the_schema_names_every_path_of_the_api(db, client):
+def test_the_schema_has_every_path_of_the_api(db, client):
     schema = json.loads(client.get("/api/schema").content)
     for path in (
         "/api/auth/login",
@@ -62,18 +62,18 @@ def test_the_schema_names_every_path_of_the_api(db, client):
         assert path in schema["paths"], sorted(schema["paths"])
 
 
-def test_the_documentation_opens_without_inline_scripts(db, client):
+def test_the_documentation_has_no_inline_scripts(db, client):
     page = client.get("/api/docs")
     assert page.status_code == 200
     assert "script-src 'self'" in page["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/tenants", "/api/nothing", "/api/schema"])
-def test_what_is_no_page_loads_nothing(db, client, path):
+def test_data_may_load_nothing(db, client, path):
     assert client.get(path)["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
-def test_pages_load_from_here_only(db, client):
+def test_pages_load_only_from_this_server(db, client):
     policy = client.get("/admin/login/")["Content-Security-Policy"]
     assert "script-src 'self'" in policy
     assert "default-src 'none'" in policy

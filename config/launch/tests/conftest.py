@@ -13,7 +13,7 @@ from qa.testing.server import ServeProcess
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Settings of a start that shares nothing with others. Its provider is never called: no model to load."""
+    """Settings of an independent start. Its provider is never called, so no model is loaded."""
     return {
         "DJANGO_ENV": "development",
         "PORT": str(free_port()),

@@ -43,7 +43,7 @@ def test_demo_prints_a_conversation_and_its_metrics(tmp_path):
     assert not (tmp_path / "mongodb").exists()
 
 
-def test_demo_without_an_answer_fails_and_says_why(tmp_path):
+def test_demo_without_a_reply_fails_with_the_reason(tmp_path):
     result = demo(
         VAR_DIR=str(tmp_path),
         OPENAI_COMPATIBLE_BASE_URL=f"http://127.0.0.1:{free_port()}/v1",

@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: one tenant, user and key, however often and however interrupted."""
+"""`manage.py seed_demo`: one tenant, user and key, however often it runs or is interrupted."""
 
 import io
 import re
@@ -24,7 +24,7 @@ def shown(text: str, name: str) -> str:
     return re.search(rf"{name} +(\S+)", text)[1]
 
 
-def test_what_is_shown_signs_in():
+def test_the_shown_credentials_work():
     text = seed_demo(url="http://127.0.0.1:9")
     user = User.objects.get(email=shown(text, "e-mail"))
     assert user.check_password(shown(text, "password"))
@@ -34,7 +34,7 @@ def test_what_is_shown_signs_in():
     assert "curl http://127.0.0.1:9/api/chat" in text
 
 
-def test_a_second_run_changes_and_shows_nothing():
+def test_a_second_run_changes_nothing_and_shows_no_secrets():
     first = seed_demo()
     second = seed_demo()
     assert shown(first, "password") not in second
@@ -45,7 +45,7 @@ def test_a_second_run_changes_and_shows_nothing():
 def test_a_run_stopped_half_way_is_completed():
     first = seed_demo()
     user = User.objects.get(email=seed.EMAIL)
-    user.set_unusable_password()  # It is the last thing to be set.
+    user.set_unusable_password()  # The password is set last.
     user.save()
     second = seed_demo()
     assert shown(second, "tenant id") == shown(first, "tenant id")
@@ -53,7 +53,7 @@ def test_a_run_stopped_half_way_is_completed():
     assert not ApiKey.objects.with_secret(shown(first, "API key")).is_usable
 
 
-def test_renewing_replaces_password_and_key():
+def test_renew_replaces_password_and_key():
     first = seed_demo()
     second = seed_demo(renew=True)
     assert shown(second, "tenant id") == shown(first, "tenant id")
@@ -63,14 +63,14 @@ def test_renewing_replaces_password_and_key():
     assert ApiKey.objects.with_secret(shown(second, "API key"))
 
 
-def test_a_deleted_demo_does_not_come_back():
+def test_a_deleted_demo_is_not_created_again():
     seed_demo()
     Tenant.objects.get().delete_softly(SYSTEM)
     assert "was deleted" in seed_demo()
     assert Tenant.objects.count() == 1
 
 
-def test_production_gets_no_demo(settings):
+def test_production_has_no_demo(settings):
     settings.PRODUCTION = True
     with pytest.raises(CommandError, match="not for production"):
         seed_demo()

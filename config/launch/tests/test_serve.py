@@ -27,7 +27,7 @@ def test_ctrl_c_stops_every_process(start):
     assert_all_end(family)
 
 
-def test_it_runs_the_jobs_and_ends_them(start):
+def test_the_jobs_run_and_end_with_the_server(start):
     running = start(JOBS="True").wait_until_ready()
     (jobs,) = (one for one in running.descendants() if "run_jobs" in one.cmdline())
     family = running.descendants()
@@ -36,7 +36,7 @@ def test_it_runs_the_jobs_and_ends_them(start):
     assert_all_end(family)
 
 
-def test_all_end_when_the_jobs_do(start):
+def test_all_processes_end_if_the_jobs_end(start):
     running = start(JOBS="True").wait_until_ready()
     (jobs,) = (one for one in running.descendants() if "run_jobs" in one.cmdline())
     family = running.descendants()
@@ -46,11 +46,11 @@ def test_all_end_when_the_jobs_do(start):
     assert_all_end(family)
 
 
-def test_it_starts_with_reload_as_in_development(start):
+def test_it_starts_with_reload(start):
     assert start("--reload").wait_until_ready().is_answering()
 
 
-def test_sigterm_is_an_orderly_end(start):
+def test_sigterm_stops_every_process(start):
     running = start().wait_until_ready()
     family = running.descendants()
     running.process.terminate()
@@ -58,7 +58,7 @@ def test_sigterm_is_an_orderly_end(start):
     assert_all_end(family)
 
 
-def test_a_second_start_says_where_the_first_one_runs(start):
+def test_a_second_start_fails_and_names_the_first(start):
     running = start().wait_until_ready()
     refusal = start().failure_output()
     assert f"Already running on {running.url} (pid {running.process.pid})" in refusal
@@ -66,7 +66,7 @@ def test_a_second_start_says_where_the_first_one_runs(start):
     assert running.is_answering()
 
 
-def test_of_two_starts_at_once_one_serves(start):
+def test_one_of_two_concurrent_starts_serves(start):
     both = [start(), start()]
     wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
     loser, winner = sorted(both, key=lambda one: one.process.poll() is None)
@@ -74,7 +74,7 @@ def test_of_two_starts_at_once_one_serves(start):
     assert winner.wait_until_ready().is_answering()
 
 
-def test_of_two_starts_at_once_on_one_port_one_serves(start, tmp_path):
+def test_one_of_two_concurrent_starts_on_one_port_serves(start, tmp_path):
     both = [start(), start(VAR_DIR=str(tmp_path / "other"))]
     wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
     loser, winner = sorted(both, key=lambda one: one.process.poll() is None)
@@ -82,7 +82,7 @@ def test_of_two_starts_at_once_on_one_port_one_serves(start, tmp_path):
     assert winner.wait_until_ready().is_answering()
 
 
-def test_a_port_taken_by_another_program_is_named(start, environment):
+def test_a_port_of_another_program_is_an_error(start, environment):
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         assert (
@@ -91,11 +91,11 @@ def test_a_port_taken_by_another_program_is_named(start, environment):
 
 
 @pytest.mark.parametrize("port", ["0", "70000"])
-def test_an_impossible_port_is_refused(start, port):
+def test_an_invalid_port_is_an_error(start, port):
     assert "PORT must be between 1 and 65535" in start(PORT=port).failure_output()
 
 
-def test_the_demo_user_is_made_once_and_data_outlives_the_server(start):
+def test_the_demo_user_is_created_once_and_data_is_kept(start):
     first = start("--seed").wait_until_ready()
     email, password = (re.search(rf"{name} +(\S+)", first.output)[1] for name in ("e-mail", "password"))
     assert first.interrupt() == 0
@@ -108,7 +108,7 @@ def test_the_demo_user_is_made_once_and_data_outlives_the_server(start):
     assert answer.status_code == 200, answer.text
 
 
-def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(start):
+def test_all_processes_end_with_a_killed_supervisor(start):
     killed = start().wait_until_ready()
     family = killed.descendants()
     killed.process.kill()
@@ -116,7 +116,7 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(start):
     assert_all_end(family)
 
 
-def test_a_killed_server_ends_the_rest_and_the_next_start_works(start):
+def test_all_processes_end_with_a_killed_server(start):
     running = start().wait_until_ready()
     family = running.descendants()
     running.child("config.launch.granian_server").kill()
@@ -147,7 +147,7 @@ def test_workers_killed_twice_within_a_second_are_replaced(start):
     assert running.process.poll() is None
 
 
-def test_a_killed_database_is_started_again(start):
+def test_a_killed_database_is_restarted(start):
     running = start().wait_until_ready()
     database = running.child("mongod")
     database.kill()
@@ -156,7 +156,7 @@ def test_a_killed_database_is_started_again(start):
     assert running.process.poll() is None
 
 
-def test_the_database_is_whole_after_all_was_killed(start):
+def test_no_data_is_lost_if_all_processes_are_killed(start):
     first = start("--seed").wait_until_ready()
     key = re.search(r"API key +(\S+)", first.output)[1]
     for process in [first.process, *first.descendants()]:
@@ -167,7 +167,7 @@ def test_the_database_is_whole_after_all_was_killed(start):
     assert answer.status_code == 200, answer.text
 
 
-def test_an_open_stream_is_finished_before_the_server_stops(start):
+def test_an_open_stream_is_completed_before_the_server_stops(start):
     with FakeProvider() as fake:
         running = start(
             "--seed", GROQ_BASE_URL=fake.base_url("groq"), GROQ_MODEL="tokens-40-every-100ms"

@@ -1,4 +1,4 @@
-"""Whose address a request has, for every way a header can lie."""
+"""The address of a request, for every form of a forged or malformed header."""
 
 from ipaddress import ip_network
 
@@ -20,22 +20,22 @@ def address(remote, forwarded=None):
 
 
 @TRUSTED
-def test_without_a_proxy_the_socket_says_it():
+def test_without_a_proxy_the_address_is_the_sockets():
     assert address(CLIENT) == CLIENT
 
 
 @TRUSTED
-def test_a_stranger_can_not_choose_its_address():
+def test_an_untrusted_client_cannot_set_its_address():
     assert address(CLIENT, "198.51.100.9") == CLIENT
 
 
 @override_settings(TRUSTED_PROXIES=[])
-def test_no_proxy_is_trusted_unless_named():
+def test_no_proxy_is_trusted_by_default():
     assert address(PROXY, CLIENT) == PROXY
 
 
 @TRUSTED
-def test_a_trusted_proxy_names_the_client():
+def test_a_trusted_proxy_forwards_the_clients_address():
     assert address(PROXY, CLIENT) == CLIENT
 
 
@@ -45,12 +45,12 @@ def test_only_the_hop_that_the_proxy_added_counts():
 
 
 @TRUSTED
-def test_trusted_hops_are_passed_over():
+def test_trusted_hops_are_skipped():
     assert address(PROXY, f"198.51.100.9, {CLIENT}, 10.0.0.8, 10.0.0.9") == CLIENT
 
 
 @TRUSTED
-def test_a_chain_of_proxies_alone_ends_at_the_first():
+def test_the_first_of_a_chain_of_only_trusted_proxies_is_the_client():
     assert address(PROXY, "10.0.0.5, 10.0.0.6") == "10.0.0.5"
 
 
@@ -66,7 +66,7 @@ def test_a_chain_of_proxies_alone_ends_at_the_first():
         ("fe80::1%eth0", "fe80::1"),
     ],
 )
-def test_every_way_to_write_an_address_is_read(hop, expected):
+def test_every_notation_of_an_address_is_parsed(hop, expected):
     assert address(PROXY, hop) == expected
 
 
@@ -80,11 +80,11 @@ def test_a_malformed_header_leaves_the_proxy_as_client(header):
 
 
 @TRUSTED
-def test_nothing_left_of_a_malformed_hop_is_believed():
+def test_hops_left_of_a_malformed_one_are_ignored():
     assert address(PROXY, f"{CLIENT}, unknown, 10.0.0.8") == "10.0.0.8"
 
 
-def test_a_socket_without_address_is_told_apart_from_any_address():
+def test_a_socket_without_an_address_gives_an_empty_string():
     assert address("") == ""
     assert address("unix:") == ""
 
@@ -95,6 +95,6 @@ def test_one_ipv6_client_is_counted_by_its_network():
     assert client_network(RequestFactory().get("/", REMOTE_ADDR=CLIENT)) == CLIENT
 
 
-def test_a_wrong_proxy_stops_the_start_and_is_named():
+def test_a_malformed_proxy_is_an_error_that_names_it():
     with pytest.raises(ImproperlyConfigured, match=r"TRUSTED_PROXIES.*10\.0\.0\.0/99"):
         networks("TRUSTED_PROXIES", ["10.0.0.0/8", "10.0.0.0/99"])

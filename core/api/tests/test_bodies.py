@@ -1,4 +1,4 @@
-"""What may be sent as a body: everything else is an exact 4xx."""
+"""Request bodies: everything but well-formed, storable JSON is a specific 4xx."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def nested(levels: int) -> bytes:
         (nested(100_000), "32 levels"),
     ],
 )
-def test_bodies_that_could_do_harm_are_refused(db, client, body, words):
+def test_harmful_bodies_are_rejected(db, client, body, words):
     response = send(client, body)
 
     assert response.status_code == 400, response.content
@@ -51,12 +51,12 @@ def test_bodies_that_could_do_harm_are_refused(db, client, body, words):
     assert words in response.json()["detail"]
 
 
-def test_thirty_two_levels_are_fine_for_the_parser(db, client):
+def test_the_parser_accepts_thirty_two_levels(db, client):
     assert send(client, nested(32)).json()["code"] == "invalid"
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"7", b"null", b"true"])
-def test_a_body_that_is_no_object_is_invalid(db, client, body):
+def test_a_body_that_is_not_an_object_is_invalid(db, client, body):
     response = send(client, body)
     assert response.status_code == 400, response.content
     assert response.json()["code"] == "invalid"
@@ -76,11 +76,11 @@ def test_other_content_types_are_415(db, client, content_type):
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
 
-def test_a_charset_beside_the_content_type_does_no_harm(db, client):
+def test_a_charset_in_the_content_type_is_accepted(db, client):
     response = send(client, b'{"email": "a@example.com"}', "application/json; charset=utf-8")
     assert response.json()["code"] == "invalid"
 
 
-def test_a_client_that_takes_no_json_gets_406(db, client):
+def test_a_client_that_does_not_accept_json_gets_406(db, client):
     response = client.get("/api/auth/profile", HTTP_ACCEPT="text/html")
     assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")

@@ -32,17 +32,17 @@ def test_a_domain_error_has_the_status_of_its_class_or_parent(error, status, cod
     assert (problem.status, problem.code, problem.detail) == (status, code, error.detail)
 
 
-def test_waiting_is_announced_where_it_helps():
+def test_retry_after_is_set_only_where_waiting_helps():
     assert problem_of(errors.Unavailable(retry_after_seconds=60)).headers == {"Retry-After": "60"}
     assert problem_of(errors.Conflict()).headers == {}
 
 
-def test_extra_members_stand_beside_the_others():
+def test_extra_members_are_part_of_the_body():
     body = problem_of(errors.Conflict(extra={"reply_id": "1"})).body("some-request")
     assert (body["reply_id"], body["request_id"], body["title"]) == ("1", "some-request", "Conflict")
 
 
-def test_invalid_input_names_its_fields():
+def test_invalid_input_lists_its_fields():
     body = problem_of(errors.InvalidInput({"route": ["Unknown.", "Too long."]}, "unknown")).body("")
     assert (body["status"], body["code"], body["detail"]) == (400, "invalid", "route: Unknown.")
     assert body["errors"] == [
@@ -51,7 +51,7 @@ def test_invalid_input_names_its_fields():
     ]
 
 
-def test_nested_errors_of_a_serializer_become_paths_outer_ones_first():
+def test_nested_errors_of_a_serializer_are_flattened_outer_ones_first():
     error = exceptions.ValidationError(
         {
             "settings": {"route": {1: ["Unknown."]}, "non_field_errors": ["Contradictory."]},
@@ -67,7 +67,7 @@ def test_nested_errors_of_a_serializer_become_paths_outer_ones_first():
     ]
 
 
-def test_an_http_error_brings_its_headers():
+def test_an_http_error_has_its_headers():
     error = exceptions.Throttled(wait=7)
     error.auth_header = "Bearer"
     assert problem_of(error).headers == {"WWW-Authenticate": "Bearer", "Retry-After": "7"}

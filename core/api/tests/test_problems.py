@@ -1,4 +1,4 @@
-"""Errors, ids and limits as every endpoint tells them."""
+"""Errors, request ids, limits and log lines that all endpoints share."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def test_a_problem_has_every_member(db, client):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/api/auth/login/", "/api/tenants/"])
-def test_unknown_paths_are_problems_and_never_redirects(db, client, path):
+def test_an_unknown_path_is_a_problem_and_not_a_redirect(db, client, path):
     response = client.get(path)
     assert response.status_code == 404
     assert response["Content-Type"] == "application/problem+json"
 
 
-def test_a_wrong_method_is_405_and_says_which_are_right(db, client):
+def test_a_wrong_method_is_405_with_the_allowed_ones(db, client):
     response = client.delete("/api/auth/login")
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
     assert "POST" in response["Allow"]
 
 
-def test_a_good_request_id_is_taken_over(db, client):
+def test_a_valid_request_id_is_kept(db, client):
     assert client.get("/health", HTTP_X_REQUEST_ID="order-17.abc")["X-Request-ID"] == "order-17.abc"
 
 
 @pytest.mark.parametrize("given", ["short", "x" * 129, "with space here", "line\nbreak-here", "ünïcödé-id"])
-def test_a_bad_request_id_is_replaced(db, client, given):
+def test_an_invalid_request_id_is_replaced(db, client, given):
     made = client.get("/health", HTTP_X_REQUEST_ID=given)["X-Request-ID"]
     assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
-def test_the_endpoints_rate_stands_on_its_answers_and_ends_in_a_429(db, client, settings):
+def test_the_rate_of_an_endpoint_is_in_its_headers_and_leads_to_429(db, client, settings):
     settings.RATES = {**settings.RATES, "auth.login": "2/m"}
     body = {"email": "a@example.com", "password": "wrong"}
 
@@ -75,7 +75,7 @@ def test_the_endpoints_rate_stands_on_its_answers_and_ends_in_a_429(db, client, 
     ],
 )
 @pytest.mark.parametrize("formatter", [logs.JSONFormatter(), logs.ConsoleFormatter()])
-def test_no_secret_reaches_a_log_line(formatter, secret):
+def test_secrets_are_redacted_in_log_lines(formatter, secret):
     try:
         raise ValueError(f"refused {secret}")
     except ValueError as error:
@@ -90,12 +90,12 @@ def test_no_secret_reaches_a_log_line(formatter, secret):
     assert line.count("[redacted]") >= 3
 
 
-def test_passwords_in_urls_and_configured_secrets_stay_out_too(settings):
+def test_passwords_in_urls_and_configured_secrets_are_redacted(settings):
     text = f"mongodb://root:hunter2hunter2@db/x and {settings.SECRET_KEY}"
     assert logs.redact(text) == "mongodb://[redacted]@db/x and [redacted]"
 
 
-def test_a_request_is_one_line_with_caller_and_duration(db, client, caplog):
+def test_a_request_is_logged_in_one_line(db, client, caplog):
     with caplog.at_level(logging.INFO, "core.requests"):
         client.get("/health", HTTP_X_REQUEST_ID="known-request-id")
 
@@ -107,8 +107,8 @@ def test_a_request_is_one_line_with_caller_and_duration(db, client, caplog):
     assert '"duration_ms"' in line
 
 
-def test_requests_that_cannot_be_counted_are_refused(db, client, settings):
-    """An open door is worse than a closed one."""
+def test_requests_that_cannot_be_counted_get_503(db, client, settings):
+    """Without a counter, requests would be unlimited."""
     unreachable = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": "redis://127.0.0.1:1/0",

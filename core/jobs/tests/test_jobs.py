@@ -1,4 +1,4 @@
-"""Jobs: each by one process at a time, whatever ends one, and none that keeps the others."""
+"""Jobs: each runs in one process at a time, also after a kill, and none blocks the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_job_is_a_command():
     assert set(settings.JOBS) <= set(get_commands())
 
 
-def test_a_new_job_is_due_at_once_and_then_after_its_time(db):
+def test_a_new_job_is_due_at_once_and_then_after_its_interval(db):
     claim = Job.objects.claim("prune")
     Job.objects.finish("prune", claim, DAY)
 
@@ -35,13 +35,13 @@ def test_a_new_job_is_due_at_once_and_then_after_its_time(db):
 
 
 @pytest.mark.django_db
-def test_of_many_at_once_one_gets_the_job():
+def test_one_of_many_concurrent_claims_succeeds():
     claims = at_once(*[lambda: Job.objects.claim("prune")] * 8)
 
     assert len([claim for claim in claims if claim]) == 1
 
 
-def test_a_killed_process_keeps_a_job_until_its_claim_runs_out(db):
+def test_the_claim_of_a_killed_process_expires(db):
     claim = Job.objects.claim("prune")
     Job.objects.filter(pk="prune").update(claimed_until=timezone.now() + timedelta(seconds=1))
     assert Job.objects.claim("prune") is None
@@ -50,12 +50,12 @@ def test_a_killed_process_keeps_a_job_until_its_claim_runs_out(db):
 
     again = Job.objects.claim("prune")
     assert again
-    # Should it live after all, it can't end what is another's now.
+    # If the process lives after all, it can't finish the job that another one has claimed.
     Job.objects.finish("prune", claim, DAY)
     assert Job.objects.get().claimed_until == again + CLAIM
 
 
-def test_a_job_given_back_is_due(db):
+def test_a_released_job_is_due(db):
     Job.objects.release("prune", Job.objects.claim("prune"))
 
     assert Job.objects.claim("prune")
@@ -70,7 +70,7 @@ def test_a_claim_is_renewed(db):
     assert Job.objects.get().claimed_until > claim
 
 
-def test_what_fails_says_why_and_is_tried_again_soon(db):
+def test_a_failed_job_has_its_error_and_is_retried_soon(db):
     claim = Job.objects.claim("no_such_command")
 
     error = run("no_such_command", DAY, claim)
@@ -80,7 +80,7 @@ def test_what_fails_says_why_and_is_tried_again_soon(db):
     assert job.due_at == claim + RETRY
 
 
-def test_a_failing_job_does_not_keep_the_others(db):
+def test_a_failing_job_does_not_block_others(db):
     runner = Runner({"no_such_command": DAY, "prune": DAY})
     runner.start()
     try:
@@ -90,7 +90,7 @@ def test_a_failing_job_does_not_keep_the_others(db):
         runner.stop()
 
 
-def test_all_that_is_due_runs_once(db, capsys):
+def test_due_jobs_run_once(db, capsys):
     call_command("run_jobs")
 
     assert capsys.readouterr().out.splitlines() == [f"{name}: done" for name in settings.JOBS]
@@ -98,7 +98,7 @@ def test_all_that_is_due_runs_once(db, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_failure_is_the_commands_own(db, settings, capsys):
+def test_the_command_fails_if_a_job_fails(db, settings, capsys):
     settings.JOBS = {"no_such_command": DAY, "prune": DAY}
 
     with pytest.raises(CommandError, match="failed: no_such_command"):
@@ -107,7 +107,7 @@ def test_a_failure_is_the_commands_own(db, settings, capsys):
 
 
 @pytest.mark.slow
-def test_the_loop_runs_them_and_ends_when_asked(db, database_uri):
+def test_the_loop_runs_jobs_until_sigterm(db, database_uri):
     process = subprocess.Popen(
         [sys.executable, "manage.py", "run_jobs", "--loop"],
         cwd=settings.BASE_DIR,

@@ -13,7 +13,7 @@ from pymongo import IndexModel
 
 from core.mongo.indexes import column_field
 
-#: The smallest value of a type of the database. Comparisons stay within the type, so null is not above it.
+#: The smallest value of each database type. Comparisons stay within the type, so null is not above it.
 LOWEST: dict[str, Any] = {
     "date": datetime.min,
     "decimal": float("-inf"),

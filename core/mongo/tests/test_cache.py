@@ -51,37 +51,37 @@ def later(**time: float) -> time_machine.travel:
         {"$a.b": 1},
     ],
 )
-def test_json_values_come_back_as_they_went(cache, value):
+def test_json_values_are_returned_unchanged(cache, value):
     cache.set("key", value)
     assert cache.get("key", "default") == value
     assert type(cache.get("key", "default")) is type(value)
 
 
-def test_a_value_that_is_not_json_is_refused(cache):
+def test_a_value_that_is_not_json_is_a_type_error(cache):
     with pytest.raises(TypeError):
         cache.set("key", object())
 
 
-def test_a_missing_key_gives_the_default(cache):
+def test_a_missing_key_returns_the_default(cache):
     assert cache.get("key") is None
     assert cache.get("key", "default") == "default"
     assert "key" not in cache
 
 
-def test_a_stored_none_is_there(cache):
+def test_a_stored_none_exists(cache):
     cache.set("key", None)
     assert "key" in cache
     assert not cache.add("key", 1)
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
-def test_an_entry_without_time_to_live_is_never_seen(cache, timeout):
+def test_an_entry_with_a_past_timeout_does_not_exist(cache, timeout):
     cache.set("key", 1)
     cache.set("key", 2, timeout=timeout)
     assert_unseen(cache)
 
 
-def test_an_expired_entry_is_never_seen_though_the_server_still_has_it(cache):
+def test_an_expired_entry_does_not_exist_though_it_is_still_stored(cache):
     cache.set("key", 1, timeout=60)
     with later(seconds=61):
         assert connection.database["cache"].count_documents({}) == 1
@@ -99,14 +99,14 @@ def assert_unseen(cache: MongoCache) -> None:
     assert cache.add("key", 3)
 
 
-def test_a_timeout_of_none_lasts(cache):
+def test_an_entry_without_a_timeout_does_not_expire(cache):
     cache.set("set", 1, timeout=None)
     cache.add("added", 1, timeout=None)
     with later(days=3650):
         assert cache.get_many(["set", "added"]) == {"set": 1, "added": 1}
 
 
-def test_the_default_timeout_is_that_of_the_settings():
+def test_the_default_timeout_comes_from_the_settings():
     cache = MongoCache("cache", {"TIMEOUT": 10})
     cache.set("key", 1)
     with later(seconds=9):
@@ -115,20 +115,20 @@ def test_the_default_timeout_is_that_of_the_settings():
         assert cache.get("key") is None
 
 
-def test_touch_prolongs(cache):
+def test_touch_extends_the_expiry(cache):
     cache.set("key", 1, timeout=10)
     assert cache.touch("key", timeout=100)
     with later(seconds=50):
         assert cache.get("key") == 1
 
 
-def test_add_keeps_what_is_alive(cache):
+def test_add_keeps_an_existing_entry(cache):
     assert cache.add("key", 1)
     assert not cache.add("key", 2)
     assert cache.get("key") == 1
 
 
-def test_of_many_adds_at_once_one_wins(cache):
+def test_one_of_many_concurrent_adds_succeeds(cache):
     start = threading.Barrier(16)
 
     def add(number: int) -> bool:
@@ -171,7 +171,7 @@ def test_many_are_set_read_and_deleted_together(cache):
     assert cache.set_many({}) == []
 
 
-def test_versions_and_prefixes_keep_apart(cache):
+def test_versions_and_prefixes_are_separate(cache):
     other = MongoCache("cache", {"KEY_PREFIX": "other"})
     cache.set("key", 1)
     cache.set("key", 2, version=2)
@@ -215,7 +215,7 @@ def test_the_write_concern_of_the_settings_is_used():
         cache.set("key", 1)
 
 
-def test_migrate_makes_the_index_that_deletes_expired_entries():
+def test_migrate_creates_the_ttl_index():
     indexes: dict[str, Any] = connection.database["cache"].index_information()
     assert indexes["cache_ttl"]["expireAfterSeconds"] == 0
 
@@ -233,7 +233,7 @@ def test_requests_are_counted_in_one_round_trip(commands):
     assert len(recording.of_this_thread()) == 1
 
 
-def test_counters_are_kept_apart_and_expire(cache):
+def test_counters_are_separate_and_expire(cache):
     rates = RateLimitCache("cache", {})
     assert [counted(rates, key) for key in "aab"] == [1, 2, 1]
     with later(seconds=50):
@@ -243,14 +243,14 @@ def test_counters_are_kept_apart_and_expire(cache):
         assert cache.get("a") == 1
 
 
-def test_a_counter_that_another_process_deleted_starts_again(cache):
+def test_a_deleted_counter_starts_again(cache):
     rates = RateLimitCache("cache", {})
     counted(rates)
     cache.delete("key")
     assert counted(rates) == 1
 
 
-def test_a_count_is_only_for_the_add_before_it():
+def test_incr_only_follows_an_add_of_the_same_key():
     cache = RateLimitCache("cache", {})
     counted(cache)
     cache.add("key", 1)

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,11 +16,13 @@ import psutil
 import pytest
 from pymongo import MongoClient
 
+from qa.testing.waiting import wait_until
+
 BASE_DIR = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.slow
 
-# Prints the URI, then lives until its input ends.
+# Prints the URI, then runs until its input ends.
 HOLDER = """
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ class Holder:
         return line
 
     def server(self) -> psutil.Process | None:
-        """The mongod this process started, or None if it joined another's."""
+        """Return the mongod that this process started, None if it joined another's."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         return next((child for child in children if child.name() == "mongod"), None)
 
@@ -60,7 +61,7 @@ class Holder:
         self.process.wait()
 
     def release(self) -> str:
-        """End it in order; return what it wrote to stderr."""
+        """End it by closing its input; return what it wrote to stderr."""
         return self.process.communicate(timeout=30)[1]
 
 
@@ -83,13 +84,6 @@ def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
             holder.kill()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "It did not happen in time."
-        time.sleep(0.01)
-
-
 def write(uri: str, number: int) -> None:
     with MongoClient(uri) as client:
         client.probe.get_collection("writes").insert_one({"_id": number})
@@ -104,22 +98,22 @@ def port_of(uri: str) -> int:
     return urlsplit(uri).port
 
 
-def test_four_starts_at_once_share_one_server(hold):
+def test_concurrent_starts_share_one_server(hold):
     holders = [hold() for _ in range(4)]
     assert len({holder.uri() for holder in holders}) == 1
     assert len([holder for holder in holders if holder.server()]) == 1
 
 
-def test_the_server_ends_with_its_killed_owner_and_the_next_start_finds_the_data(hold):
+def test_the_server_ends_with_its_killed_owner_and_keeps_the_data(hold):
     owner = hold()
     write(owner.uri(), 1)
     server = owner.server()
     owner.kill()
-    wait_until(lambda: not server.is_running())
+    wait_until(lambda: not server.is_running(), "the server ends")
     assert written(hold().uri()) == [1]
 
 
-def test_a_start_while_the_last_server_is_still_ending_waits_for_it(hold):
+def test_a_start_waits_for_a_server_that_is_still_stopping(hold):
     owner = hold()
     write(owner.uri(), 1)
     owner.kill()
@@ -127,14 +121,14 @@ def test_a_start_while_the_last_server_is_still_ending_waits_for_it(hold):
 
 
 @pytest.mark.parametrize("victim", [lambda mongod: mongod, lambda mongod: mongod.parent()])
-def test_a_killed_server_is_started_again_by_its_owner(hold, victim):
+def test_the_owner_restarts_a_killed_server(hold, victim):
     owner = hold()
     uri = owner.uri()
     for number in range(100):
         write(uri, number)
     server = owner.server()
     victim(server).kill()
-    wait_until(lambda: not server.is_running() and owner.server() is not None)
+    wait_until(lambda: not server.is_running() and owner.server() is not None, "a new server runs")
     assert written(uri) == list(range(100))
 
 
@@ -150,10 +144,10 @@ def test_the_server_stays_until_its_last_user_ends(hold):
     assert written(uri) == [1]
     assert server.is_running()
     joined.kill()
-    wait_until(lambda: not server.is_running())
+    wait_until(lambda: not server.is_running(), "the server ends")
 
 
-def test_a_user_starts_a_killed_server_again_when_its_owner_is_gone(hold):
+def test_a_user_restarts_a_killed_server_whose_owner_has_ended(hold):
     owner = hold()
     uri = owner.uri()
     server = owner.server()
@@ -162,22 +156,22 @@ def test_a_user_starts_a_killed_server_again_when_its_owner_is_gone(hold):
     owner.kill()
     write(uri, 1)
     server.kill()
-    wait_until(lambda: joined.server() is not None)
+    wait_until(lambda: joined.server() is not None, "the user starts a server")
     assert written(uri) == [1]
 
 
-def test_the_server_ends_when_its_users_let_go_of_it(hold):
-    letting_go = HOLDER.replace("sys.stdin.read()", "sys.stdin.readline(); embedded.stop(); sys.stdin.read()")
-    user = hold(letting_go)
+def test_the_server_ends_when_its_users_call_stop(hold):
+    program = HOLDER.replace("sys.stdin.read()", "sys.stdin.readline(); embedded.stop(); sys.stdin.read()")
+    user = hold(program)
     user.uri()
     server = user.server()
     user.process.stdin.write("stop\n")
     user.process.stdin.flush()
-    wait_until(lambda: not server.is_running())
+    wait_until(lambda: not server.is_running(), "the server ends")
 
 
 @pytest.mark.parametrize("orderly", [True, False])
-def test_a_taken_port_moves_the_server_and_loses_nothing(hold, orderly):
+def test_the_server_moves_from_a_taken_port_without_losing_data(hold, orderly):
     owner = hold()
     uri = owner.uri()
     for number in range(100):
@@ -187,11 +181,11 @@ def test_a_taken_port_moves_the_server_and_loses_nothing(hold, orderly):
         os.kill(owner.process.pid, signal.SIGSTOP)  # So that it does not start the server again.
         server.kill()
     owner.kill()
-    wait_until(lambda: not server.is_running())
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stranger.bind(("127.0.0.1", port_of(uri)))
-        stranger.listen()  # And never answers.
+    wait_until(lambda: not server.is_running(), "the server ends")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port_of(uri)))
+        other.listen()  # And never responds.
         moved = hold().uri()
         assert moved != uri
         assert written(moved) == list(range(100))
@@ -206,7 +200,7 @@ def open_files(pid: int) -> set[str]:
     return files
 
 
-def test_the_server_inherits_nothing_but_the_lock(hold, tmp_path, folder):
+def test_the_server_inherits_no_file_but_the_lock(hold, tmp_path, folder):
     secret = tmp_path / "secret"
     secret.touch()
     opening = f"import os; os.set_inheritable(os.open({str(secret)!r}, os.O_RDONLY), True)\n"
@@ -224,7 +218,7 @@ def test_the_server_listens_on_loopback_only(hold):
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
 
-def test_a_missing_library_is_named_with_its_remedy(hold, tmp_path):
+def test_the_error_of_a_missing_library_says_how_to_install_it(hold, tmp_path):
     mongod = tmp_path / "wheel" / "fiftyone" / "db" / "bin" / "mongod"
     mongod.parent.mkdir(parents=True)
     (mongod.parent.parent / "__init__.py").touch()
@@ -237,7 +231,7 @@ def test_a_missing_library_is_named_with_its_remedy(hold, tmp_path):
     assert "MONGODB_URI" in error
 
 
-def test_a_missing_wheel_is_named_with_its_remedy(hold, tmp_path):
+def test_the_error_of_a_missing_wheel_says_what_to_set(hold, tmp_path):
     (tmp_path / "wheel" / "fiftyone").mkdir(parents=True)
     (tmp_path / "wheel" / "fiftyone" / "__init__.py").touch()
     error = hold(PYTHONPATH=str(tmp_path / "wheel")).release()
@@ -245,7 +239,7 @@ def test_a_missing_wheel_is_named_with_its_remedy(hold, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["help", "check"])
-def test_commands_that_touch_no_data_start_no_server(command, tmp_path):
+def test_commands_without_database_access_start_no_server(command, tmp_path):
     subprocess.run(
         [sys.executable, "manage.py", command],
         cwd=BASE_DIR,

@@ -20,11 +20,11 @@ from core.mongo.indexes import TTLIndex
 
 pytestmark = pytest.mark.django_db
 
-NOBODY_LISTENS = "mongodb://127.0.0.1:1/?directConnection=true"
+UNREACHABLE = "mongodb://127.0.0.1:1/?directConnection=true"
 
 
 def stages(plan: Any) -> list[str]:
-    """The stage names of a query plan, outermost first."""
+    """Return the names of a query plan's stages, outermost first."""
     if not isinstance(plan, dict):
         return []
     own = [plan["stage"]] if "stage" in plan else []
@@ -39,13 +39,13 @@ def test_sorting_uses_the_index():
     assert plan(Group.objects.order_by("-name")[:3]) == ["LIMIT", "FETCH", "IXSCAN"]
 
 
-def test_sorting_gives_the_right_order():
+def test_sorting_is_correct():
     Group.objects.bulk_create(Group(name=name) for name in "bca")
     assert [group.name for group in Group.objects.order_by("-name")] == ["c", "b", "a"]
     assert [group.name for group in Group.objects.order_by("name").only("id")] == ["a", "b", "c"]
 
 
-def test_finding_by_a_unique_field_uses_its_index():
+def test_a_query_by_a_unique_field_uses_its_index():
     assert plan(Group.objects.filter(name="a")) == ["FETCH", "IXSCAN"]
 
 
@@ -58,21 +58,21 @@ def test_a_unique_field_is_unique():
 @pytest.mark.parametrize(
     "narrowed", [lambda q: q, lambda q: q.distinct(), lambda q: q[:3], lambda q: q.filter(name="a")]
 )
-def test_aggregates_over_nothing_are_zero_and_none(narrowed):
+def test_aggregates_of_no_rows_are_zero_or_none(narrowed):
     result = narrowed(Group.objects.all()).aggregate(
         rows=Count("id"), names=Count("name", distinct=True), last=Max("name"), total=Sum("id")
     )
     assert result == {"rows": 0, "names": 0, "last": None, "total": None}
 
 
-def test_distinct_counts_what_differs():
+def test_a_distinct_count_counts_different_values():
     Group.objects.bulk_create(Group(name=name) for name in "abc")
     assert Group.objects.aggregate(names=Count("name", distinct=True)) == {"names": 3}
 
 
 @pytest.fixture
 def probe() -> Iterator[type[models.Model]]:
-    """A model with every kind of index, and its collection."""
+    """Return a model with every kind of index, whose collection exists."""
     with isolate_apps("core.mongo"):
 
         class Probe(models.Model):
@@ -97,19 +97,19 @@ def probe() -> Iterator[type[models.Model]]:
         connection.database.drop_collection(Probe._meta.db_table)
 
 
-def test_a_ttl_index_is_made_as_declared(probe):
+def test_a_ttl_index_is_created_as_declared(probe):
     index = connection.database[probe._meta.db_table].index_information()["expiry"]
     assert index["key"] == [("expires_at", 1)]
     assert index["expireAfterSeconds"] == 60
 
 
-def test_finding_by_a_unique_field_that_may_be_null_uses_its_index(probe):
+def test_a_query_by_a_nullable_unique_field_uses_its_index(probe):
     assert plan(probe.objects.filter(alias=1)) == ["FETCH", "IXSCAN"]
     assert plan(probe.objects.filter(parent=ObjectId())) == ["FETCH", "IXSCAN"]
     assert plan(probe.objects.filter(code="a", open=True)) == ["FETCH", "IXSCAN"]
 
 
-def test_nulls_may_repeat_and_values_may_not(probe):
+def test_nulls_of_a_unique_field_may_repeat(probe):
     first = probe.objects.create(code="a")
     probe.objects.create(code="a")
     probe.objects.create(code="a", alias=1, parent=first)
@@ -118,14 +118,14 @@ def test_nulls_may_repeat_and_values_may_not(probe):
             probe.objects.create(code="b", **again)
 
 
-def test_a_conditional_constraint_holds_where_its_condition_does(probe):
+def test_a_conditional_constraint_applies_only_where_its_condition_is_true(probe):
     probe.objects.create(code="a")
     probe.objects.create(code="a", open=True)
     with pytest.raises(IntegrityError):
         probe.objects.create(code="a", open=True)
 
 
-def test_a_ttl_index_survives_its_way_through_a_migration():
+def test_a_ttl_index_can_be_serialized_in_a_migration():
     index = TTLIndex(fields=["expires_at"], expire_after_seconds=60, name="expiry")
     path, args, kwargs = index.deconstruct()
     assert path == "core.mongo.indexes.TTLIndex"
@@ -137,8 +137,8 @@ def test_a_ttl_index_is_on_one_field():
         TTLIndex(fields=["a", "b"], name="expiry")
 
 
-def test_an_unreachable_database_is_recognised():
-    nowhere = {"HOST": NOBODY_LISTENS, "OPTIONS": {"serverSelectionTimeoutMS": 50}}
+def test_an_unreachable_database_is_recognized():
+    nowhere = {"HOST": UNREACHABLE, "OPTIONS": {"serverSelectionTimeoutMS": 50}}
     dead = DatabaseWrapper({**connection.settings_dict, **nowhere}, alias="dead")
     with pytest.raises(DatabaseError) as failure:
         Group.objects.all().query.get_compiler(connection=dead).execute_sql()
@@ -146,14 +146,14 @@ def test_an_unreachable_database_is_recognised():
     assert is_unreachable(failure.value)
 
 
-def test_an_unreachable_database_is_recognised_in_raw_calls():
-    client = MongoClient(NOBODY_LISTENS, serverSelectionTimeoutMS=50)
+def test_an_unreachable_database_is_recognized_in_raw_calls():
+    client = MongoClient(UNREACHABLE, serverSelectionTimeoutMS=50)
     with client, pytest.raises(PyMongoError) as failure:
         client.probe.things.find_one()
     assert is_unreachable(failure.value)
 
 
-def test_a_refused_write_is_not_an_unreachable_database():
+def test_a_rejected_write_is_not_an_unreachable_database():
     Group.objects.create(name="a")
     with pytest.raises(IntegrityError) as failure:
         Group.objects.create(name="a")
@@ -168,6 +168,6 @@ def test_a_refused_write_is_not_an_unreachable_database():
         ([{"code": 11000, "errmsg": "duplicate"}], [], False),
     ],
 )
-def test_several_writes_that_no_majority_confirmed_may_be_tried_again(write_errors, concern_errors, passes):
+def test_bulk_writes_without_a_majority_may_be_retried(write_errors, concern_errors, passes):
     error = BulkWriteError({"writeErrors": write_errors, "writeConcernErrors": concern_errors})
     assert is_unreachable(error) == passes

@@ -1,4 +1,4 @@
-"""What conftest.py promises every test about the database."""
+"""Every test starts with the same database, and only with the fixture that asks for it."""
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -8,13 +8,13 @@ from django.db import connection
 
 from qa.snapshot import drop_abandoned
 
-NO_PROCESS = 2**22 + 1  # Linux gives out ids up to 2**22.
+NO_PROCESS = 2**22 + 1  # Process ids of Linux are at most 2**22.
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("turn", ["first", "second"])
 @pytest.mark.parametrize("database", ["db", "transactional_db"])
-def test_a_test_finds_nothing_of_the_one_before(turn, database, request):
+def test_a_test_does_not_see_data_of_another(turn, database, request):
     request.getfixturevalue(database)
     assert not Group.objects.exists()
     assert cache.add("seen", 1)
@@ -23,14 +23,14 @@ def test_a_test_finds_nothing_of_the_one_before(turn, database, request):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("turn", ["first", "second"])
-def test_rows_of_migrations_come_back(turn):
+def test_documents_of_migrations_are_restored(turn):
     assert Permission.objects.filter(codename="add_group").exists()
     assert ContentType.objects.filter(model="group").exists()
     Permission.objects.all().delete()
     ContentType.objects.filter(model="group").update(model="changed")
 
 
-def test_a_test_that_did_not_ask_for_the_database_is_refused():
+def test_a_test_without_a_database_fixture_cannot_connect():
     with pytest.raises(RuntimeError, match="Database access not allowed"):
         Group.objects.count()
     with pytest.raises(RuntimeError, match="Database access not allowed"):
@@ -38,7 +38,7 @@ def test_a_test_that_did_not_ask_for_the_database_is_refused():
 
 
 @pytest.mark.django_db
-def test_databases_of_killed_runs_are_dropped_and_others_stay():
+def test_only_databases_of_killed_runs_are_dropped():
     client = connection.connection
     client[f"test_{NO_PROCESS}"].probe.insert_one({})
     client["kept"].probe.insert_one({})
