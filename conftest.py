@@ -1,4 +1,4 @@
-"""What all tests share: one database server, a restored database for every test, and fixtures."""
+"""Shared by all tests: one database server, a restored database for every test, and fixtures."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from core.mongo import embedded
 from qa.command_log import CommandLog
-from qa.snapshot import Pristine, drop_abandoned
+from qa.snapshot import DatabaseSnapshot, drop_abandoned
 
 pytest.register_assert_rewrite("qa.testing")
 pytest_plugins = ["qa.testing.progress", "qa.testing.fixtures.tenants", "qa.testing.fixtures.chat"]
@@ -27,15 +27,15 @@ monitoring.register(COMMANDS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Use the tests' own embedded server, and there a database of this run's own.
+    """Use the tests' own embedded server, and a database per run, so that concurrent runs are independent.
 
-    So runs at the same time don't meet. Without xdist the server starts when a test first needs it.
+    Without xdist the server starts when the first test needs it.
     """
-    run = os.environ.setdefault("TEST_RUN", str(os.getpid()))  # xdist's workers inherit their master's.
+    run = os.environ.setdefault("TEST_RUN", str(os.getpid()))  # xdist's workers inherit it.
     default = settings.DATABASES["default"]
     default.setdefault("TEST", {})["NAME"] = f"test_{run}"
     if config.getoption("numprocesses", None) and not default["HOST"]:
-        # Here in the master, which outlives the workers. Each has a database of its own there.
+        # In the main process, which outlives the workers. Each worker has its own database.
         default["HOST"] = os.environ["MONGODB_URI"] = _server_uri()
 
 
@@ -49,27 +49,27 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     with django_db_blocker.unblock():
         connection.ensure_connection()
         drop_abandoned(connection.connection)
-        pristine = Pristine(connection.database)
+        snapshot = DatabaseSnapshot(connection.database)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: pristine.restore())
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: snapshot.restore())
         yield
-    # The threads that keep and settle turns outlive the database; what they say of that helps nobody.
+    # Background threads outlive the database; the errors that they log from now on are meaningless.
     logging.disable(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")
 def database_uri(django_db_setup: None) -> str:
-    """The MONGODB_URI of the tests' database, for servers that serve many tests as processes."""
+    """The MONGODB_URI of the tests' database, for server processes that are shared by many tests."""
     return urlsplit(_server_uri())._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
 
 
 @pytest.fixture
 def mongodb_uri(db: None, database_uri: str) -> str:
-    """The same for a single test."""
+    """The MONGODB_URI of the tests' database, for a single test."""
     return database_uri
 
 
 @pytest.fixture
 def commands(db: None) -> CommandLog:
-    """What is sent to the database: `with commands.recording() as recording: …`."""
+    """Records commands sent to the database: `with commands.recording() as recording: …`."""
     return COMMANDS

@@ -1,4 +1,4 @@
-"""A database as it was at one moment, and back to it: for tests and for checks on scratch databases."""
+"""Snapshots of a database, for tests and for checks on scratch databases."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pymongo.database import Database
 from core.mongo import embedded
 
 
-class Pristine:
-    """Remembers all documents when made; `restore()` brings them back and removes all others.
+class DatabaseSnapshot:
+    """All documents of a database when it is created; `restore()` restores them and deletes all others.
 
-    Django would flush every collection and emit `post_migrate` after each test, and lose the rows
-    that data migrations made. Here one command gives a hash of each collection, and only those that
+    Django would flush every collection and send `post_migrate` after each test, and delete the documents
+    that data migrations created. Here one command returns a hash of each collection, and only those that
     changed are written.
     """
 
@@ -26,7 +26,7 @@ class Pristine:
         self.documents = {name: list(database[name].find()) for name in self._hashes}
 
     def restore(self) -> None:
-        caches["default"].clear()  # Also what the process remembers of it.
+        caches["default"].clear()  # Where it is Redis, it is not part of the database.
         for name, digest in self._current_hashes().items():
             if digest != self._hashes.get(name):
                 self._database[name].delete_many({})
@@ -38,9 +38,9 @@ class Pristine:
 
 
 def drop_abandoned(client: MongoClient) -> None:
-    """Drop the databases of tests and checks that were killed: the name of each holds the process id.
+    """Drop the databases of killed tests and checks: their names contain the process id.
 
-    Only on the embedded server: the processes of another one may be on other machines.
+    Only on the embedded server: the processes that use another one may be on other machines.
     """
     if client.admin.command("hello").get("setName") != embedded.REPLICA_SET:
         return

@@ -18,7 +18,7 @@ from chat.analytics.models import RollupCoverage
 from chat.models import ChatSession, Message
 from core.audit.models import AuditEvent
 from core.mongo.models import Document
-from qa.snapshot import Pristine
+from qa.snapshot import DatabaseSnapshot
 from tenants.models import ApiKey, Membership, Tenant, Usage
 
 #: Not documents of the product: counters and answers kept for a day.
@@ -35,7 +35,7 @@ class Traces:
     def __init__(self, database: Database, tenant_ids: set[ObjectId]) -> None:
         self._database = database
         self._tenant_ids = tenant_ids
-        self._pristine = Pristine(database)
+        self._snapshot = DatabaseSnapshot(database)
         self._hashes = self._current_hashes()
 
     def changed(self) -> list[str]:
@@ -48,7 +48,7 @@ class Traces:
         return [name for name in self.changed() if name != _TRAIL or not self._tells_own_refusals()]
 
     def _tells_own_refusals(self) -> bool:
-        before = self._pristine.documents.get(_TRAIL, [])
+        before = self._snapshot.documents.get(_TRAIL, [])
         known = [line["_id"] for line in before]
         lines = self._database[_TRAIL]
         return _digest(lines.find({"_id": {"$in": known}})) == _digest(before) and all(
@@ -61,7 +61,7 @@ class Traces:
 
     def remove(self) -> None:
         """Put everything back as it was."""
-        self._pristine.restore()
+        self._snapshot.restore()
 
     def _is_touched(self, name: str, tenant_id: ObjectId) -> bool:
         """Whether documents in there that belong to other tenants, or to none, are not as they were."""
@@ -69,7 +69,7 @@ class Traces:
         if column is None:
             return False
         others = self._tenant_ids - {tenant_id} | {None}
-        before = (row for row in self._pristine.documents.get(name, []) if row.get(column) in others)
+        before = (row for row in self._snapshot.documents.get(name, []) if row.get(column) in others)
         now = self._database[name].find({column: {"$in": list(others)}})
         return _digest(now) != _digest(before)
 
