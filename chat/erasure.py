@@ -27,7 +27,7 @@ from chat.turns import replies, settlement
 from core.api.idempotency import forget_responses
 from core.audit.models import Actor, AuditEvent
 from tenants.models import Erasure, ErasureManifest, LedgerEntry
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 
 #: Sessions of one batch, and messages of which the ledger forgets the session at once.
 BATCH_SESSIONS = 100
@@ -39,26 +39,26 @@ POLL_SECONDS = 0.05
 
 
 def erase_session(session: ChatSession, by: Actor) -> ErasureManifest:
-    return _erase(session.tenant_id, Scope.SESSION, session.pk, by)
+    return _erase(session.tenant_id, ErasureScope.SESSION, session.pk, by)
 
 
 def erase_visitor(tenant_id: ObjectId, visitor: str, by: Actor) -> ErasureManifest:
     if not visitor:
         raise ValueError("Sessions without a visitor are nobody's.")
-    return _erase(tenant_id, Scope.VISITOR, visitor, by)
+    return _erase(tenant_id, ErasureScope.VISITOR, visitor, by)
 
 
 def erase_user(tenant_id: ObjectId, user_id: ObjectId, by: Actor) -> ErasureManifest:
     """Erase what a user said in a tenant and what its audit trail tells of them; the account stays."""
-    return _erase(tenant_id, Scope.USER, user_id, by)
+    return _erase(tenant_id, ErasureScope.USER, user_id, by)
 
 
 def erase_chat(tenant_id: ObjectId, by: Actor) -> ErasureManifest:
     """Erase all conversations of a tenant with their figures. Tenant, team, keys and money stay."""
-    return _erase(tenant_id, Scope.CHAT, "", by)
+    return _erase(tenant_id, ErasureScope.CHAT, "", by)
 
 
-def _erase(tenant_id: ObjectId, scope: Scope, subject: object, by: Actor) -> ErasureManifest:
+def _erase(tenant_id: ObjectId, scope: ErasureScope, subject: object, by: Actor) -> ErasureManifest:
     manifest = resume(Erasure.objects.begin(tenant_id, scope, subject, by))
     AuditEvent.objects.record(by, f"{scope}.erased", manifest, tenant_id=tenant_id)
     return manifest
@@ -70,12 +70,12 @@ def resume(erasure: Erasure) -> ErasureManifest:
     while ids := _some(ChatSession, to_be_erased, BATCH_SESSIONS):
         remove_sessions(erasure, ids)
     match erasure.scope:
-        case Scope.VISITOR:
+        case ErasureScope.VISITOR:
             deletion.forget_person(erasure.tenant, "visitor", erasure.subject)
-        case Scope.USER:
+        case ErasureScope.USER:
             deletion.forget_person(erasure.tenant, "user", erasure.subject)
             _clear_audit_trail(erasure)
-        case Scope.CHAT:
+        case ErasureScope.CHAT:
             _remove_what_no_session_has(erasure)
     return erasure.finish()
 
@@ -83,12 +83,12 @@ def resume(erasure: Erasure) -> ErasureManifest:
 def sessions_of(erasure: Erasure) -> dict[str, Any]:
     """Return the condition that finds the sessions to be erased."""
     own = {
-        Scope.SESSION: lambda: {"_id": ObjectId(erasure.subject)},
-        Scope.VISITOR: lambda: {"visitor": erasure.subject},
-        Scope.USER: lambda: {"user_id": ObjectId(erasure.subject)},
-        Scope.CHAT: dict,
+        ErasureScope.SESSION: lambda: {"_id": ObjectId(erasure.subject)},
+        ErasureScope.VISITOR: lambda: {"visitor": erasure.subject},
+        ErasureScope.USER: lambda: {"user_id": ObjectId(erasure.subject)},
+        ErasureScope.CHAT: dict,
     }
-    return {"tenant_id": erasure.tenant, **own[Scope(erasure.scope)]()}
+    return {"tenant_id": erasure.tenant, **own[ErasureScope(erasure.scope)]()}
 
 
 def remove_sessions(erasure: Erasure, ids: Sequence[ObjectId]) -> None:
@@ -105,7 +105,7 @@ def remove_sessions(erasure: Erasure, ids: Sequence[ObjectId]) -> None:
         named = {"reply": {"$in": reply_ids}, "session": {"$ne": None}}
         erasure.clear(LedgerEntry.collection(), named, {"session": None})
     forget_responses(ids)
-    deletion.remove_sessions(erasure.tenant, ids, erasure.note)
+    deletion.remove_sessions(erasure.tenant, ids, erasure.add_to_counts)
 
 
 def _stop_turns(of_sessions: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def _remove_what_no_session_has(erasure: Erasure) -> None:
     """Messages whose session was gone before they came, and the figures of all that is gone."""
     of_tenant = {"tenant_id": erasure.tenant}
     while ids := _some(Message, of_tenant, deletion.BATCH):
-        deletion.remove_messages(erasure.tenant, ids, erasure.note)
+        deletion.remove_messages(erasure.tenant, ids, erasure.add_to_counts)
     erasure.remove(RollupCoverage.collection(), {"_id": erasure.tenant})
     erasure.remove(Rollup.collection(), of_tenant)
 

@@ -17,7 +17,7 @@ from chat import erasure
 from chat.models import ChatSession, Message
 from core.audit.models import SYSTEM
 from tenants.models import Erasure, ErasureManifest, Tenant
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 
 BATCH_SESSIONS = 500
 
@@ -43,10 +43,10 @@ def prune(tenant: Tenant, batch: int = BATCH_SESSIONS) -> ErasureManifest | None
     Stopped half-way, the next call does the rest and its manifest has both.
     """
     due = _due(tenant)
-    under_way = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.RETENTION).first()
+    under_way = Erasure.objects.filter(tenant=tenant.pk, scope=ErasureScope.RETENTION).first()
     if under_way is None and (due is None or not ChatSession.collection().find_one(due, {"_id": 1})):
         return None
-    removing = under_way or Erasure.objects.begin(tenant.pk, Scope.RETENTION, "", SYSTEM)
+    removing = under_way or Erasure.objects.begin(tenant.pk, ErasureScope.RETENTION, "", SYSTEM)
     busy: list[ObjectId] = []
     while due and (rows := _oldest({**due, "_id": {"$nin": busy}}, batch)):
         idle = _close_idle(rows, since=due["last_message_at"]["$lt"])

@@ -54,7 +54,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         secret = self.secret(request)
         if secret is None:
             return None
-        key = ApiKey.objects.with_secret(secret)
+        key = ApiKey.objects.find_by_secret(secret)
         if key is None or not key.is_usable:
             raise InvalidKey(key)
         address = client_address(request)
@@ -63,7 +63,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         _refuse_misuse(key, address, origin)
         # tenants.cors lets the page read this response.
         request._request.origin_of_key = origin  # type: ignore[attr-defined] # read there with getattr
-        key.note_use(address, origin)
+        key.record_use(address, origin)
         return AnonymousUser(), KeyCaller(key, client_network(request))
 
     def secret(self, request: Request) -> str | None:

@@ -1,4 +1,4 @@
-"""Deleted tenants leave for good: every document of theirs, with a record of what there was."""
+"""Purging: deletes every document of a tenant that was deleted before, and keeps a manifest."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from django.apps import apps
 from core.audit.models import Actor, AuditEvent
 from core.mongo.models import Document
 from tenants.models import Tenant
-from tenants.models.erasure import Erasure, ErasureManifest, Scope
+from tenants.models.erasure import Erasure, ErasureManifest, ErasureScope
 
 
 def purge(tenant: Tenant, by: Actor) -> ErasureManifest:
-    """Delete a tenant and all it owns; return the manifest of what there was, which stays.
+    """Delete a tenant and everything it owns; return the manifest, which is kept.
 
-    Stopped half-way, `finish_purge` does the rest. Raises ValueError for a tenant that is not deleted.
+    After a crash `finish_purge` completes it. Raises ValueError for a tenant that is not deleted.
     """
     if tenant.deleted_at is None:
         raise ValueError(f"{tenant} is not deleted.")
-    return finish_purge(Erasure.objects.begin(tenant.pk, Scope.TENANT, tenant.slug, by), by)
+    return finish_purge(Erasure.objects.begin(tenant.pk, ErasureScope.TENANT, tenant.slug, by), by)
 
 
 def finish_purge(erasure: Erasure, by: Actor) -> ErasureManifest:
-    """Delete what is left of a tenant whose purge began."""
+    """Delete what is left of a tenant whose purge was started."""
     tenant = Tenant(pk=erasure.tenant, name=erasure.subject)
-    for model in _owned():
-        # Raw, because ledger and audit trail refuse to be deleted by anything else.
+    for model in _owned_models():
+        # By raw commands, because the models of ledger and audit trail refuse deletion.
         erasure.remove(model.collection(), {_owner_column(model): erasure.tenant})
     erasure.remove(Tenant.collection(), {"_id": erasure.tenant})
     manifest = erasure.finish()
@@ -35,8 +35,8 @@ def finish_purge(erasure: Erasure, by: Actor) -> ErasureManifest:
     return manifest
 
 
-def _owned() -> Iterator[type[Document]]:
-    """Every kind of document that a tenant owns: all of them carry its id."""
+def _owned_models() -> Iterator[type[Document]]:
+    """Yield every model whose documents belong to a tenant: they have its id."""
     for model in apps.get_models():
         columns = {field.column for field in model._meta.concrete_fields}
         if _owner_column(model) == "_id" or "tenant_id" in columns:
@@ -44,6 +44,6 @@ def _owned() -> Iterator[type[Document]]:
 
 
 def _owner_column(model: type[Document]) -> str:
-    """`_id` where a tenant has one document at most, that of the tenant itself."""
+    """Return `_id` for models with at most one document per tenant, whose id is the tenant's."""
     key = model._meta.pk.remote_field
     return "_id" if key and key.model is Tenant else "tenant_id"

@@ -71,7 +71,7 @@ def test_suspending_the_tenant_ends_its_streams(stream, site, acme, alice):
 
 def test_deleting_the_tenant_ends_its_streams(stream, site, acme, alice):
     response = stream(site)
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
 
     assert events(response)[-1][2]["code"] == "access_ended"
 

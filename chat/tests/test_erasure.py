@@ -22,7 +22,7 @@ from qa.testing.chat import settled
 from qa.testing.concurrency import at_once
 from qa.testing.tenants import by, problem, signed_in
 from tenants.models import Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
-from tenants.models.erasure import Scope, digest_of
+from tenants.models.erasure import ErasureScope, digest_of
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_session_of_another_tenant_is_not_erased(talk, umbrella):
 
 def test_an_erasure_left_behind_is_finished_and_its_manifest_has_all(talk, acme):
     sessions = [talk(turns=1), talk(turns=1)]
-    begun = Erasure.objects.begin(acme.pk, Scope.VISITOR, "v_ada", SYSTEM)
+    begun = Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_ada", SYSTEM)
     erasure.remove_sessions(begun, [sessions[0].pk])  # and here its process dies
 
     out = StringIO()
@@ -262,7 +262,7 @@ def test_a_purged_tenant_takes_its_conversations_and_figures_along(talk, acme, d
 
 def test_asking_again_goes_on_with_the_same_erasure(talk, acme):
     talk(turns=1)
-    begun = Erasure.objects.begin(acme.pk, Scope.VISITOR, "v_ada", SYSTEM)
+    begun = Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_ada", SYSTEM)
 
     assert erase("--tenant", str(acme.pk), "--visitor", "v_ada")["id"] == str(begun.pk)
 

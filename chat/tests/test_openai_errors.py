@@ -39,7 +39,7 @@ def test_an_unknown_key_is_an_authentication_error(openai_client, key):
 
 
 def test_a_revoked_key_is_an_authentication_error(openai_client, openai_key, alice):
-    ApiKey.objects.with_secret(openai_key).revoke(by(alice))
+    ApiKey.objects.find_by_secret(openai_key).revoke(by(alice))
 
     with pytest.raises(AuthenticationError):
         ask(openai_client)

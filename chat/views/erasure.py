@@ -18,7 +18,7 @@ from core.mongo.ids import object_id
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
 from tenants.models import Erasure, ErasureManifest
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 
 
 class CountSerializer(serializers.Serializer[Any]):
@@ -34,7 +34,7 @@ class ManifestSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     tenant_id = serializers.CharField()
-    scope = serializers.ChoiceField(choices=Scope.choices)
+    scope = serializers.ChoiceField(choices=ErasureScope.choices)
     subject_digest = serializers.CharField()
     asked_by = serializers.CharField()
     asked_at = serializers.DateTimeField()
@@ -57,7 +57,7 @@ class VisitorView(TenantScopedView):
         access = self.get_access()
         tenant = access.tenant
         own = ChatSession.objects.visible_to(access).filter(visitor=visitor_id)
-        begun = Erasure.objects.filter(tenant=tenant.pk, scope=Scope.VISITOR, subject=visitor_id)
+        begun = Erasure.objects.filter(tenant=tenant.pk, scope=ErasureScope.VISITOR, subject=visitor_id)
         if not own.exists() and not begun.exists():
             raise NotFound
         manifest = erase_visitor(tenant.pk, visitor_id, actor_of(request))

@@ -36,7 +36,7 @@ def ensure_demo(*, renew: bool = False) -> Demo | None:
     tenant = _tenant_of(user)
     if exists and (tenant is None or not renew):
         return Demo(tenant) if tenant else None
-    tenant = tenant or Tenant.objects.open(
+    tenant = tenant or Tenant.objects.create_with_admin(
         name=NAME, plan=Plan.objects.get(code="pro"), by=by, system_prompt=SYSTEM_PROMPT
     )
     for earlier in tenant.api_keys.usable().filter(name=NAME):

@@ -37,7 +37,7 @@ def people(world: World) -> None:
     _welcome(world, _signed_in("other admin", world.umbrella.admin, home="umbrella", role="admin"))
     _acquaint(world)
     former = person("former")
-    acme.memberships.create(user=former, role="admin").end(actor(world.acme.admin))
+    acme.memberships.create(user=former, role="admin").remove(actor(world.acme.admin))
     _welcome(world, _signed_in("former member", former, belongs=False))
     lost = world.estates["initech"]
     world.lost_invitation_token = Invitation.objects.send(
@@ -60,7 +60,9 @@ def people(world: World) -> None:
 def _acquaint(world: World) -> None:
     """Have both admins administer one more tenant, from which they may add somebody to theirs."""
     acquaintance = world.users["acquaintance"] = person("acquaintance")
-    common = Tenant.objects.open(name="Common", plan=world.acme.tenant.plan, by=actor(acquaintance))
+    common = Tenant.objects.create_with_admin(
+        name="Common", plan=world.acme.tenant.plan, by=actor(acquaintance)
+    )
     for admin in (world.users["admin"], world.umbrella.admin):
         common.memberships.create(user=admin, role="admin")
 

@@ -65,7 +65,7 @@ def furnish(name: str, plan: Plan) -> Estate:
     admin = person(f"{name}-admin")
     source = Source("192.0.2.1", user_agent=mark(name), request_id=mark(name))
     by = Actor(mark(name), user_id=admin.pk, source=source)
-    tenant = Tenant.objects.open(name=f"{name} {mark(name)}", plan=plan, by=by)
+    tenant = Tenant.objects.create_with_admin(name=f"{name} {mark(name)}", plan=plan, by=by)
     tenant.change(
         by,
         domain=f"{mark(name)}.example",
@@ -82,7 +82,7 @@ def furnish(name: str, plan: Plan) -> Estate:
     hook = Webhook.objects.register(
         tenant, by=by, url=f"https://{mark(name)}.example/", events=Event.values
     ).webhook
-    told = hook.tell(Event.values[0], {"note": mark(name)}, once=name)
+    told = hook.enqueue(Event.values[0], {"note": mark(name)}, dedup_key=name)
     told.failed(mark(name))
     erasure = ErasureManifest.objects.create(
         tenant=tenant.pk,

@@ -17,8 +17,8 @@ from qa.isolation.principals import MAX_API_KEYS
 from qa.isolation.tenant_fixtures import TALKED_FIRST_AT, Estate, actor, furnish
 from tenants.billing.limits import month_of
 from tenants.models import ApiKey, Erasure, Plan, Tenant, Usage, Webhook
-from tenants.models.erasure import Scope
-from tenants.webhooks.models import MOST_WEBHOOKS, Event
+from tenants.models.erasure import ErasureScope
+from tenants.webhooks.models import MAX_WEBHOOKS, Event
 
 #: More than one tenant has, fewer than all tenants have together.
 MAX_MEMBERS = 9
@@ -92,7 +92,7 @@ def build() -> World:
     _fill_webhooks(world.umbrella)
     _leave(world)
     world.estates["hooli"].tenant.suspend(actor(world.estates["hooli"].admin))
-    world.estates["initech"].tenant.delete_softly(actor(world.estates["initech"].admin))
+    world.estates["initech"].tenant.soft_delete(actor(world.estates["initech"].admin))
     _muddle(world)
     _use(world.umbrella.tenant)
     # No note of its use is due while the matrix runs.
@@ -119,7 +119,7 @@ def _use(tenant: Tenant) -> None:
 
 def _fill_webhooks(estate: Estate) -> None:
     """Give a tenant nearly as many webhooks as one may have; all tenants together have more."""
-    for number in range(MOST_WEBHOOKS - 3):
+    for number in range(MAX_WEBHOOKS - 3):
         Webhook.objects.register(
             estate.tenant,
             by=actor(estate.admin),
@@ -132,7 +132,7 @@ def _leave(world: World) -> None:
     """Have visitors of one name be erased in two tenants; of another in Umbrella alone."""
     umbrella, acme = world.umbrella, world.acme
     for estate, name in ((umbrella, LEAVING), (acme, LEAVING), (umbrella, LEAVING_UMBRELLA)):
-        Erasure.objects.begin(estate.tenant.pk, Scope.VISITOR, name, actor(estate.admin))
+        Erasure.objects.begin(estate.tenant.pk, ErasureScope.VISITOR, name, actor(estate.admin))
         session = ChatSession.objects.create(tenant=estate.tenant, visitor=name, title="leaving")
         # Says that it is Umbrella's, whoever's the session is.
         Message.objects.create(session=session, tenant=umbrella.tenant, seq=1, role="user", content="leaving")

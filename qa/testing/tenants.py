@@ -23,7 +23,7 @@ def create_user(name: str) -> User:
 def fellow_member(user: User, role: str = "admin") -> User:
     """Return the administrator of another tenant, in which `user` has `role`."""
     other = create_user("carol")
-    tenant = Tenant.objects.open(name="Common", by=by(other))
+    tenant = Tenant.objects.create_with_admin(name="Common", by=by(other))
     tenant.memberships.create(user=user, role=role)
     return other
 

@@ -373,7 +373,7 @@ CONSOLE: dict[tuple[str, str], tuple[str, Callable[[Stage, Client], None]]] = {
             with_state(requested_plan=lambda s: Plan.objects.get(code="enterprise")),
         ),
     ),
-    ("tenants.tenant", "delete_softly"): ("tenant.deleted", select("tenants/tenant", "delete_softly", acme)),
+    ("tenants.tenant", "soft_delete"): ("tenant.deleted", select("tenants/tenant", "soft_delete", acme)),
     ("tenants.tenant", "restore"): (
         "tenant.restored",
         select("tenants/tenant", "restore", with_state(deleted_at=lambda s: timezone.now())),

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from core.api.actors import actor_of
-from tenants.admin.base import RulesAsMessages, TenantOwned
+from tenants.admin.base import DomainErrorMessages, TenantOwnedAdmin
 from tenants.admin.forms import NewApiKeyForm
 from tenants.models import ApiKey
 from tenants.models.api_key import IssuedKey
@@ -22,7 +22,7 @@ OVERLAP = timedelta(hours=1)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(RulesAsMessages, TenantOwned):
+class ApiKeyAdmin(DomainErrorMessages, TenantOwnedAdmin):
     """Keys are issued, rotated and revoked here. A secret is on one page, once."""
 
     list_display = (
@@ -94,12 +94,12 @@ class ApiKeyAdmin(RulesAsMessages, TenantOwned):
     @admin.action(description="Revoke: refuse from the next request on", permissions=["manage"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         usable = keys.filter(revoked_at=None)
-        self.do_to_each(request, usable, lambda key: key.revoke(actor_of(request)), "Revoked")
+        self.apply_to_each(request, usable, lambda key: key.revoke(actor_of(request)), "Revoked")
 
     @admin.action(description="Rotate: new secret, the old one works for an hour", permissions=["manage"])
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
         issued: list[IssuedKey] = []
-        self.do_to_each(
+        self.apply_to_each(
             request,
             keys,
             lambda key: issued.append(key.rotate(overlap=OVERLAP, by=actor_of(request))),

@@ -8,12 +8,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from core.audit.models import AuditEvent
-from tenants.admin.base import TenantOwned
+from tenants.admin.base import TenantOwnedAdmin
 from tenants.models import Tenant
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(TenantOwned):
+class AuditEventAdmin(TenantOwnedAdmin):
     """Events name their tenant by id only; its name is looked up here."""
 
     list_display = ("created_at", "tenant", "actor_name", "action", "reason", "target_name", "address")

@@ -13,10 +13,10 @@ from core.errors import DomainError
 from tenants.models import Tenant
 
 #: Tenants or people whose rows one search may show; a longer list says that the search was too broad.
-FOUND_OWNERS = 100
+MAX_SEARCH_OWNERS = 100
 
 
-class TenantOwned(admin.ModelAdmin):
+class TenantOwnedAdmin(admin.ModelAdmin):
     """Rows of tenants: found by the tenant's name or slug as well. Read-only unless a subclass says more."""
 
     search_help_text = "Beginning of the tenant's name or slug"
@@ -34,7 +34,7 @@ class TenantOwned(admin.ModelAdmin):
         if not term:
             return queryset, False
         tenants = Tenant.objects.filter(Q(name__istartswith=term) | Q(slug__startswith=term.lower()))
-        found = Q(tenant_id__in=list(tenants.values_list("pk", flat=True)[:FOUND_OWNERS]))
+        found = Q(tenant_id__in=list(tenants.values_list("pk", flat=True)[:MAX_SEARCH_OWNERS]))
         for field in self.own_search_fields:
             found |= Q(**{f"{field}__istartswith": term})
         return queryset.filter(found | self.own_matches(term)), False
@@ -56,7 +56,7 @@ class TenantOwned(admin.ModelAdmin):
         return request.user.has_perm(f"tenants.change_{self.opts.model_name}")
 
 
-class RulesAsMessages(admin.ModelAdmin):
+class DomainErrorMessages(admin.ModelAdmin):
     """Shows a broken rule of the domain as a message over the form."""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -66,7 +66,7 @@ class RulesAsMessages(admin.ModelAdmin):
             self.message_user(request, error.detail, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
-    def do_to_each(
+    def apply_to_each(
         self, request: HttpRequest, rows: QuerySet, change: Callable[[Any], Any], done: str
     ) -> None:
         """Call `change` with every row, and tell how many were `done` and what stood in the way."""

@@ -6,18 +6,18 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tenants.admin.base import TenantOwned
+from tenants.admin.base import TenantOwnedAdmin
 from tenants.models import Erasure, ErasureManifest
 
 
-class RecordAdmin(TenantOwned):
+class RecordAdmin(TenantOwnedAdmin):
     list_display = ("asked_at", "tenant", "scope", "asked_by", "documents")
     list_filter = ("scope", "asked_at")
     own_search_fields = ("asked_by", "subject_digest")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         # The tenant is no reference: it may be gone.
-        return super(TenantOwned, self).get_queryset(request)
+        return super(TenantOwnedAdmin, self).get_queryset(request)
 
     @admin.display(description="documents removed")
     def documents(self, record: Erasure | ErasureManifest) -> int:

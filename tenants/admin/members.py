@@ -9,12 +9,12 @@ from django.http import HttpRequest
 
 from accounts.models import User, normalised_email
 from core.api.actors import actor_of
-from tenants.admin.base import FOUND_OWNERS, RulesAsMessages, TenantOwned
+from tenants.admin.base import MAX_SEARCH_OWNERS, DomainErrorMessages, TenantOwnedAdmin
 from tenants.models import Invitation, Membership
 
 
 @admin.register(Membership)
-class MembershipAdmin(RulesAsMessages, TenantOwned):
+class MembershipAdmin(DomainErrorMessages, TenantOwnedAdmin):
     list_display = ("user", "tenant", "role", "created_at")
     list_filter = ("role",)
     search_help_text = "Beginning of the tenant's name or slug, or of the e-mail address"
@@ -26,7 +26,7 @@ class MembershipAdmin(RulesAsMessages, TenantOwned):
 
     def own_matches(self, term: str) -> Q:
         people = User.objects.filter(email__startswith=normalised_email(term))
-        return Q(user__in=list(people.values_list("pk", flat=True)[:FOUND_OWNERS]))
+        return Q(user__in=list(people.values_list("pk", flat=True)[:MAX_SEARCH_OWNERS]))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("tenants.add_membership")
@@ -35,7 +35,7 @@ class MembershipAdmin(RulesAsMessages, TenantOwned):
         obj.pk = Membership.objects.admit(obj.tenant, obj.user, obj.role, actor_of(request)).pk
 
     def _set_role(self, request: HttpRequest, members: QuerySet[Membership], role: str) -> None:
-        self.do_to_each(request, members, lambda m: m.change_role(role, actor_of(request)), f"Now {role}")
+        self.apply_to_each(request, members, lambda m: m.change_role(role, actor_of(request)), f"Now {role}")
 
     @admin.action(description="Make admin", permissions=["manage"])
     def make_admin(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
@@ -51,11 +51,11 @@ class MembershipAdmin(RulesAsMessages, TenantOwned):
 
     @admin.action(description="Remove from the tenant", permissions=["manage"])
     def remove(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
-        self.do_to_each(request, members, lambda member: member.end(actor_of(request)), "Removed")
+        self.apply_to_each(request, members, lambda member: member.remove(actor_of(request)), "Removed")
 
 
 @admin.register(Invitation)
-class InvitationAdmin(RulesAsMessages, TenantOwned):
+class InvitationAdmin(DomainErrorMessages, TenantOwnedAdmin):
     list_display = ("email", "tenant", "role", "state", "expires_at", "created_at")
     list_filter = ("role", ("accepted_at", admin.EmptyFieldListFilter))
     fields = (
@@ -74,4 +74,4 @@ class InvitationAdmin(RulesAsMessages, TenantOwned):
 
     @admin.action(description="Withdraw", permissions=["manage"])
     def revoke(self, request: HttpRequest, invitations: QuerySet[Invitation]) -> None:
-        self.do_to_each(request, invitations, lambda row: row.revoke(actor_of(request)), "Withdrawn")
+        self.apply_to_each(request, invitations, lambda row: row.revoke(actor_of(request)), "Withdrawn")

@@ -11,13 +11,13 @@ from django.utils.html import format_html, format_html_join
 
 from core.api.actors import actor_of
 from core.audit.models import AuditEvent
-from tenants.admin.base import RulesAsMessages
+from tenants.admin.base import DomainErrorMessages
 from tenants.admin.forms import TenantForm
 from tenants.models import ApiKey, Invitation, LedgerEntry, Membership, Tenant
 
 
 @admin.register(Tenant)
-class TenantAdmin(RulesAsMessages):
+class TenantAdmin(DomainErrorMessages):
     form = TenantForm
     list_display = ("name", "slug", "plan", "requested_plan", "status", "deleted_at", "created_at")
     list_filter = ("status", "plan", ("requested_plan", admin.EmptyFieldListFilter), "deleted_at")
@@ -41,7 +41,7 @@ class TenantAdmin(RulesAsMessages):
         ),
         ("History", {"fields": ("created_at", "updated_at")}),
     )
-    actions = ("suspend", "resume", "grant_requested_plan", "delete_softly", "restore")
+    actions = ("suspend", "resume", "grant_requested_plan", "soft_delete", "restore")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         return super().get_queryset(request).prefetch_related("plan", "requested_plan")
@@ -77,24 +77,27 @@ class TenantAdmin(RulesAsMessages):
 
     @admin.action(description="Suspend: refuse all members and keys", permissions=["change"])
     def suspend(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        self.do_to_each(request, tenants, lambda tenant: tenant.suspend(actor_of(request)), "Suspended")
+        self.apply_to_each(request, tenants, lambda tenant: tenant.suspend(actor_of(request)), "Suspended")
 
     @admin.action(description="End the suspension", permissions=["change"])
     def resume(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        self.do_to_each(request, tenants, lambda tenant: tenant.resume(actor_of(request)), "Resumed")
+        self.apply_to_each(request, tenants, lambda tenant: tenant.resume(actor_of(request)), "Resumed")
 
     @admin.action(description="Give the plan that was asked for", permissions=["change"])
     def grant_requested_plan(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         asking = tenants.exclude(requested_plan=None)
-        self.do_to_each(
-            request, asking, lambda tenant: tenant.move_to(tenant.requested_plan, actor_of(request)), "Moved"
+        self.apply_to_each(
+            request,
+            asking,
+            lambda tenant: tenant.change_plan(tenant.requested_plan, actor_of(request)),
+            "Moved",
         )
 
     @admin.action(description="Delete: gone at once, restorable for 30 days", permissions=["change"])
-    def delete_softly(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
+    def soft_delete(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         present = tenants.filter(deleted_at=None)
-        self.do_to_each(request, present, lambda tenant: tenant.delete_softly(actor_of(request)), "Deleted")
+        self.apply_to_each(request, present, lambda tenant: tenant.soft_delete(actor_of(request)), "Deleted")
 
     @admin.action(description="Restore deleted tenants", permissions=["change"])
     def restore(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        self.do_to_each(request, tenants, lambda tenant: tenant.restore(actor_of(request)), "Restored")
+        self.apply_to_each(request, tenants, lambda tenant: tenant.restore(actor_of(request)), "Restored")

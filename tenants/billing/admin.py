@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from core.api.actors import actor_of
 from core.audit.models import AuditEvent
 from core.mongo.ids import object_id
-from tenants.admin.base import TenantOwned
+from tenants.admin.base import TenantOwnedAdmin
 from tenants.billing.limits import from_decimal128, json_amount, month_of
 from tenants.models import LedgerEntry, Plan, Usage
 
@@ -48,7 +48,7 @@ class PlanAdmin(admin.ModelAdmin):
 
 
 @admin.register(Usage)
-class UsageAdmin(TenantOwned):
+class UsageAdmin(TenantOwnedAdmin):
     list_display = ("tenant", "live", "messages", "tokens", "cost", "updated_at")
     fields = ("tenant", "limits", "created_at", "updated_at")
     ordering = ("-updated_at",)
@@ -90,7 +90,7 @@ class UsageAdmin(TenantOwned):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(TenantOwned):
+class LedgerEntryAdmin(TenantOwnedAdmin):
     list_display = (
         "created_at",
         "tenant",

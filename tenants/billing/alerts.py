@@ -121,8 +121,8 @@ def _line(name: str) -> str:
 
 
 def _announce(alert: Alert, now: datetime) -> None:
-    once = f"usage:{month_of(now)}:{alert.name}:{alert.level}"
-    Webhook.objects.announce(alert.tenant, alert.event, alert.data, once=once)
+    dedup_key = f"usage:{month_of(now)}:{alert.name}:{alert.level}"
+    Webhook.objects.enqueue_event(alert.tenant, alert.event, alert.data, dedup_key=dedup_key)
 
 
 def _mail(alert: Alert) -> None:

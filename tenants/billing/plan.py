@@ -1,4 +1,4 @@
-"""What a tenant has paid for: every limit is a field that staff can edit."""
+"""Plans: the limits of tenants, edited by staff."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _limit(help_text: str, *, at_least: int = 0) -> models.IntegerField:
 
 
 class Plan(Document):
-    """The limits shared by all tenants on it. None means unlimited."""
+    """The limits of all tenants on the plan. None means unlimited."""
 
     class Unpriced(models.TextChoices):
-        ALLOW = "allow", "Allow, cost stays unknown"
+        ALLOW = "allow", "Allow, the cost is unknown"
         REFUSE = "refuse", "Refuse models without a price"
 
     code = models.SlugField(max_length=40, unique=True)
@@ -40,7 +40,7 @@ class Plan(Document):
     )
     max_input_chars = _limit("Characters of one message.", at_least=1)
     max_output_tokens = _limit("Tokens of one reply.", at_least=1)
-    history_messages = _limit("Earlier messages sent along to the model.")
+    history_messages = _limit("Earlier messages that are sent to the model.")
     max_api_keys = _limit("API keys that are neither revoked nor expired.")
     max_members = _limit("Members of a tenant.", at_least=1)
     retention_days = _limit("Days a conversation is kept.", at_least=1)
@@ -49,7 +49,7 @@ class Plan(Document):
         max_length=10,
         choices=Unpriced.choices,
         default=Unpriced.ALLOW,
-        help_text="What happens when the price of a model is unknown.",
+        help_text="Whether models without a known price may be used.",
     )
 
     class Meta:

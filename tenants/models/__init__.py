@@ -1,4 +1,4 @@
-"""Who may do what, and how much of it: one subject a file."""
+"""Tenants and what they own, one model per file. Django finds here those of billing and webhooks too."""
 
 from tenants.billing.ledger import LedgerEntry
 from tenants.billing.plan import Plan

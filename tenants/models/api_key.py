@@ -1,4 +1,4 @@
-"""A secret by which a site acts for its tenant."""
+"""API keys: credentials of a tenant's servers (secret keys) and pages (public keys)."""
 
 from __future__ import annotations
 
@@ -32,43 +32,43 @@ class Scope(models.TextChoices):
     USAGE_READ = "usage:read"
 
 
-#: Use is noted at most once in this time.
-_USE_NOTED_EVERY = timedelta(minutes=1)
+#: The last use of a key is recorded at most once in this time.
+_USE_INTERVAL = timedelta(minutes=1)
 
 _UNACKNOWLEDGED = WriteConcern(w=0)
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A new key with its secret, which nothing can show again."""
+    """A new key with its secret, which is not stored."""
 
     key: ApiKey
     secret: str = field(repr=False)
 
 
-class ApiKeyQuerySet(models.QuerySet):
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
-        """Those neither revoked nor expired."""
+        """Keys that are neither revoked nor expired."""
         return self.filter(
             models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()), revoked_at=None
         )
 
     def issue(self, tenant: Tenant, *, by: Actor, **fields: Any) -> IssuedKey:
-        """Return a new key. Raises PlanLimit when the plan allows no more."""
+        """Create a key. Raises PlanLimit when the plan allows no more."""
 
         def issue() -> IssuedKey:
             limit = tenant.plan.max_api_keys
-            # A key that is being replaced leaves its place to its successor.
+            # A rotated key does not count beside its successor.
             if limit is not None and tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
                 raise PlanLimit("API keys", limit)
             issued = self.generate(tenant, created_by_id=by.user_id, **fields)
             issued.key.record(by, Event.KEY_ISSUED)
             return issued
 
-        return tenant.in_turn(issue)
+        return tenant.serialized(issue)
 
     def generate(self, tenant: Tenant, *, kind: str, environment: str, **fields: Any) -> IssuedKey:
-        """Store a new key, whatever the plan allows."""
+        """Create a key without checking the plan and without recording it."""
         secret = key_secret.generate(kind, environment)
         key = self.create(
             tenant=tenant,
@@ -81,11 +81,10 @@ class ApiKeyQuerySet(models.QuerySet):
         )
         return IssuedKey(key, secret)
 
-    def with_secret(self, secret: str) -> ApiKey | None:
+    def find_by_secret(self, secret: str) -> ApiKey | None:
         """Return the key of `secret` with its tenant and plan loaded, in one round trip at most.
 
-        None for an unknown key and for one of a deleted tenant. Whether it `is_usable` is the caller's
-        to ask.
+        None for an unknown key and for one of a deleted tenant. The caller must check `is_usable`.
         """
         if not key_secret.is_well_formed(secret):
             return None
@@ -165,7 +164,7 @@ class ApiKey(Document):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
 
     def allows_origin(self, origin: str) -> bool:
-        """Whether a page of `origin` may use this public key. Its own list goes before the tenant's.
+        """Whether a page of `origin` may use this public key: by its own list, if any, else the tenant's.
 
         Test keys also work on localhost.
         """
@@ -174,7 +173,7 @@ class ApiKey(Document):
         return origin_is_allowed(origin, self.allowed_origins or self.tenant.allowed_origins)
 
     def allows_address(self, address: str) -> bool:
-        """Whether the key may be used from `address`. An empty list allows all."""
+        """Whether the key may be used from `address`. Without a list of networks it may from any."""
         if not self.allowed_networks:
             return True
         return bool(address) and any(
@@ -182,15 +181,15 @@ class ApiKey(Document):
         )
 
     def revoke(self, by: Actor) -> None:
-        """Refuse the key from the next request on, for good."""
+        """Revoke the key for good; it is refused from the next request on."""
         if not ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now()):
             return
         self.record(by, Event.KEY_REVOKED)
 
     def rotate(self, *, overlap: timedelta, by: Actor) -> IssuedKey:
-        """Return a successor with the same permissions; this key works on for `overlap`.
+        """Return a successor with the same permissions; this key stays valid for `overlap`.
 
-        Raises KeyReplaced for a key that has a successor or works no more.
+        Raises KeyReplaced for a key that has a successor already, is revoked or has expired.
         """
 
         def rotate() -> IssuedKey:
@@ -199,7 +198,7 @@ class ApiKey(Document):
             issued = ApiKey.objects.generate(
                 self.tenant,
                 created_by_id=by.user_id,
-                **{field: getattr(self, field) for field in _PASSED_ON},
+                **{field: getattr(self, field) for field in _COPIED_BY_ROTATION},
             )
             self.expires_at = min(filter(None, [self.expires_at, timezone.now() + overlap]))
             self.replaced_by = issued.key
@@ -208,23 +207,23 @@ class ApiKey(Document):
             self.record(by, Event.KEY_ROTATED, changes)
             return issued
 
-        return self.tenant.in_turn(rotate)
+        return self.tenant.serialized(rotate)
 
     def record(self, by: Actor, event: Event, changes: dict[str, tuple] | None = None) -> None:
-        """Put what happened to the key into the audit trail, and tell the tenant's webhooks."""
+        """Record the event in the audit trail and enqueue it for the tenant's webhooks."""
         entry = AuditEvent.objects.record(by, event.value, self, tenant_id=self.tenant_id, changes=changes)
-        about = {"id": str(self.pk), "name": self.name, "prefix": self.prefix, "last_four": self.last_four}
-        Webhook.objects.announce(
-            self.tenant, event, {"api_key": about, "actor": by.name}, once=f"audit:{entry.pk}"
+        summary = {"id": str(self.pk), "name": self.name, "prefix": self.prefix, "last_four": self.last_four}
+        Webhook.objects.enqueue_event(
+            self.tenant, event, {"api_key": summary, "actor": by.name}, dedup_key=f"audit:{entry.pk}"
         )
 
-    def note_use(self, address: str, origin: str, now: datetime | None = None) -> None:
-        """Remember when and from where the key was used, at most once a minute.
+    def record_use(self, address: str, origin: str, now: datetime | None = None) -> None:
+        """Record when and from where the key was used, at most once a minute.
 
-        Sent without waiting for the answer: a lost note costs nothing, a slow one would cost each caller.
+        Does not wait for the database: a lost update does no harm, waiting would delay each request.
         """
         now = now or timezone.now()
-        if self.last_used_at is not None and now - self.last_used_at < _USE_NOTED_EVERY:
+        if self.last_used_at is not None and now - self.last_used_at < _USE_INTERVAL:
             return
         self.collection().with_options(write_concern=_UNACKNOWLEDGED).update_one(
             {"_id": self.pk},
@@ -232,7 +231,7 @@ class ApiKey(Document):
         )
 
 
-_PASSED_ON = (
+_COPIED_BY_ROTATION = (
     "name",
     "kind",
     "environment",

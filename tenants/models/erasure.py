@@ -1,8 +1,8 @@
-"""Erasures: what is being removed, and for good what was.
+"""Erasures: permanent deletion of conversations or tenants, and the proof of it.
 
-An `Erasure` stands from the moment it is asked for until all of it is done, however often its process
-dies. What it removes is noted in the same transaction, so its counts are true at every instant.
-Its last step turns it into an `ErasureManifest`, which is written once and names nobody who was erased.
+An `Erasure` exists from the request until everything is deleted, however often the process dies. Deleted
+documents are counted in the transaction that deletes them, so the counts are correct at any time. The last
+step replaces it by an `ErasureManifest`, which is written once and does not identify the erased person.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from core.audit.models import Actor
 from core.mongo.append_only import AppendOnly, AppendOnlyQuerySet
 from core.mongo.models import Document
 
+#: Documents deleted in one transaction.
 BATCH = 1000
 
 
-class Scope(models.TextChoices):
+class ErasureScope(models.TextChoices):
     SESSION = "session", "One session"
     VISITOR = "visitor", "One visitor"
     USER = "user", "One user's sessions in a tenant"
     CHAT = "chat", "All conversations of a tenant"
-    RETENTION = "retention", "Conversations kept long enough"
-    TENANT = "tenant", "A deleted tenant with all it owns"
+    RETENTION = "retention", "Conversations past their retention"
+    TENANT = "tenant", "A deleted tenant with everything it owns"
 
 
-class Record(Document):
-    """`removed` and `cleared` are `{collection: {"count", "first", "last"}}`, the times in ISO 8601.
+class ErasureRecord(Document):
+    """`removed` and `cleared` are `{collection: {"count", "first", "last"}}`, times in ISO 8601.
 
-    Cleared documents stay without what named the person. `tenant` is no reference, so that a record
+    Cleared documents are kept without their personal data. `tenant` is an id and not a foreign key: a record
     outlives its tenant.
     """
 
     tenant = ObjectIdField()
-    scope = models.CharField(max_length=10, choices=Scope)
+    scope = models.CharField(max_length=10, choices=ErasureScope)
     subject_digest = models.CharField(max_length=64)
     asked_by = models.CharField(max_length=254)
     asked_at = models.DateTimeField()
@@ -58,7 +59,7 @@ class Record(Document):
         return f"{self.scope} of {self.tenant}, {self.asked_at:%Y-%m-%d %H:%M}"
 
     def data(self) -> dict[str, Any]:
-        """Return the record as JSON can hold it; `finished_at` is None while the erasure is under way."""
+        """Return the record as JSON values; `finished_at` is None while the erasure runs."""
         return {
             "id": str(self.pk),
             "tenant_id": str(self.tenant),
@@ -72,9 +73,9 @@ class Record(Document):
         }
 
 
-class ErasureManager(models.Manager):
-    def begin(self, tenant_id: ObjectId, scope: Scope, subject: object, by: Actor) -> Erasure:
-        """Return the erasure, on record from now on; the one under way if it was asked for before."""
+class ErasureManager(models.Manager["Erasure"]):
+    def begin(self, tenant_id: ObjectId, scope: ErasureScope, subject: object, by: Actor) -> Erasure:
+        """Create the erasure, or return the unfinished one of the same subject."""
         name = str(subject)
         try:
             return self.create(
@@ -89,8 +90,8 @@ class ErasureManager(models.Manager):
             return self.get(tenant=tenant_id, scope=scope, subject=name)
 
 
-class Erasure(Record):
-    """One that is under way. `subject` says who or what is erased, and goes with this document."""
+class Erasure(ErasureRecord):
+    """An unfinished erasure. `subject` is who or what is erased; it is deleted with this document."""
 
     subject = models.CharField(max_length=100, blank=True)
 
@@ -100,30 +101,30 @@ class Erasure(Record):
         constraints = (models.UniqueConstraint(fields=["tenant", "scope", "subject"], name="one_erasure"),)
 
     def remove(self, documents: Collection, match: dict[str, Any]) -> None:
-        """Delete all documents that match, in bounded transactions. Repeatable."""
+        """Delete all documents that match, in transactions of at most `BATCH`. May be repeated."""
         while rows := list(documents.find(match, {"created_at": 1}, limit=BATCH)):
             ids = {"_id": {"$in": [row["_id"] for row in rows]}}
 
             def delete(session: ClientSession, ids: dict = ids, rows: list = rows) -> None:
                 count = documents.delete_many(ids, session=session).deleted_count
                 moments = [row["created_at"] for row in rows if row.get("created_at")]
-                self.note(session, documents.name, count, moments)
+                self.add_to_counts(session, documents.name, count, moments)
 
             _in_transaction(documents, delete)
 
     def clear(self, documents: Collection, match: dict[str, Any], values: dict[str, Any]) -> None:
-        """Give all documents that match other `values`, with which they match no more."""
+        """Set `values` on all documents that match. With these values they must not match any more."""
         while rows := list(documents.find(match, {"created_at": 1}, limit=BATCH)):
             ids = {"_id": {"$in": [row["_id"] for row in rows]}}
 
             def update(session: ClientSession, ids: dict = ids, rows: list = rows) -> None:
                 count = documents.update_many(ids | match, {"$set": values}, session=session).modified_count
                 moments = [row["created_at"] for row in rows]
-                self.note(session, documents.name, count, moments, field="cleared")
+                self.add_to_counts(session, documents.name, count, moments, field="cleared")
 
             _in_transaction(documents, update)
 
-    def note(
+    def add_to_counts(
         self,
         session: ClientSession,
         documents: str,
@@ -131,7 +132,7 @@ class Erasure(Record):
         moments: Iterable[datetime],
         field: str = "removed",
     ) -> None:
-        """Add to the counts, in the transaction that makes them true."""
+        """Add to the counts of a collection, in the transaction that changes its documents."""
         if not count:
             return
         path, times = f"{field}.{documents}", sorted(_iso(moment) for moment in moments)
@@ -141,11 +142,11 @@ class Erasure(Record):
         Erasure.collection().update_one({"_id": self.pk}, change, session=session)
 
     def finish(self) -> ErasureManifest:
-        """Write the manifest and forget the subject, in one transaction."""
+        """Replace this erasure by its manifest, without the subject, in one transaction."""
 
         def finish(session: ClientSession) -> None:
             done = Erasure.collection().find_one_and_delete({"_id": self.pk}, session=session)
-            if done is None:  # Another process did the same work and was faster.
+            if done is None:  # Another process has finished the same erasure.
                 return
             del done["subject"]
             now = timezone.now()
@@ -157,9 +158,10 @@ class Erasure(Record):
         return ErasureManifest.objects.get(pk=self.pk)
 
 
-class ErasureManifest(AppendOnly, Record):
-    """What an erasure removed. Whoever asks for the same subject again can be shown that it was done:
-    the digest is equal, and names nobody.
+class ErasureManifest(AppendOnly, ErasureRecord):
+    """Proof of what an erasure removed.
+
+    A request for the same subject has the same `subject_digest`, which does not identify the subject.
     """
 
     objects = AppendOnlyQuerySet.as_manager()
@@ -173,7 +175,7 @@ class ErasureManifest(AppendOnly, Record):
 
 
 def digest_of(tenant_id: ObjectId, subject: str) -> str:
-    """Return what stands for a subject: nobody without our key can try names until one fits."""
+    """Return a keyed digest of a subject: without the key, names can't be tried until one matches."""
     return hmac.new(settings.SECRET_KEY.encode(), f"{tenant_id}\n{subject}".encode(), "sha256").hexdigest()
 
 
@@ -183,5 +185,5 @@ def _in_transaction(documents: Collection, change: Any) -> None:
 
 
 def _iso(moment: datetime) -> str:
-    """All of one length, so that they sort as the times they are."""
+    """Return a time in ISO 8601, always of the same length: the texts sort as the times do."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"

@@ -1,4 +1,4 @@
-"""An offer of membership, sent to an e-mail address and taken up once."""
+"""Invitations: an offer of membership, sent to an e-mail address and accepted once."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from tenants.models.errors import InvitationClosed
 from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant
 
-OPEN_FOR = timedelta(days=7)
+VALID_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class SentInvitation:
-    """A new invitation with its token, which only the mail shows."""
+    """A new invitation with its token, which is only in the mail."""
 
     invitation: Invitation
     token: str = field(repr=False)
 
 
-class InvitationQuerySet(models.QuerySet):
+class InvitationQuerySet(models.QuerySet["Invitation"]):
     def open(self) -> InvitationQuerySet:
         return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
 
     def send(self, tenant: Tenant, *, email: str, role: str, by: Actor) -> SentInvitation:
-        """Store an invitation and mail its token. Earlier open ones to the same address end.
+        """Create an invitation and mail its token. Earlier open ones to the same address are revoked.
 
-        Raises OSError, and leaves everything as it was, when the mail can't be sent.
+        Raises OSError, with nothing changed, if the mail can't be sent.
         """
         email = normalised_email(email)
         token = f"inv_{secrets.token_urlsafe(32)}"
@@ -49,7 +49,7 @@ class InvitationQuerySet(models.QuerySet):
             role=role,
             digest=_digest(token),
             invited_by_id=by.user_id,
-            expires_at=timezone.now() + OPEN_FOR,
+            expires_at=timezone.now() + VALID_FOR,
         )
         try:
             _mail(invitation, token, by)
@@ -57,7 +57,7 @@ class InvitationQuerySet(models.QuerySet):
             invitation.delete()
             raise
         for earlier in self.open().filter(tenant=tenant, email=email).exclude(pk=invitation.pk):
-            with contextlib.suppress(InvitationClosed):  # Just now, by somebody else.
+            with contextlib.suppress(InvitationClosed):  # by a concurrent request
                 earlier.revoke(by)
         AuditEvent.objects.record(
             by, "invitation.sent", invitation, tenant_id=tenant.pk, changes={"role": (None, role)}
@@ -65,7 +65,7 @@ class InvitationQuerySet(models.QuerySet):
         return SentInvitation(invitation, token)
 
     def accept(self, token: str, user: User, by: Actor) -> Membership:
-        """Return the membership that `token` offers to `user`.
+        """Add `user` as the member that the invitation with `token` offers; return the membership.
 
         Raises Invitation.DoesNotExist for an unknown token, one for another address or of a deleted
         tenant; InvitationClosed; AlreadyMember; PlanLimit.
@@ -75,10 +75,10 @@ class InvitationQuerySet(models.QuerySet):
         def accept() -> Membership:
             if not self.open().filter(pk=invitation.pk).update(accepted_at=timezone.now()):
                 raise InvitationClosed
-            return Membership.objects.take_seat(invitation.tenant, user, invitation.role, by)
+            return Membership.objects.add_member(invitation.tenant, user, invitation.role, by)
 
         try:
-            return invitation.tenant.in_turn(accept)
+            return invitation.tenant.serialized(accept)
         except Tenant.DoesNotExist as error:
             raise Invitation.DoesNotExist from error
 
@@ -117,7 +117,7 @@ class Invitation(Document):
         return "open" if self.expires_at > timezone.now() else "expired"
 
     def revoke(self, by: Actor) -> None:
-        """Raises InvitationClosed if there is nothing left to withdraw."""
+        """Revoke the invitation. Raises InvitationClosed if it is not open."""
         if not Invitation.objects.open().filter(pk=self.pk).update(revoked_at=timezone.now()):
             raise InvitationClosed
         AuditEvent.objects.record(by, "invitation.revoked", self, tenant_id=self.tenant_id)

@@ -1,7 +1,7 @@
-"""The text of an API key: `cap_<pk|sk>_<live|test>_` + 32 random characters + 6 of checksum.
+"""The secret of an API key: `cap_<pk|sk>_<live|test>_`, 32 random characters and a checksum of 6.
 
-All 38 are base62. The checksum is the CRC32 of what stands before it: a mistyped or invented key
-is told apart without the database, and secret scanners can be sure of a real one.
+All 38 are base62. The checksum is the CRC32 of everything before it: a mistyped or made-up key is rejected
+without a database query, and secret scanners recognise a key reliably.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from django.conf import settings
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_LENGTH = 32
 _CHECKSUM_LENGTH = 6  # 62**6 > 2**32
-_SHOWN_RANDOM = 8
+_VISIBLE_RANDOM = 8
 
 _KEY = re.compile(r"cap_(pk|sk)_(live|test)_[0-9A-Za-z]{38}")
-_PREFIX_LENGTH = len("cap_sk_live_") + _SHOWN_RANDOM
+_PREFIX_LENGTH = len("cap_sk_live_") + _VISIBLE_RANDOM
 
 
 def generate(kind: str, environment: str) -> str:
@@ -30,19 +30,19 @@ def generate(kind: str, environment: str) -> str:
 
 
 def is_well_formed(secret: str) -> bool:
-    """Whether `secret` has the form of a key and its checksum is right."""
+    """Whether `secret` has the form of a key and a correct checksum."""
     return bool(_KEY.fullmatch(secret)) and secret[-_CHECKSUM_LENGTH:] == _checksum(
         secret[:-_CHECKSUM_LENGTH]
     )
 
 
 def prefix_of(secret: str) -> str:
-    """The part by which a key is looked up and recognised. It leaves 24 random characters unknown."""
+    """Return the visible part, by which keys are looked up. The other 24 random characters stay secret."""
     return secret[:_PREFIX_LENGTH]
 
 
 def digest_of(secret: str) -> str:
-    """What is stored instead of the secret: useless without the pepper, which is not in the database."""
+    """Return the HMAC stored instead of the secret. Its key, the pepper, is not in the database."""
     return hmac.new(settings.API_KEY_PEPPER.encode(), secret.encode(), hashlib.sha256).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Which user may do what in which tenant."""
+"""Members: the role of a user in a tenant."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class Role(models.TextChoices):
     VIEWER = "viewer"
 
     def includes(self, other: str) -> bool:
-        """Whether this role may do all that `other` may."""
+        """Whether this role may do everything that `other` may."""
         return _RANK[self] >= _RANK[other]
 
 
 _RANK = {Role.VIEWER: 1, Role.DEVELOPER: 2, Role.ADMIN: 3}
 
 
-class MembershipQuerySet(models.QuerySet):
+class MembershipQuerySet(models.QuerySet["Membership"]):
     def roles_of(self, user: User) -> dict[ObjectId, str]:
-        """Return the user's role in each tenant, by the tenant's id."""
+        """Return `{tenant id: role}` of the user."""
         return dict(self.filter(user=user).order_by().values_list("tenant_id", "role"))
 
     def admit(self, tenant: Tenant, user: User, role: str, by: Actor) -> Membership:
-        """Return the new membership. Raises AlreadyMember, and PlanLimit when the plan has no seat left."""
-        return tenant.in_turn(lambda: self.take_seat(tenant, user, role, by))
+        """Add a member and return the membership. Raises AlreadyMember, PlanLimit."""
+        return tenant.serialized(lambda: self.add_member(tenant, user, role, by))
 
-    def take_seat(self, tenant: Tenant, user: User, role: str, by: Actor) -> Membership:
-        """`admit`, for callers that have the tenant's turn already."""
+    def add_member(self, tenant: Tenant, user: User, role: str, by: Actor) -> Membership:
+        """`admit` for callers that are within `tenant.serialized` already."""
         if tenant.memberships.filter(user=user).exists():
             raise AlreadyMember
         limit = tenant.plan.max_members
@@ -51,11 +51,12 @@ class MembershipQuerySet(models.QuerySet):
         return membership
 
 
-def known_to(admin: User) -> models.QuerySet[User]:
-    """Return the active members of all tenants that `admin` administers: who are no strangers."""
-    tenants = admin.memberships.filter(role=Role.ADMIN).order_by().values_list("tenant_id", flat=True)
-    known = Membership.objects.filter(tenant__in=list(tenants)).order_by().values_list("user_id", flat=True)
-    return User.objects.filter(pk__in=list(known), is_active=True)
+def fellow_members(admin: User) -> models.QuerySet[User]:
+    """Return the active members of all tenants that `admin` administers."""
+    tenant_ids = admin.memberships.filter(role=Role.ADMIN).order_by().values_list("tenant_id", flat=True)
+    members = Membership.objects.filter(tenant__in=list(tenant_ids))
+    user_ids = members.order_by().values_list("user_id", flat=True)
+    return User.objects.filter(pk__in=list(user_ids), is_active=True)
 
 
 class Membership(Document):
@@ -74,14 +75,14 @@ class Membership(Document):
         return f"{self.user_id} is {self.role} of {self.tenant_id}"
 
     def change_role(self, role: str, by: Actor) -> None:
-        """Raises LastAdmin rather than leave the tenant without an admin."""
+        """Change the member's role. Raises LastAdmin if no admin would remain."""
 
         def change() -> None:
             self.refresh_from_db(fields=["role"])
             before = self.role
             if before == role:
                 return
-            self._keep_an_admin()
+            self._require_another_admin()
             self.role = role
             self.save(update_fields=["role", "updated_at"])
             AuditEvent.objects.record(
@@ -92,30 +93,31 @@ class Membership(Document):
                 changes={"role": (before, role)},
             )
 
-        self._in_turn(change, by, "member.role_change_refused", role)
+        self._serialized(change, by, "member.role_change_refused", role)
 
-    def end(self, by: Actor) -> None:
-        """Remove the member. Raises LastAdmin rather than leave the tenant without an admin."""
+    def remove(self, by: Actor) -> None:
+        """Remove the member from the tenant. Raises LastAdmin if no admin would remain."""
 
         def change() -> None:
             self.refresh_from_db(fields=["role"])
-            self._keep_an_admin()
+            self._require_another_admin()
             Membership.objects.filter(pk=self.pk).delete()
             AuditEvent.objects.record(
                 by, "member.removed", self.user, tenant_id=self.tenant_id, changes={"role": (self.role, None)}
             )
 
-        self._in_turn(change, by, "member.removal_refused", None)
+        self._serialized(change, by, "member.removal_refused", None)
 
-    def _in_turn(self, change: Callable[[], None], by: Actor, refused: str, role: str | None) -> None:
+    def _serialized(self, change: Callable[[], None], by: Actor, denied: str, role: str | None) -> None:
+        """Run `change`; record it as action `denied` if it would leave the tenant without an admin."""
         try:
-            self.tenant.in_turn(change)
+            self.tenant.serialized(change)
         except LastAdmin as error:
             changes = {"role": (self.role, role)}
-            record_denial(by, refused, error.code, self.user, tenant_id=self.tenant_id, changes=changes)
+            record_denial(by, denied, error.code, self.user, tenant_id=self.tenant_id, changes=changes)
             raise
 
-    def _keep_an_admin(self) -> None:
+    def _require_another_admin(self) -> None:
         others = Membership.objects.filter(tenant_id=self.tenant_id, role=Role.ADMIN).exclude(pk=self.pk)
         if self.role == Role.ADMIN and not others.exists():
             raise LastAdmin

@@ -11,12 +11,12 @@ _ORIGIN = re.compile(rf"https?://(\*\.)?({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
 
 
 def is_origin_pattern(text: str) -> bool:
-    """Whether `text` may stand in a list of allowed origins."""
+    """Whether `text` is valid in a list of allowed origins."""
     return text == "*" or bool(_ORIGIN.fullmatch(text))
 
 
 def patterns_allowing(origin: str) -> list[str]:
-    """Return every pattern that allows `origin`; none for what is no origin, such as "null"."""
+    """Return every pattern that allows `origin`; none for an invalid origin such as "null"."""
     origin = origin.lower()
     if "*" in origin or not _ORIGIN.fullmatch(origin):
         return []
@@ -27,7 +27,7 @@ def patterns_allowing(origin: str) -> list[str]:
 
 
 def is_localhost(origin: str) -> bool:
-    """Whether `origin` is a page on the developer's own machine, at any port."""
+    """Whether `origin` is a page on the developer's machine, at any port."""
     return bool(patterns_allowing(origin)) and urlsplit(origin).hostname in ("localhost", "127.0.0.1")
 
 

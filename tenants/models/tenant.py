@@ -1,4 +1,4 @@
-"""A client website or project: the owner of keys, sessions, limits and money."""
+"""A tenant is one client website or project. It owns API keys, sessions, a plan and its usage."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ from tenants.billing.limits import CountersBusy
 from tenants.billing.plan import Plan
 
 #: How long staff can restore a deleted tenant.
-RESTORABLE = timedelta(days=30)
+RESTORE_PERIOD = timedelta(days=30)
 
 _SLUG_LENGTH = 60
-_TURNS_TRIES = 50
+_SERIALIZED_TRIES = 50
 
 Result = TypeVar("Result")
 
 
-class TenantQuerySet(models.QuerySet):
+class TenantQuerySet(models.QuerySet["Tenant"]):
     def present(self) -> TenantQuerySet:
-        """Those not deleted."""
+        """Tenants that are not deleted."""
         return self.filter(deleted_at=None)
 
     def visible_to(self, user: User) -> TenantQuerySet:
-        """Those of which `user` is a member."""
-        mine = user.memberships.order_by().values_list("tenant_id", flat=True)
-        return self.present().filter(pk__in=list(mine))
+        """Tenants that `user` is a member of."""
+        tenant_ids = user.memberships.order_by().values_list("tenant_id", flat=True)
+        return self.present().filter(pk__in=list(tenant_ids))
 
     def purgeable(self) -> TenantQuerySet:
-        """Those deleted too long ago to be restored."""
-        return self.filter(deleted_at__lte=timezone.now() - RESTORABLE)
+        """Tenants deleted too long ago to be restored."""
+        return self.filter(deleted_at__lte=timezone.now() - RESTORE_PERIOD)
 
     def delete(self) -> NoReturn:
         raise _not_deleted(self)
 
-    def open(self, *, name: str, plan: Plan | None = None, by: Actor, **settings: Any) -> Tenant:
+    def create_with_admin(self, *, name: str, plan: Plan | None = None, by: Actor, **settings: Any) -> Tenant:
         """Return a new tenant on `plan` (by default free) with the user of `by` as its admin."""
         plan = plan or Plan.objects.get(code="free")
-        tenant = self._with_free_slug(Tenant(name=name, plan=plan, **settings))
-        # Stopped before this line, the tenant belongs to nobody and nobody sees it.
+        tenant = self._save_with_unique_slug(Tenant(name=name, plan=plan, **settings))
+        # If the process dies before this line, the tenant has no member and is visible to no user.
         if by.user_id:
             tenant.memberships.create(user_id=by.user_id, role="admin")
         AuditEvent.objects.record(by, "tenant.created", tenant, tenant_id=tenant.pk)
         return tenant
 
-    def _with_free_slug(self, tenant: Tenant) -> Tenant:
+    def _save_with_unique_slug(self, tenant: Tenant) -> Tenant:
         stem = slugify(tenant.name)[: _SLUG_LENGTH - 9].strip("-") or "tenant"
         tenant.slug = stem
         while True:
@@ -90,7 +90,9 @@ class Tenant(Document):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     revision = models.IntegerField(
-        default=0, editable=False, help_text="Counts changes of members and keys; makes them take turns."
+        default=0,
+        editable=False,
+        help_text="Number of serialized changes of members, keys and webhooks.",
     )
 
     system_prompt = models.TextField(max_length=20_000, blank=True, default="")
@@ -131,29 +133,29 @@ class Tenant(Document):
     def is_suspended(self) -> bool:
         return self.status == self.Status.SUSPENDED
 
-    def in_turn(self, change: Callable[[], Result]) -> Result:
-        """Return `change()`, run in a transaction and never beside another one of this tenant.
+    def serialized(self, change: Callable[[], Result]) -> Result:
+        """Return `change()`, run in a transaction that is serialized with all others of this tenant.
 
         What `change` counts (keys, members, admins) is therefore still true when it writes. It may
-        run more than once, so it has no effect outside the database.
-        Raises Tenant.DoesNotExist for a deleted tenant.
+        run more than once, so it must have no effect outside the database.
+        Raises Tenant.DoesNotExist for a deleted tenant, CountersBusy after too many conflicts.
         """
-        for _ in range(_TURNS_TRIES):
+        for _ in range(_SERIALIZED_TRIES):
             try:
                 with atomic():
-                    mine = Tenant.objects.present().filter(pk=self.pk)
-                    # Whoever writes this document second in parallel transactions has to start again.
-                    if not mine.update(revision=models.F("revision") + 1):
+                    this = Tenant.objects.present().filter(pk=self.pk)
+                    # Of parallel transactions the second to write this document fails and is retried.
+                    if not this.update(revision=models.F("revision") + 1):
                         raise Tenant.DoesNotExist
                     return change()
             except DatabaseError as error:
                 if not _is_transient(error):
                     raise
-                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, no secret
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, not a secret
         raise CountersBusy
 
     def change(self, by: Actor, action: str = "tenant.updated", **values: Any) -> None:
-        """Set the fields given and record which of them differ."""
+        """Set the given fields and record those that differ."""
         changes = {
             field: (getattr(self, field), value)
             for field, value in values.items()
@@ -166,8 +168,8 @@ class Tenant(Document):
         self.save(update_fields=[*changes, "updated_at"])
         AuditEvent.objects.record(by, action, self, tenant_id=self.pk, changes=changes)
 
-    def delete_softly(self, by: Actor) -> None:
-        """Make the tenant gone for everyone at once; staff can restore it for `RESTORABLE`."""
+    def soft_delete(self, by: Actor) -> None:
+        """Hide the tenant from all its users and keys at once; staff can restore it for `RESTORE_PERIOD`."""
         self.change(by, "tenant.deleted", deleted_at=timezone.now())
 
     def restore(self, by: Actor) -> None:
@@ -180,30 +182,30 @@ class Tenant(Document):
     def resume(self, by: Actor) -> None:
         self.change(by, "tenant.resumed", status=self.Status.ACTIVE)
 
-    def move_to(self, plan: Plan, by: Actor) -> None:
-        """Change the plan; its limits hold from the next request on."""
+    def change_plan(self, plan: Plan, by: Actor) -> None:
+        """Change the plan; the new limits apply from the next request on."""
         self.change(by, "tenant.plan_changed", plan=plan, requested_plan=None)
 
 
 def lookup_tenant(column: str) -> list[dict[str, Any]]:
-    """Return stages that join `tenant` and its `plan` to documents that name a tenant in `column`.
+    """Return aggregation stages that join `tenant` and `plan` to documents with a tenant id in `column`.
 
-    Documents of deleted tenants drop out.
+    Documents of deleted tenants are left out.
     """
 
-    def one(model: type[Document], local: str, name: str) -> list[dict[str, Any]]:
+    def join(model: type[Document], local: str, name: str) -> list[dict[str, Any]]:
         look_up = {"from": model._meta.db_table, "localField": local, "foreignField": "_id", "as": name}
         return [{"$lookup": look_up}, {"$unwind": f"${name}"}]
 
     return [
-        *one(Tenant, column, "tenant"),
+        *join(Tenant, column, "tenant"),
         {"$match": {"tenant.deleted_at": None}},
-        *one(Plan, "tenant.plan_id", "plan"),
+        *join(Plan, "tenant.plan_id", "plan"),
     ]
 
 
 def tenant_of(raw: Mapping[str, Any]) -> Tenant:
-    """Return the tenant, its plan loaded, of a document that `lookup_tenant` joined."""
+    """Return the tenant, with its plan loaded, from a document that `lookup_tenant` joined."""
     tenant = Tenant.from_document(raw["tenant"])
     tenant.plan = Plan.from_document(raw["plan"])
     return tenant

@@ -113,7 +113,7 @@ def test_a_key_is_issued_and_its_secret_shown_once(staff, acme):
     )
 
     (secret,) = SECRET.findall(response.content.decode())
-    key = ApiKey.objects.with_secret(secret)
+    key = ApiKey.objects.find_by_secret(secret)
     assert (key.name, key.tenant, key.scopes) == ("By staff", acme, ["usage:read"])
     assert "no-store" in response["Cache-Control"]
     for later in (page(ApiKey), page(ApiKey, key.pk), page(AuditEvent)):
@@ -156,7 +156,7 @@ def test_bad_fields_of_a_key_are_shown_in_the_form(staff, acme):
 def test_keys_are_revoked(staff, secret_key):
     do(staff, "revoke", secret_key.key)
 
-    assert not ApiKey.objects.with_secret(secret_key.secret).is_usable
+    assert not ApiKey.objects.find_by_secret(secret_key.secret).is_usable
     assert AuditEvent.objects.get(action="api_key.revoked").actor_name == "staff@example.com"
 
 
@@ -164,8 +164,8 @@ def test_keys_are_rotated(staff, secret_key):
     response = do(staff, "rotate", secret_key.key)
 
     (successor,) = SECRET.findall(response.content.decode())
-    assert ApiKey.objects.with_secret(successor).is_usable
-    assert ApiKey.objects.with_secret(secret_key.secret).is_usable
+    assert ApiKey.objects.find_by_secret(successor).is_usable
+    assert ApiKey.objects.find_by_secret(secret_key.secret).is_usable
     again = do(staff, "rotate", secret_key.key)
     assert again.status_code == 302
     assert acme_keys(secret_key) == 2
@@ -184,7 +184,7 @@ def test_a_tenant_is_suspended_and_resumed(staff, acme):
 
 
 def test_a_tenant_is_deleted_and_restored(staff, acme):
-    do(staff, "delete_softly", acme)
+    do(staff, "soft_delete", acme)
     assert Tenant.objects.get().deleted_at is not None
 
     do(staff, "restore", acme)

@@ -120,7 +120,7 @@ def test_a_full_team_leaves_the_invitation_open(invited, mallory, acme):
 
 
 def test_the_invitation_of_a_deleted_tenant_is_not_found(invited, alice, mallory, acme):
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
 
     problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 404)
 

@@ -59,7 +59,7 @@ def test_a_key_with_the_right_prefix_and_a_wrong_rest_is_refused(acme, secret_ke
     forged = body + key_secret._checksum(body)
 
     assert key_secret.is_well_formed(forged)
-    assert ApiKey.objects.with_secret(forged) is None
+    assert ApiKey.objects.find_by_secret(forged) is None
 
 
 def test_a_wrong_checksum_costs_no_query():
@@ -191,7 +191,7 @@ def test_keys_of_a_suspended_tenant_are_refused_with_a_reason(alice, acme, secre
 
 
 def test_keys_of_a_deleted_tenant_are_refused_like_unknown_ones(alice, acme, secret_key):
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
 
     assert problem(with_key(secret_key.secret).get(usage(acme)), 401) == "api_key_invalid"
 
@@ -200,7 +200,7 @@ def test_use_is_recorded_at_most_once_a_minute(secret_key):
     key, start = secret_key.key, timezone.now()
 
     def use(seconds, address):
-        ApiKey.objects.get(pk=key.pk).note_use(address, SHOP, start + timedelta(seconds=seconds))
+        ApiKey.objects.get(pk=key.pk).record_use(address, SHOP, start + timedelta(seconds=seconds))
 
     use(0, "192.0.2.1")
     wait_until(lambda: ApiKey.objects.get(pk=key.pk).last_used_address == "192.0.2.1", "the use is stored")

@@ -180,7 +180,7 @@ def test_admins_who_go_at_once_leave_one_behind(alice, acme, attempt, exit_by):
     admins = list(Membership.objects.filter(tenant=acme, role="admin").select_related("tenant"))
 
     if exit_by == "leaving":
-        outcomes = at_once(*[lambda m=m: m.end(by(alice)) for m in admins])
+        outcomes = at_once(*[lambda m=m: m.remove(by(alice)) for m in admins])
     else:
         outcomes = at_once(*[lambda m=m: m.change_role("viewer", by(alice)) for m in admins])
 

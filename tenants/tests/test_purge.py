@@ -13,7 +13,7 @@ from django.utils import timezone
 from core.audit.models import SYSTEM, AuditEvent
 from qa.testing.tenants import by, issue
 from tenants.models import Erasure, ErasureManifest, LedgerEntry, Membership, Tenant, Usage
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 from tenants.purge import purge
 
 
@@ -81,7 +81,7 @@ def test_a_tenant_in_use_is_never_purged(acme, alice):
     with pytest.raises(ValueError):
         purge(acme, SYSTEM)
 
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
     acme.restore(by(alice))
     with pytest.raises(ValueError):
         purge(acme, SYSTEM)
@@ -97,7 +97,7 @@ def test_a_dry_run_only_names_them(acme):
 def test_a_purge_left_behind_is_finished_by_the_next_and_its_manifest_has_all(acme, alice):
     fill(acme, alice)
     deleted_for(acme, days=31)
-    begun = Erasure.objects.begin(acme.pk, Scope.TENANT, acme.slug, SYSTEM)
+    begun = Erasure.objects.begin(acme.pk, ErasureScope.TENANT, acme.slug, SYSTEM)
     for kind in (Membership, Tenant):  # and here its process dies, the tenant itself being gone
         begun.remove(kind.collection(), {"tenant_id" if kind is Membership else "_id": acme.pk})
 

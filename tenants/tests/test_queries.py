@@ -15,7 +15,7 @@ from tenants.models import ApiKey, Tenant, Usage
 def crowd(alice, acme):
     """Enough other rows that a scan would not be the best plan."""
     for number in range(30):
-        tenant = Tenant.objects.open(name=f"T{number}", by=by(alice))
+        tenant = Tenant.objects.create_with_admin(name=f"T{number}", by=by(alice))
         tenant.memberships.create(user=create_user(f"p{number}"), role="viewer")
         ApiKey.objects.generate(tenant, kind="sk", environment="live", name="x")
         Usage.objects.of(tenant)
@@ -62,7 +62,7 @@ def test_a_members_access_is_one_round_trip_by_index(commands, crowd, alice, acm
 def test_a_keys_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
     secret = issue(acme, alice).secret
     with commands.recording() as recording:
-        key = ApiKey.objects.with_secret(secret)
+        key = ApiKey.objects.find_by_secret(secret)
         assert key.tenant.plan.code == "pro"
 
     assert [str(command) for command in recording.commands] == ["aggregate tenants_apikey"]

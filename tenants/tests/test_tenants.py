@@ -143,7 +143,7 @@ def test_anonymous_callers_can_not_create_or_list(db):
 
 
 def test_only_own_tenants_are_listed_newest_first(alice, acme, umbrella):
-    second = Tenant.objects.open(name="Second", by=by(alice))
+    second = Tenant.objects.create_with_admin(name="Second", by=by(alice))
 
     response = signed_in(alice).get("/api/tenants")
 
@@ -152,7 +152,7 @@ def test_only_own_tenants_are_listed_newest_first(alice, acme, umbrella):
 
 
 def test_the_list_comes_in_pages_without_gap_or_double(alice):
-    made = [str(Tenant.objects.open(name=f"T{number}", by=by(alice)).pk) for number in range(5)]
+    made = [str(Tenant.objects.create_with_admin(name=f"T{number}", by=by(alice)).pk) for number in range(5)]
     seen, page = [], "/api/tenants?page_size=2"
     while page:
         data = signed_in(alice).get(page).data
@@ -163,7 +163,7 @@ def test_the_list_comes_in_pages_without_gap_or_double(alice):
 
 
 def test_deleted_tenants_are_not_listed(alice, acme):
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
 
     assert signed_in(alice).get("/api/tenants").data["results"] == []
 
@@ -201,7 +201,7 @@ def test_a_deleted_tenant_is_gone_at_once(alice, acme):
 
 
 def test_a_restored_tenant_is_back(alice, acme):
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
     Tenant.objects.get(pk=acme.pk).restore(by(alice))
 
     assert signed_in(alice).get(url(acme)).status_code == 200
@@ -269,7 +269,7 @@ def test_a_plan_change_answers_the_request(alice, acme):
     enterprise = Plan.objects.get(code="enterprise")
     acme.change(by(alice), requested_plan=enterprise)
 
-    acme.move_to(enterprise, by(alice))
+    acme.change_plan(enterprise, by(alice))
 
     shown = signed_in(alice).get(url(acme)).data
     assert (shown["plan"], shown["requested_plan"]) == ("enterprise", None)

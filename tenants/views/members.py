@@ -18,7 +18,7 @@ from core.errors import Forbidden
 from tenants.access.rights import ADMINISTER, MEMBER
 from tenants.access.views import TenantScopedView
 from tenants.models import Membership, Tenant
-from tenants.models.membership import known_to
+from tenants.models.membership import fellow_members
 from tenants.serializers import MemberSerializer, NewMemberSerializer
 
 
@@ -40,7 +40,7 @@ class MemberListView(TenantScopedView, ListAPIView):
     @idempotent
     def _add(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(NewMemberSerializer(data=request.data))
-        user = get_object_or_404(known_to(request.user), pk=fields["user"])
+        user = get_object_or_404(fellow_members(request.user), pk=fields["user"])
         membership = Membership.objects.admit(tenant, user, fields["role"], actor_of(request))
         return Response(
             MemberSerializer(membership).data,
@@ -67,7 +67,7 @@ class MemberViewSet(TenantScopedView, GenericViewSet):
         return Response(MemberSerializer(membership).data)
 
     def destroy(self, request: Request, tenant_id: str, user_id: str) -> Response:
-        self._membership(user_id).end(actor_of(request))
+        self._membership(user_id).remove(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _membership(self, user_id: str) -> Membership:

@@ -47,7 +47,7 @@ class TenantListView(ListAPIView):
     @idempotent
     def post(self, request: Request) -> Response:
         fields = validated(self.get_serializer(data=request.data))
-        tenant = Tenant.objects.open(**fields, by=actor_of(request))
+        tenant = Tenant.objects.create_with_admin(**fields, by=actor_of(request))
         return Response(
             TenantSerializer(tenant, context={"roles": {tenant.pk: "admin"}}).data,
             status=status.HTTP_201_CREATED,
@@ -75,7 +75,7 @@ class TenantViewSet(TenantScopedView, GenericViewSet):
     def destroy(self, request: Request, tenant_id: str) -> Response:
         tenant = self.get_tenant()
         check_if_match(request, tenant)
-        tenant.delete_softly(actor_of(request))
+        tenant.soft_delete(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def get_serializer_context(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _DETOURS = [
 ]
 
 
-class NotPublic(OSError):
+class AddressNotPublic(OSError):
     """A host has an address that is not on the public internet."""
 
 
@@ -44,11 +44,11 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 def public_addresses(host: str, port: int) -> list[str]:
     """Return the addresses of `host`, looked up once, in the order to try them.
 
-    Raises NotPublic if only one of them is not public, and OSError when there are none.
+    Raises AddressNotPublic if only one of them is not public, and OSError when there are none.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     for text in addresses:
         if not is_public(ip_address(text.partition("%")[0])):
-            raise NotPublic("The host is not on the public internet.")
+            raise AddressNotPublic("The host is not on the public internet.")
     return addresses

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from django.db import connection
 
 from tenants.models import Tenant, Webhook, WebhookDelivery
-from tenants.webhooks.sender import NotDelivered, Sender
+from tenants.webhooks.sender import DeliveryFailed, Sender
 
 logger = logging.getLogger("tenants.webhooks")
 
@@ -42,7 +42,7 @@ def deliver(delivery: WebhookDelivery, sender: Sender) -> None:
         return
     try:
         status = sender.send(webhook.url, webhook.secret, delivery.message_id, delivery.body)
-    except NotDelivered as error:
+    except DeliveryFailed as error:
         delivery.failed(str(error), error.status)
         logger.info("webhook failed", extra={"delivery": str(delivery.pk), "problem": str(error)})
     else:

@@ -1,11 +1,11 @@
-"""Where a tenant wants to be told of events, and each telling until it is done.
+"""Webhooks, and the delivery of each event to each webhook.
 
-    announce ── pending ── claim ── delivered
-                   ^          │
-                   └── retry ─┴── given up
+    enqueue ── pending ── claim ── delivered
+                  ^          │
+                  └── retry ─┴── given up
 
-A claim is a lease: it moves `due_at` behind the time a sending can take. While it holds nobody else
-sends; if its worker dies, the delivery falls due again by itself.
+A claim is a lease: it moves `due_at` past the longest time an attempt can take. Until then no other worker
+sends the delivery; if the worker dies, the delivery becomes due again by itself.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tenants.models.errors import TooManyWebhooks
 from tenants.models.tenant import Tenant
 from tenants.webhooks import signing_secret
 
-MOST_WEBHOOKS = 10
+MAX_WEBHOOKS = 10
 
-#: Longer than a sending may take, looking up the host included.
+#: Longer than an attempt may take, including the DNS lookup.
 LEASE = timedelta(minutes=1)
 
-#: How long after each failure it is tried again; after the last one it is given up.
-RETRIES = (
+#: The delay after each failed attempt. When the attempt after the last delay fails, the delivery is given up.
+RETRY_DELAYS = (
     timedelta(seconds=5),
     timedelta(minutes=1),
     timedelta(minutes=10),
@@ -53,25 +53,25 @@ class Event(models.TextChoices):
     KEY_REVOKED = "api_key.revoked"
 
 
-#: Sent only when asked for, to one webhook.
+#: Sent on request, to one webhook.
 TEST_EVENT = "webhook.test"
 
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """A new webhook with its secret, which nothing shows again."""
+    """A new webhook with its secret, which is not shown again."""
 
     webhook: Webhook
     secret: str = field(repr=False)
 
 
-class WebhookQuerySet(models.QuerySet):
+class WebhookQuerySet(models.QuerySet["Webhook"]):
     def register(self, tenant: Tenant, *, by: Actor, **fields: Any) -> NewWebhook:
-        """Return a new webhook. Raises TooManyWebhooks."""
+        """Create a webhook. Raises TooManyWebhooks."""
         secret = signing_secret.generate()
 
         def register() -> Webhook:
-            if tenant.webhooks.count() >= MOST_WEBHOOKS:
+            if tenant.webhooks.count() >= MAX_WEBHOOKS:
                 raise TooManyWebhooks
             webhook = self.create(tenant=tenant, sealed_secret=signing_secret.seal(secret), **fields)
             AuditEvent.objects.record(
@@ -79,15 +79,15 @@ class WebhookQuerySet(models.QuerySet):
             )
             return webhook
 
-        return NewWebhook(tenant.in_turn(register), secret)
+        return NewWebhook(tenant.serialized(register), secret)
 
-    def announce(self, tenant: Tenant, event: Event, data: dict[str, Any], *, once: str) -> None:
-        """Have every webhook of `tenant` that asks for `event` be told of it.
+    def enqueue_event(self, tenant: Tenant, event: Event, data: dict[str, Any], *, dedup_key: str) -> None:
+        """Enqueue a delivery for every enabled webhook of `tenant` that is registered for `event`.
 
-        `once` names this very happening: announced again it is not told again.
+        `dedup_key` identifies the occurrence: with the same key nothing is enqueued again.
         """
         for webhook in self.filter(tenant=tenant, enabled=True, events=event.value):
-            webhook.tell(event.value, data, once=once)
+            webhook.enqueue(event.value, data, dedup_key=dedup_key)
 
 
 class Webhook(Document):
@@ -115,7 +115,7 @@ class Webhook(Document):
         return signing_secret.unseal(self.sealed_secret)
 
     def change(self, by: Actor, **values: Any) -> None:
-        """Set the fields given and record which of them differ."""
+        """Set the given fields and record those that differ."""
         changes = {
             name: (getattr(self, name), value)
             for name, value in values.items()
@@ -129,20 +129,20 @@ class Webhook(Document):
         AuditEvent.objects.record(by, "webhook.changed", self, tenant_id=self.tenant_id, changes=changes)
 
     def remove(self, by: Actor) -> None:
-        """Delete the webhook with its deliveries. A sending that runs is not called back."""
+        """Delete the webhook with its deliveries. A running attempt is not aborted."""
         AuditEvent.objects.record(by, "webhook.deleted", self, tenant_id=self.tenant_id)
         self.deliveries.all().delete()
         self.delete()
 
-    def tell(self, event: str, data: dict[str, Any], *, once: str) -> WebhookDelivery | None:
-        """Queue one delivery; None if `once` is queued or told already."""
+    def enqueue(self, event: str, data: dict[str, Any], *, dedup_key: str) -> WebhookDelivery | None:
+        """Enqueue one delivery; None if the webhook has one with this `dedup_key` already."""
         now = timezone.now()
         body = {"type": event, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}", "data": data}
         delivery = WebhookDelivery(
             webhook=self,
             tenant_id=self.tenant_id,
             event=event,
-            once=once,
+            dedup_key=dedup_key,
             body=json.dumps(body, ensure_ascii=False, separators=(",", ":")),
             due_at=now,
         )
@@ -153,9 +153,9 @@ class Webhook(Document):
         return delivery
 
 
-class WebhookDeliveryQuerySet(models.QuerySet):
+class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
     def claim(self, now: datetime | None = None) -> WebhookDelivery | None:
-        """Return the delivery that has been due longest, for this caller alone; None if none is due."""
+        """Claim the delivery that has been due longest and return it; None if none is due."""
         now = now or timezone.now()
         raw = self.model.collection().find_one_and_update(
             {"status": WebhookDelivery.Status.PENDING.value, "due_at": {"$lte": now}},
@@ -170,7 +170,7 @@ class WebhookDeliveryQuerySet(models.QuerySet):
 
 
 class WebhookDelivery(Document):
-    """One event for one webhook. `body` is signed and sent as it stands, the same at every attempt."""
+    """One event for one webhook. Every attempt signs and sends the same `body`."""
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -180,7 +180,7 @@ class WebhookDelivery(Document):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+", db_index=False)
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     event = models.CharField(max_length=40)
-    once = models.CharField(max_length=120, editable=False)
+    dedup_key = models.CharField(max_length=120, editable=False, db_column="once")
     body = models.TextField()
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     attempts = models.IntegerField(default=0)
@@ -195,7 +195,7 @@ class WebhookDelivery(Document):
     class Meta:
         ordering = ("-created_at", "-id")
         verbose_name_plural = "webhook deliveries"
-        constraints = (models.UniqueConstraint(fields=["webhook", "once"], name="delivery_once"),)
+        constraints = (models.UniqueConstraint(fields=["webhook", "dedup_key"], name="delivery_once"),)
         indexes = (
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(status="pending")),
             models.Index(fields=["webhook", "-created_at", "-id"], name="delivery_newest"),
@@ -207,12 +207,12 @@ class WebhookDelivery(Document):
 
     @property
     def message_id(self) -> str:
-        """The same at every attempt: by it a receiver tells a repetition."""
+        """The same for every attempt: receivers recognise repeated deliveries by it."""
         return f"msg_{self.pk}"
 
     def succeeded(self, response_status: int) -> bool:
-        """Note the end; False if the claim was lost meanwhile."""
-        return self._conclude(
+        """Record success; False if the claim was lost meanwhile."""
+        return self._end_attempt(
             status=self.Status.DELIVERED.value,
             response_status=response_status,
             problem="",
@@ -220,24 +220,25 @@ class WebhookDelivery(Document):
         )
 
     def failed(self, problem: str, response_status: int | None = None) -> bool:
-        """Have it tried again later, or give it up; False if the claim was lost meanwhile."""
-        if self.attempts > len(RETRIES):
+        """Schedule the next attempt, or give up after the last; False if the claim was lost meanwhile."""
+        if self.attempts > len(RETRY_DELAYS):
             return self.give_up(problem, response_status)
-        return self._conclude(
+        return self._end_attempt(
             problem=problem[:200],
             response_status=response_status,
-            due_at=timezone.now() + RETRIES[self.attempts - 1],
+            due_at=timezone.now() + RETRY_DELAYS[self.attempts - 1],
         )
 
     def give_up(self, problem: str, response_status: int | None = None) -> bool:
-        return self._conclude(
+        """Stop trying; False if the claim was lost meanwhile."""
+        return self._end_attempt(
             status=self.Status.GIVEN_UP.value,
             problem=problem[:200],
             response_status=response_status,
             finished_at=timezone.now(),
         )
 
-    def _conclude(self, **fields: Any) -> bool:
-        mine = {"_id": self.pk, "claim": self.claim, "status": self.Status.PENDING.value}
+    def _end_attempt(self, **fields: Any) -> bool:
+        claimed = {"_id": self.pk, "claim": self.claim, "status": self.Status.PENDING.value}
         changes = {"$set": {**fields, "claim": None, "updated_at": timezone.now()}}
-        return self.collection().update_one(mine, changes).modified_count == 1
+        return self.collection().update_one(claimed, changes).modified_count == 1

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook as Signer
 
-from tenants.webhooks.addresses import NotPublic, public_addresses
+from tenants.webhooks.addresses import AddressNotPublic, public_addresses
 
 TOTAL_SECONDS = 10.0
 LARGEST_ANSWER = 1024 * 1024
 
 
-class NotDelivered(Exception):
+class DeliveryFailed(Exception):
     """The receiver did not take it; `status` is what it answered, None if nothing."""
 
     def __init__(self, problem: str, status: int | None = None) -> None:
@@ -49,7 +49,7 @@ class Sender:
         self._total_seconds = total_seconds
 
     def send(self, url: str, secret: str, message_id: str, body: str) -> int:
-        """Return the status, 200 to 299. Raises NotDelivered."""
+        """Return the status, 200 to 299. Raises DeliveryFailed."""
         parts = urlsplit(url)
         target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
         try:
@@ -59,14 +59,14 @@ class Sender:
                 is_too_large = len(answer.read(LARGEST_ANSWER + 1)) > LARGEST_ANSWER
                 if connection.is_late:
                     raise TimeoutError
-        except NotPublic as error:
-            raise NotDelivered(str(error)) from error
+        except AddressNotPublic as error:
+            raise DeliveryFailed(str(error)) from error
         except (OSError, http.client.HTTPException) as error:
-            raise NotDelivered(_problem(error)) from error
+            raise DeliveryFailed(_problem(error)) from error
         if is_too_large:
-            raise NotDelivered("The answer is larger than 1 MiB.", answer.status)
+            raise DeliveryFailed("The answer is larger than 1 MiB.", answer.status)
         if not 200 <= answer.status < 300:
-            raise NotDelivered(f"It answered {answer.status}.", answer.status)
+            raise DeliveryFailed(f"It answered {answer.status}.", answer.status)
         return answer.status
 
     def _connection(self, host: str, port: int) -> _Connection:

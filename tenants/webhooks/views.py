@@ -95,7 +95,9 @@ class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet):
     @idempotent
     def _queue_test(self, request: Request) -> Response:
         webhook = self.get_object()
-        delivery = webhook.tell(TEST_EVENT, {"webhook_id": str(webhook.pk)}, once=f"test:{ObjectId()}")
+        delivery = webhook.enqueue(
+            TEST_EVENT, {"webhook_id": str(webhook.pk)}, dedup_key=f"test:{ObjectId()}"
+        )
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)
 
 

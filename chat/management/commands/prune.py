@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from chat import erasure, retention
 from core.mongo.ids import object_id
 from tenants.models import Erasure, Tenant
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 
 
 class Command(BaseCommand):
@@ -52,5 +52,5 @@ class Command(BaseCommand):
 
     def _finish_erasures(self, tenants: Any) -> None:
         left = Erasure.objects.filter(tenant__in=[each.pk for each in tenants])
-        for each in left.exclude(scope__in=[Scope.RETENTION, Scope.TENANT]):
+        for each in left.exclude(scope__in=[ErasureScope.RETENTION, ErasureScope.TENANT]):
             self.stdout.write(f"{each.tenant} erasure {erasure.resume(each).pk} finished")

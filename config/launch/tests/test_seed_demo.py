@@ -28,7 +28,7 @@ def test_the_shown_credentials_work():
     text = seed_demo(url="http://127.0.0.1:9")
     user = User.objects.get(email=shown(text, "e-mail"))
     assert user.check_password(shown(text, "password"))
-    key = ApiKey.objects.with_secret(shown(text, "API key"))
+    key = ApiKey.objects.find_by_secret(shown(text, "API key"))
     assert str(key.tenant_id) == shown(text, "tenant id")
     assert Membership.objects.get(user=user, tenant=key.tenant).role == "admin"
     assert "curl http://127.0.0.1:9/api/chat" in text
@@ -39,7 +39,7 @@ def test_a_second_run_changes_nothing_and_shows_no_secrets():
     second = seed_demo()
     assert shown(first, "password") not in second
     assert (User.objects.count(), Tenant.objects.count(), ApiKey.objects.count()) == (1, 1, 1)
-    assert ApiKey.objects.with_secret(shown(first, "API key"))
+    assert ApiKey.objects.find_by_secret(shown(first, "API key"))
 
 
 def test_a_run_stopped_half_way_is_completed():
@@ -49,8 +49,8 @@ def test_a_run_stopped_half_way_is_completed():
     user.save()
     second = seed_demo()
     assert shown(second, "tenant id") == shown(first, "tenant id")
-    assert ApiKey.objects.with_secret(shown(second, "API key"))
-    assert not ApiKey.objects.with_secret(shown(first, "API key")).is_usable
+    assert ApiKey.objects.find_by_secret(shown(second, "API key"))
+    assert not ApiKey.objects.find_by_secret(shown(first, "API key")).is_usable
 
 
 def test_renew_replaces_password_and_key():
@@ -59,13 +59,13 @@ def test_renew_replaces_password_and_key():
     assert shown(second, "tenant id") == shown(first, "tenant id")
     user = User.objects.get(email=seed.EMAIL)
     assert user.check_password(shown(second, "password"))
-    assert not ApiKey.objects.with_secret(shown(first, "API key")).is_usable
-    assert ApiKey.objects.with_secret(shown(second, "API key"))
+    assert not ApiKey.objects.find_by_secret(shown(first, "API key")).is_usable
+    assert ApiKey.objects.find_by_secret(shown(second, "API key"))
 
 
 def test_a_deleted_demo_is_not_created_again():
     seed_demo()
-    Tenant.objects.get().delete_softly(SYSTEM)
+    Tenant.objects.get().soft_delete(SYSTEM)
     assert "was deleted" in seed_demo()
     assert Tenant.objects.count() == 1
 

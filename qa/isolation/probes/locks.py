@@ -21,7 +21,7 @@ from qa.isolation.tenant_fixtures import actor
 from qa.isolation.world import LEAVING, LEAVING_UMBRELLA
 from tenants.access import Access
 from tenants.models import ApiKey, Erasure
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 
 
 @probe
@@ -43,10 +43,10 @@ def an_erasure_takes_up_no_message_that_is_not_its_tenants(matrix: Matrix) -> It
 def an_erasure_finds_sessions_of_its_tenant_only(matrix: Matrix) -> Iterator[str]:
     acme = matrix.world.acme
     subjects = {
-        Scope.VISITOR: LEAVING,
-        Scope.USER: acme.admin.pk,
-        Scope.SESSION: acme.session.pk,
-        Scope.CHAT: "",
+        ErasureScope.VISITOR: LEAVING,
+        ErasureScope.USER: acme.admin.pk,
+        ErasureScope.SESSION: acme.session.pk,
+        ErasureScope.CHAT: "",
     }
     for scope, subject in subjects.items():
         found = erasure.sessions_of(Erasure(tenant=acme.tenant.pk, scope=scope, subject=str(subject)))
@@ -57,7 +57,7 @@ def an_erasure_finds_sessions_of_its_tenant_only(matrix: Matrix) -> Iterator[str
 @probe
 def an_erasure_takes_only_what_is_its_tenants_whatever_it_is_given(matrix: Matrix) -> Iterator[str]:
     acme, umbrella = matrix.world.acme, matrix.world.umbrella
-    begun = Erasure.objects.begin(acme.tenant.pk, Scope.CHAT, "", actor(acme.admin))
+    begun = Erasure.objects.begin(acme.tenant.pk, ErasureScope.CHAT, "", actor(acme.admin))
     erasure.remove_sessions(begun, [umbrella.session.pk])
     deletion.remove_messages(acme.tenant.pk, [umbrella.reply.pk])
     if touched := matrix.touched_beside(acme.tenant.pk):
@@ -159,7 +159,7 @@ def an_erased_user_takes_nobody_along(matrix: Matrix) -> Iterator[str]:
 @probe
 def an_erased_chat_is_that_of_one_tenant(matrix: Matrix) -> Iterator[str]:
     acme = matrix.world.acme
-    begun = Erasure.objects.begin(acme.tenant.pk, Scope.CHAT, "", actor(acme.admin))
+    begun = Erasure.objects.begin(acme.tenant.pk, ErasureScope.CHAT, "", actor(acme.admin))
     note = begun.note
 
     def note_some(session: ClientSession, documents: str, count: int, *more: Any, **others: Any) -> None:

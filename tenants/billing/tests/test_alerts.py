@@ -108,7 +108,7 @@ def test_deleted_tenants_and_unlimited_plans_are_left_alone(acme, umbrella, alic
     limited(umbrella)
     use(acme, 1)
     use(umbrella, 3)
-    acme.delete_softly(by(alice))
+    acme.soft_delete(by(alice))
 
     assert percents() == []
 

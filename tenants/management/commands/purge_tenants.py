@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from core.audit.models import SYSTEM
 from tenants.models import Erasure, Tenant
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 from tenants.purge import finish_purge, purge
 
 
@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         if not dry_run:
-            for left_behind in Erasure.objects.filter(scope=Scope.TENANT):
+            for left_behind in Erasure.objects.filter(scope=ErasureScope.TENANT):
                 finish_purge(left_behind, SYSTEM)
         for tenant in Tenant.objects.purgeable().order_by("deleted_at"):
             removed = {} if dry_run else purge(tenant, SYSTEM).removed

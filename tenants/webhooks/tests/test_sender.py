@@ -12,8 +12,8 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from tenants.webhooks import signing_secret
-from tenants.webhooks.addresses import NotPublic, is_public, public_addresses
-from tenants.webhooks.sender import NotDelivered, Sender
+from tenants.webhooks.addresses import AddressNotPublic, is_public, public_addresses
+from tenants.webhooks.sender import DeliveryFailed, Sender
 from tenants.webhooks.tests.https_server import HOST, Receiver, answering
 
 BODY = '{"type":"webhook.test","data":{"ü":1}}'
@@ -41,8 +41,8 @@ def send(sender: Sender, receiver: Receiver, secret: str = "") -> int:
     return sender.send(receiver.url, secret or signing_secret.generate(), "msg_1", BODY)
 
 
-def refusal(sender: Sender, receiver: Receiver) -> NotDelivered:
-    with pytest.raises(NotDelivered) as raised:
+def refusal(sender: Sender, receiver: Receiver) -> DeliveryFailed:
+    with pytest.raises(DeliveryFailed) as raised:
         send(sender, receiver)
     return raised.value
 
@@ -113,12 +113,12 @@ def test_a_certificate_for_another_name_is_refused(receiver):
         resolve=lambda *_: ["127.0.0.1"], tls=ssl.create_default_context(cafile=receiver.certificate)
     )
 
-    with pytest.raises(NotDelivered, match="certificate"):
+    with pytest.raises(DeliveryFailed, match="certificate"):
         elsewhere.send(f"https://other.example:{receiver.port}/", signing_secret.generate(), "msg_1", BODY)
 
 
 def test_a_certificate_that_nobody_signed_is_refused(receiver):
-    with pytest.raises(NotDelivered, match="certificate"):
+    with pytest.raises(DeliveryFailed, match="certificate"):
         send(Sender(resolve=loopback), receiver)
 
 
@@ -140,7 +140,7 @@ def test_a_refused_connection_is_a_failure_in_our_words(receiver):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"https://{HOST}:{unused.getsockname()[1]}/"
-        with pytest.raises(NotDelivered, match=r"^The connection was refused\.$"):
+        with pytest.raises(DeliveryFailed, match=r"^The connection was refused\.$"):
             Sender(resolve=loopback).send(url, signing_secret.generate(), "msg_1", BODY)
 
 
@@ -150,11 +150,11 @@ def test_a_refused_connection_is_a_failure_in_our_words(receiver):
 )
 def test_as_it_is_made_for_production_it_never_reaches_this_machine(receiver, host):
     receiver.received.clear()
-    with pytest.raises(NotPublic):
+    with pytest.raises(AddressNotPublic):
         public_addresses(host, receiver.port)
 
     shown = f"[{host}]" if ":" in host else host
-    with pytest.raises(NotDelivered, match="not on the public internet"):
+    with pytest.raises(DeliveryFailed, match="not on the public internet"):
         Sender().send(f"https://{shown}:{receiver.port}/", signing_secret.generate(), "msg_1", BODY)
     assert receiver.received == []
 

@@ -23,7 +23,7 @@ from tenants.billing import alerts
 from tenants.billing.tests.test_alerts import NOW, use
 from tenants.models import Webhook, WebhookDelivery
 from tenants.webhooks.delivery import deliver_due
-from tenants.webhooks.models import LEASE, MOST_WEBHOOKS, RETRIES, Event
+from tenants.webhooks.models import LEASE, MAX_WEBHOOKS, RETRY_DELAYS, Event
 from tenants.webhooks.sender import Sender
 from tenants.webhooks.tests.https_server import Receiver, answering
 
@@ -159,7 +159,7 @@ def test_events_are_of_those_there_are(admin, hooks, events):
 
 def test_a_tenant_has_only_so_many(admin, hooks):
     body = {"url": "https://hooks.example.com/", "events": ["api_key.issued"]}
-    for _ in range(MOST_WEBHOOKS):
+    for _ in range(MAX_WEBHOOKS):
         assert admin.post(hooks, body).status_code == 201
     assert problem(admin.post(hooks, body), 409) == "too_many_webhooks"
 
@@ -260,9 +260,9 @@ def test_a_failure_is_tried_again_after_each_pause_and_then_given_up(acme, alice
     now = datetime(2026, 11, 22, 12, tzinfo=UTC)
     with time_machine.travel(now, tick=False) as clock:
         issue(acme, alice)
-        receiver.answers = [answering(500)] * (1 + len(RETRIES))
+        receiver.answers = [answering(500)] * (1 + len(RETRY_DELAYS))
         deliver_due(sender)
-        for number, pause in enumerate(RETRIES, 1):
+        for number, pause in enumerate(RETRY_DELAYS, 1):
             clock.shift(pause - timedelta(milliseconds=1))
             deliver_due(sender)
             assert len(receiver.received) == number
@@ -272,7 +272,7 @@ def test_a_failure_is_tried_again_after_each_pause_and_then_given_up(acme, alice
         clock.shift(timedelta(days=2))
         deliver_due(sender)
 
-    assert len(receiver.received) == 1 + len(RETRIES)
+    assert len(receiver.received) == 1 + len(RETRY_DELAYS)
     delivery = WebhookDelivery.objects.get()
     assert (delivery.status, delivery.problem) == (Status.GIVEN_UP, "It answered 500.")
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
@@ -285,7 +285,7 @@ def test_a_failure_then_a_success_is_delivered(acme, alice, receiver, sender):
         issue(acme, alice)
         receiver.answers = [answering(503)]
         deliver_due(sender)
-        clock.shift(RETRIES[0])
+        clock.shift(RETRY_DELAYS[0])
         deliver_due(sender)
 
     delivery = WebhookDelivery.objects.get()
