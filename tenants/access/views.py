@@ -66,7 +66,7 @@ class TenantScopedView(DenialAudit, APIView):
         """Return `access` if it gives the right that the method requires.
 
         Raises PermissionDenied. Only then is the request counted against the endpoint's rate: what is denied
-        is not. Raises RateLimited.
+        is not. Raises LimitReached.
         """
         self.access = access  # for the audit of denials, whether or not it is enough
         add_log_fields(self.request, tenant=str(access.tenant.pk))
