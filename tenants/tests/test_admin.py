@@ -1,4 +1,4 @@
-"""The staff's console, by way of its pages."""
+"""The admin pages of tenants, over HTTP."""
 
 import re
 from decimal import Decimal
@@ -25,7 +25,7 @@ def staff(db) -> Client:
 
 @pytest.fixture
 def rows(acme, alice, secret_key) -> dict[type, object]:
-    """One row of every model, all of Acme."""
+    """One row of every model, all of them Acme's."""
     invitation = Invitation.objects.send(acme, email="x@example.com", role="viewer", by=by(alice)).invitation
     admission = Usage.objects.admit(
         acme, reservation_id=ObjectId(), tokens=5, cost=Decimal("0.5"), lease_seconds=9
@@ -54,7 +54,7 @@ def page(model, pk=None, action="change") -> str:
     return f"{base}{pk}/{action}/" if pk else base
 
 
-def do(staff, action, *rows):
+def run_action(staff, action, *rows):
     return staff.post(page(type(rows[0])), {"action": action, "_selected_action": [row.pk for row in rows]})
 
 
@@ -83,20 +83,20 @@ def test_rows_are_found_by_their_tenant(staff, rows, umbrella, model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_people_who_are_not_staff_are_sent_to_the_login(client, alice, model):
+def test_users_who_are_not_staff_are_redirected_to_the_login(client, alice, model):
     client.force_login(alice)
 
     assert "/admin/login/" in client.get(page(model))["Location"]
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_nothing_is_deleted_for_good(staff, rows, model):
+def test_no_row_can_be_deleted(staff, rows, model):
     assert staff.post(page(model, rows[model].pk, "delete"), {"post": "yes"}).status_code == 403
     assert model.objects.filter(pk=rows[model].pk).exists()
 
 
 @pytest.mark.parametrize("model", [Membership, Invitation, ApiKey, Usage, LedgerEntry, AuditEvent])
-def test_what_follows_rules_is_not_edited_by_hand(staff, rows, model):
+def test_rows_that_only_actions_change_have_no_form(staff, rows, model):
     assert staff.post(page(model, rows[model].pk), {"role": "admin", "name": "x"}).status_code == 403
 
 
@@ -135,7 +135,7 @@ def test_the_plan_limits_staff_too(staff, acme, alice):
     assert acme.api_keys.count() == 1
 
 
-def test_bad_fields_of_a_key_are_shown_in_the_form(staff, acme):
+def test_errors_of_a_key_are_shown_in_the_form(staff, acme):
     response = staff.post(
         "/admin/tenants/apikey/add/",
         {
@@ -154,19 +154,19 @@ def test_bad_fields_of_a_key_are_shown_in_the_form(staff, acme):
 
 
 def test_keys_are_revoked(staff, secret_key):
-    do(staff, "revoke", secret_key.key)
+    run_action(staff, "revoke", secret_key.key)
 
     assert not ApiKey.objects.find_by_secret(secret_key.secret).is_usable
     assert AuditEvent.objects.get(action="api_key.revoked").actor_name == "staff@example.com"
 
 
 def test_keys_are_rotated(staff, secret_key):
-    response = do(staff, "rotate", secret_key.key)
+    response = run_action(staff, "rotate", secret_key.key)
 
     (successor,) = SECRET.findall(response.content.decode())
     assert ApiKey.objects.find_by_secret(successor).is_usable
     assert ApiKey.objects.find_by_secret(secret_key.secret).is_usable
-    again = do(staff, "rotate", secret_key.key)
+    again = run_action(staff, "rotate", secret_key.key)
     assert again.status_code == 302
     assert acme_keys(secret_key) == 2
 
@@ -176,25 +176,25 @@ def acme_keys(issued) -> int:
 
 
 def test_a_tenant_is_suspended_and_resumed(staff, acme):
-    do(staff, "suspend", acme)
+    run_action(staff, "suspend", acme)
     assert Tenant.objects.get().is_suspended
 
-    do(staff, "resume", acme)
+    run_action(staff, "resume", acme)
     assert not Tenant.objects.get().is_suspended
 
 
 def test_a_tenant_is_deleted_and_restored(staff, acme):
-    do(staff, "soft_delete", acme)
+    run_action(staff, "soft_delete", acme)
     assert Tenant.objects.get().deleted_at is not None
 
-    do(staff, "restore", acme)
+    run_action(staff, "restore", acme)
     assert Tenant.objects.get().deleted_at is None
 
 
-def test_the_plan_asked_for_is_given(staff, acme, alice):
+def test_the_requested_plan_is_granted(staff, acme, alice):
     acme.change(by(alice), requested_plan=Plan.objects.get(code="enterprise"))
 
-    do(staff, "grant_requested_plan", acme)
+    run_action(staff, "grant_requested_plan", acme)
 
     tenant = Tenant.objects.get()
     assert (tenant.plan.code, tenant.requested_plan) == ("enterprise", None)
@@ -237,7 +237,7 @@ def test_plans_are_edited_and_recorded(staff, acme):
     assert AuditEvent.objects.get(action="plan.changed").changes == {"requests_per_minute": [120, 7]}
 
 
-def test_a_plan_is_made(staff):
+def test_a_plan_is_created(staff):
     response = staff.post(
         "/admin/tenants/plan/add/", {"code": "team", "name": "Team", "unpriced": "refuse", "streaming": "on"}
     )
@@ -276,13 +276,13 @@ def test_staff_can_not_remove_the_last_admin_either(staff, acme, alice, bob):
 
 
 def test_roles_are_set(staff, acme, bob):
-    do(staff, "make_admin", acme.memberships.get(user=bob))
+    run_action(staff, "make_admin", acme.memberships.get(user=bob))
 
     assert acme.memberships.get(user=bob).role == "admin"
 
 
-def test_invitations_are_withdrawn(staff, rows):
-    do(staff, "revoke", rows[Invitation])
+def test_invitations_are_revoked(staff, rows):
+    run_action(staff, "revoke", rows[Invitation])
 
     assert Invitation.objects.get().state == "revoked"
 

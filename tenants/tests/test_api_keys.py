@@ -23,7 +23,7 @@ def url(tenant, key_id="", action="") -> str:
     return "/".join(filter(None, [f"/api/tenants/{tenant.pk}/api-keys", str(key_id), action]))
 
 
-def works(secret, tenant) -> bool:
+def is_accepted(secret, tenant) -> bool:
     return with_key(secret).get(f"/api/tenants/{tenant.pk}/usage").status_code == 200
 
 
@@ -48,7 +48,7 @@ def test_the_database_holds_neither_secret_nor_its_plain_hash(secret_key):
     assert secret_key.secret[:20] in raw
 
 
-def test_a_secret_key_has_every_scope_unless_told(alice, acme):
+def test_a_secret_key_has_every_scope_by_default(alice, acme):
     assert signed_in(alice).post(url(acme), {"name": "All"}).data["scopes"] == EVERY_SCOPE
     some = signed_in(alice).post(url(acme), {"name": "Some", "scopes": ["usage:read"]})
     assert some.data["scopes"] == ["usage:read"]
@@ -84,7 +84,7 @@ def test_a_public_key_has_no_scopes_of_its_own(alice, acme):
         ({"tenant": "0" * 24}, "tenant"),
     ],
 )
-def test_bad_values_are_named(alice, acme, change, field):
+def test_an_error_names_the_invalid_field(alice, acme, change, field):
     response = signed_in(alice).post(url(acme), {"name": "Server", **change})
 
     assert problem(response, 400) == "invalid"
@@ -99,7 +99,7 @@ def test_developers_manage_keys(dave, acme):
     assert client.delete(url(acme, made["id"])).status_code == 204
 
 
-def test_viewers_and_keys_do_not(bob, acme, secret_key):
+def test_viewers_and_keys_do_not_manage_keys(bob, acme, secret_key):
     for client in (signed_in(bob), with_key(secret_key.secret)):
         for response in (
             client.get(url(acme)),
@@ -109,7 +109,7 @@ def test_viewers_and_keys_do_not(bob, acme, secret_key):
             client.post(url(acme, secret_key.key.pk, "rotate"), {}),
         ):
             assert problem(response, 403) == "permission_denied"
-    assert works(secret_key.secret, acme)
+    assert is_accepted(secret_key.secret, acme)
 
 
 def test_keys_of_others_are_not_found(mallory, acme, umbrella, secret_key):
@@ -121,26 +121,26 @@ def test_keys_of_others_are_not_found(mallory, acme, umbrella, secret_key):
         problem(client.post(url(tenant, secret_key.key.pk, "rotate"), {}), 404)
     problem(client.get(url(umbrella, ObjectId())), 404)
     problem(client.get(url(umbrella, "nonsense")), 404)
-    assert works(secret_key.secret, acme)
+    assert is_accepted(secret_key.secret, acme)
 
 
 def test_a_revoked_key_is_refused_at_the_next_request_and_gone_from_the_list(alice, acme, secret_key):
-    assert works(secret_key.secret, acme)
+    assert is_accepted(secret_key.secret, acme)
 
     assert signed_in(alice).delete(url(acme, secret_key.key.pk)).status_code == 204
 
-    assert not works(secret_key.secret, acme)
+    assert not is_accepted(secret_key.secret, acme)
     assert signed_in(alice).get(url(acme)).data["results"] == []
     problem(signed_in(alice).delete(url(acme, secret_key.key.pk)), 404)
 
 
-def test_a_rotated_key_works_on_for_the_overlap(alice, acme, secret_key):
+def test_a_rotated_key_stays_valid_for_the_overlap(alice, acme, secret_key):
     response = signed_in(alice).post(url(acme, secret_key.key.pk, "rotate"), {"overlap_seconds": 600})
 
     assert response.status_code == 201
     assert response.data["scopes"] == secret_key.key.scopes
-    assert works(secret_key.secret, acme)
-    assert works(response.data["key"], acme)
+    assert is_accepted(secret_key.secret, acme)
+    assert is_accepted(response.data["key"], acme)
     old = signed_in(alice).get(url(acme, secret_key.key.pk)).data
     assert old["replaced_by"] == response.data["id"]
     with time_machine.travel(timezone.now() + timedelta(seconds=601)):
@@ -151,7 +151,7 @@ def test_a_rotated_key_works_on_for_the_overlap(alice, acme, secret_key):
 def test_rotating_without_overlap_ends_the_old_key_at_once(alice, acme, secret_key):
     signed_in(alice).post(url(acme, secret_key.key.pk, "rotate"), {"overlap_seconds": 0})
 
-    assert not works(secret_key.secret, acme)
+    assert not is_accepted(secret_key.secret, acme)
 
 
 def test_rotation_never_prolongs_a_key(alice, acme):
@@ -180,7 +180,7 @@ def test_a_key_rotated_in_parallel_has_one_successor(alice, acme, secret_key):
 
 
 @pytest.mark.parametrize("overlap", [-1, 604_801, "soon", None, 1.5])
-def test_bad_overlaps_are_refused(alice, acme, secret_key, overlap):
+def test_invalid_overlaps_are_refused(alice, acme, secret_key, overlap):
     response = signed_in(alice).post(
         url(acme, secret_key.key.pk, "rotate"), {"overlap_seconds": overlap}, format="json"
     )
@@ -188,7 +188,7 @@ def test_bad_overlaps_are_refused(alice, acme, secret_key, overlap):
     problem(response, 400)
 
 
-def test_the_plan_limits_keys_and_a_rotated_one_takes_no_second_place(alice, acme):
+def test_the_plan_limits_keys_and_a_rotated_key_counts_once(alice, acme):
     limited(acme, max_api_keys=1)
     first = issue(acme, alice)
 
@@ -205,7 +205,7 @@ def test_revoked_and_expired_keys_make_room(alice, acme):
     issue(acme, alice)
 
 
-def test_keys_issued_at_once_do_not_pass_the_plan(alice, acme):
+def test_keys_issued_concurrently_do_not_exceed_the_plan(alice, acme):
     limited(acme, max_api_keys=3)
 
     outcomes = at_once(*[lambda: issue(acme, alice)] * 8)
@@ -214,7 +214,7 @@ def test_keys_issued_at_once_do_not_pass_the_plan(alice, acme):
     assert acme.api_keys.count() == 3
 
 
-def test_what_happens_to_keys_is_recorded_without_secrets(alice, acme):
+def test_events_of_keys_are_recorded_without_secrets(alice, acme):
     key = signed_in(alice).post(url(acme), {"name": "Server"}).data
     rotated = signed_in(alice).post(url(acme, key["id"], "rotate"), {}).data
     signed_in(alice).delete(url(acme, rotated["id"]))

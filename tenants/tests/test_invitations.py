@@ -1,4 +1,4 @@
-"""Invitations: mailed, accepted once by the person addressed, withdrawn, expired."""
+"""Invitations: mailed, accepted once by the invited user, revoked, expired."""
 
 import re
 from datetime import timedelta
@@ -49,7 +49,7 @@ def test_the_database_does_not_hold_the_token(invited):
     assert invited not in str(raw)
 
 
-def test_the_person_invited_becomes_a_member(invited, mallory, acme):
+def test_the_invited_user_becomes_a_member(invited, mallory, acme):
     response = signed_in(mallory).post(ACCEPT, {"token": invited})
 
     assert response.status_code == 200
@@ -72,7 +72,7 @@ def test_an_invitation_accepted_in_parallel_makes_one_member(invited, mallory, a
     assert acme.memberships.filter(user=mallory).count() == 1
 
 
-def test_somebody_else_can_not_use_the_token(invited, db):
+def test_another_user_can_not_use_the_token(invited, db):
     eve = create_user("eve")
 
     stolen = signed_in(eve).post(ACCEPT, {"token": invited})
@@ -87,7 +87,7 @@ def test_an_expired_invitation_is_closed(invited, mallory):
         assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409) == "invitation_closed"
 
 
-def test_a_withdrawn_invitation_is_closed(invited, alice, mallory, acme):
+def test_a_revoked_invitation_is_closed(invited, alice, mallory, acme):
     invitation = Invitation.objects.get()
     assert signed_in(alice).delete(url(acme, invitation.pk)).status_code == 204
 
@@ -96,7 +96,7 @@ def test_a_withdrawn_invitation_is_closed(invited, alice, mallory, acme):
     problem(signed_in(alice).delete(url(acme, invitation.pk)), 409)
 
 
-def test_a_second_invitation_ends_the_first(invited, alice, mallory, acme):
+def test_a_second_invitation_revokes_the_first(invited, alice, mallory, acme):
     signed_in(alice).post(url(acme), {"email": "mallory@example.com", "role": "admin"})
 
     problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409)
@@ -105,14 +105,14 @@ def test_a_second_invitation_ends_the_first(invited, alice, mallory, acme):
     assert list(actions) == ["invitation.sent", "invitation.revoked", "invitation.sent"]
 
 
-def test_a_member_stays_what_it_is(alice, bob, acme):
+def test_an_invitation_does_not_change_the_role_of_a_member(alice, bob, acme):
     signed_in(alice).post(url(acme), {"email": bob.email, "role": "admin"})
 
     assert problem(signed_in(bob).post(ACCEPT, {"token": mailed_token()}), 409) == "already_member"
     assert acme.memberships.get(user=bob).role == "viewer"
 
 
-def test_a_full_team_leaves_the_invitation_open(invited, mallory, acme):
+def test_an_invitation_stays_open_while_the_plan_allows_no_more_members(invited, mallory, acme):
     limited(acme, max_members=3)
 
     assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409) == "plan_limit"
@@ -156,20 +156,20 @@ def test_invitations_of_others_are_not_found(mallory, alice, acme, umbrella):
         {"email": "carol@example.com\nBcc: x@example.com", "role": "viewer"},
     ],
 )
-def test_bad_invitations_are_refused(alice, acme, body):
+def test_invalid_invitations_are_refused(alice, acme, body):
     problem(signed_in(alice).post(url(acme), body), 400)
 
 
 @pytest.mark.parametrize("body", [{}, {"token": 5.5}, {"token": "x" * 101}, {"token": None}, {"tokens": "x"}])
-def test_bad_tokens_are_refused(mallory, body):
+def test_invalid_tokens_are_refused(mallory, body):
     response = signed_in(mallory).post(ACCEPT, body)
 
     problem(response, 400)
 
 
-def test_an_invitation_that_can_not_be_mailed_is_not_made(invited, alice, mallory, acme, settings):
+def test_an_invitation_that_can_not_be_mailed_is_not_created(invited, alice, mallory, acme, settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nothing listens there
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # no server listens there
 
     response = signed_in(alice).post(url(acme), {"email": mallory.email, "role": "admin"})
 

@@ -1,4 +1,4 @@
-"""Members: list, add, change role, remove, leave; the last admin stays."""
+"""Members: list, add, change role, remove, leave; a tenant keeps its last admin."""
 
 import pytest
 from bson import ObjectId
@@ -14,7 +14,7 @@ def url(tenant, user=None) -> str:
     return f"/api/tenants/{tenant.pk}/members" + (f"/{user.pk}" if user else "")
 
 
-def test_admins_see_who_is_in(alice, acme):
+def test_admins_list_the_members(alice, acme):
     response = signed_in(alice).get(url(acme))
 
     assert response.status_code == 200
@@ -28,7 +28,7 @@ def test_admins_see_who_is_in(alice, acme):
 
 @pytest.fixture
 def carol(alice):
-    """Alice knows her from another tenant that she administers."""
+    """A member of another tenant that alice administers."""
     return fellow_member(alice)
 
 
@@ -40,23 +40,23 @@ def test_admins_add_people_of_their_other_tenants(alice, carol, acme):
     assert signed_in(carol).get(f"/api/tenants/{acme.pk}").status_code == 200
 
 
-def test_nobody_learns_whose_an_id_is(alice, mallory, umbrella, acme):
+def test_a_foreign_user_id_is_answered_like_an_unknown_one(alice, mallory, umbrella, acme):
     client = signed_in(alice)
-    stranger = client.post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
-    nobody = client.post(url(acme), {"user": str(ObjectId()), "role": "viewer"})
+    foreign = client.post(url(acme), {"user": str(mallory.pk), "role": "viewer"})
+    unknown = client.post(url(acme), {"user": str(ObjectId()), "role": "viewer"})
 
-    assert problem(stranger, 404) == problem(nobody, 404)
-    assert stranger.data | {"request_id": ""} == nobody.data | {"request_id": ""}
+    assert problem(foreign, 404) == problem(unknown, 404)
+    assert foreign.data | {"request_id": ""} == unknown.data | {"request_id": ""}
     assert not acme.memberships.filter(user=mallory).exists()
 
 
-def test_a_tenant_that_one_does_not_administer_makes_nobody_known(alice, acme):
+def test_members_of_a_tenant_that_the_caller_does_not_administer_are_unknown(alice, acme):
     carol = fellow_member(alice, role="developer")
 
     problem(signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"}), 404)
 
 
-def test_the_deactivated_are_not_added(alice, carol, acme):
+def test_deactivated_users_are_not_added(alice, carol, acme):
     carol.is_active = False
     carol.save()
 
@@ -76,7 +76,7 @@ def test_others_can_not_manage_members(request, acme, alice, who):
         problem(response, 403)
 
 
-def test_strangers_find_no_members(mallory, alice, acme):
+def test_users_of_other_tenants_find_no_members(mallory, alice, acme):
     client = signed_in(mallory)
 
     for response in (
@@ -101,14 +101,14 @@ def test_a_member_of_another_tenant_is_not_found_here(alice, mallory, acme, umbr
     "body",
     [
         {},
-        {"user": "nobody", "role": "viewer"},
+        {"user": "unknown", "role": "viewer"},
         {"user": str(ObjectId())},
         {"user": str(ObjectId()), "role": "owner"},
         {"user": {"$ne": None}, "role": "viewer"},
         {"user": str(ObjectId()), "role": "viewer", "tenant": str(ObjectId())},
     ],
 )
-def test_bad_new_members_are_refused(alice, acme, body):
+def test_invalid_new_members_are_refused(alice, acme, body):
     problem(signed_in(alice).post(url(acme), body), 400)
 
 
@@ -116,13 +116,13 @@ def test_an_unknown_user_is_not_found(alice, acme):
     problem(signed_in(alice).post(url(acme), {"user": str(ObjectId()), "role": "viewer"}), 404)
 
 
-def test_nobody_is_a_member_twice(alice, bob, acme):
+def test_a_member_can_not_be_added_twice(alice, bob, acme):
     response = signed_in(alice).post(url(acme), {"user": str(bob.pk), "role": "admin"})
 
     assert problem(response, 409) == "already_member"
 
 
-def test_a_new_role_holds_at_the_next_request(alice, bob, acme):
+def test_a_new_role_applies_from_the_next_request(alice, bob, acme):
     client = signed_in(bob)
     problem(client.patch(f"/api/tenants/{acme.pk}", {"name": "New"}), 403)
 
@@ -145,7 +145,7 @@ def test_the_last_admin_can_not_leave_or_step_down(alice, acme):
         assert problem(response, 409) == "last_admin"
 
 
-def test_an_admin_can_leave_when_another_stays(alice, dave, acme):
+def test_an_admin_can_leave_while_another_remains(alice, dave, acme):
     signed_in(alice).patch(url(acme, dave), {"role": "admin"})
 
     assert signed_in(alice).delete(url(acme, alice)).status_code == 204
@@ -159,7 +159,7 @@ def test_the_plan_limits_members(alice, carol, acme):
     assert problem(response, 409) == "plan_limit"
 
 
-def test_changes_of_the_team_are_recorded(alice, bob, acme):
+def test_changes_of_members_are_recorded(alice, bob, acme):
     signed_in(alice).patch(url(acme, bob), {"role": "developer"})
     signed_in(alice).delete(url(acme, bob))
 
@@ -174,7 +174,7 @@ def test_changes_of_the_team_are_recorded(alice, bob, acme):
 
 @pytest.mark.parametrize("attempt", range(5))
 @pytest.mark.parametrize("exit_by", ["leaving", "stepping down"])
-def test_admins_who_go_at_once_leave_one_behind(alice, acme, attempt, exit_by):
+def test_of_admins_who_leave_concurrently_one_remains(alice, acme, attempt, exit_by):
     for number in range(5):
         acme.memberships.create(user=create_user(f"admin{number}"), role="admin")
     admins = list(Membership.objects.filter(tenant=acme, role="admin").select_related("tenant"))
@@ -188,7 +188,7 @@ def test_admins_who_go_at_once_leave_one_behind(alice, acme, attempt, exit_by):
     assert acme.memberships.filter(role="admin").count() == 1
 
 
-def test_members_added_at_once_do_not_pass_the_plan(alice, acme):
+def test_members_added_concurrently_do_not_exceed_the_plan(alice, acme):
     limited(acme, max_members=5)
     people = [create_user(f"new{number}") for number in range(6)]
 

@@ -1,4 +1,4 @@
-"""Tenants deleted long ago leave for good, and nobody else's documents with them."""
+"""Purging removes everything that a deleted tenant owns, and nothing of other tenants."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -46,7 +46,7 @@ def deleted_for(tenant, days) -> None:
     Tenant.objects.filter(pk=tenant.pk).update(deleted_at=timezone.now() - timedelta(days=days))
 
 
-def test_a_tenant_leaves_with_all_it_owns_and_nothing_else(acme, umbrella, alice, mallory):
+def test_everything_the_tenant_owns_is_removed_and_nothing_else(acme, umbrella, alice, mallory):
     fill(acme, alice)
     fill(umbrella, mallory)
     others = documents_naming(umbrella)
@@ -59,7 +59,7 @@ def test_a_tenant_leaves_with_all_it_owns_and_nothing_else(acme, umbrella, alice
     assert len(others) >= 7
 
 
-def test_the_manifest_stays(acme, alice):
+def test_the_manifest_is_kept(acme, alice):
     fill(acme, alice)
     deleted_for(acme, days=31)
     run()
@@ -70,7 +70,7 @@ def test_the_manifest_stays(acme, alice):
     assert event.changes["tenants_ledgerentry"] == [1, 0]
 
 
-def test_a_tenant_that_can_still_be_restored_stays(acme):
+def test_a_tenant_that_can_still_be_restored_is_kept(acme):
     deleted_for(acme, days=29)
 
     assert run() == ""
@@ -87,18 +87,18 @@ def test_a_tenant_in_use_is_never_purged(acme, alice):
         purge(acme, SYSTEM)
 
 
-def test_a_dry_run_only_names_them(acme):
+def test_a_dry_run_only_lists_the_tenants(acme):
     deleted_for(acme, days=31)
 
     assert str(acme.pk) in run("--dry-run")
     assert Tenant.objects.filter(pk=acme.pk).exists()
 
 
-def test_a_purge_left_behind_is_finished_by_the_next_and_its_manifest_has_all(acme, alice):
+def test_an_interrupted_purge_is_finished_by_the_next_with_a_complete_manifest(acme, alice):
     fill(acme, alice)
     deleted_for(acme, days=31)
     begun = Erasure.objects.begin(acme.pk, ErasureScope.TENANT, acme.slug, SYSTEM)
-    for kind in (Membership, Tenant):  # and here its process dies, the tenant itself being gone
+    for kind in (Membership, Tenant):  # The process dies here, after the tenant itself was removed.
         begun.remove(kind.collection(), {"tenant_id" if kind is Membership else "_id": acme.pk})
 
     run()

@@ -12,8 +12,8 @@ from tenants.models import ApiKey, Tenant, Usage
 
 
 @pytest.fixture
-def crowd(alice, acme):
-    """Enough other rows that a scan would not be the best plan."""
+def many_rows(alice, acme):
+    """Enough other rows that a scan is not the best plan."""
     for number in range(30):
         tenant = Tenant.objects.create_with_admin(name=f"T{number}", by=by(alice))
         tenant.memberships.create(user=create_user(f"p{number}"), role="viewer")
@@ -21,7 +21,7 @@ def crowd(alice, acme):
         Usage.objects.of(tenant)
 
 
-def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, crowd, alice, bob, acme):
+def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, many_rows, alice, bob, acme):
     client, tenant = signed_in(alice), f"/api/tenants/{acme.pk}"
     with commands.recording() as recording:
         next_page = client.get("/api/tenants?page_size=5").data["next"]
@@ -50,7 +50,7 @@ def test_no_endpoint_scans_a_collection_or_sorts_in_memory(commands, crowd, alic
     assert recording.slow_queries(connection.database) == []
 
 
-def test_a_members_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
+def test_a_members_access_is_one_round_trip_by_index(commands, many_rows, alice, acme):
     with commands.recording() as recording:
         access = MemberCaller(alice, "").access_to(acme.pk)
         assert (access.tenant.plan.code, access.role) == ("pro", "admin")
@@ -59,7 +59,7 @@ def test_a_members_access_is_one_round_trip_by_index(commands, crowd, alice, acm
     assert recording.slow_queries(connection.database) == []
 
 
-def test_a_keys_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
+def test_a_keys_access_is_one_round_trip_by_index(commands, many_rows, alice, acme):
     secret = issue(acme, alice).secret
     with commands.recording() as recording:
         key = ApiKey.objects.find_by_secret(secret)
@@ -69,7 +69,7 @@ def test_a_keys_access_is_one_round_trip_by_index(commands, crowd, alice, acme):
     assert recording.slow_queries(connection.database) == []
 
 
-def test_admitting_and_settling_is_one_round_trip_each(commands, crowd, acme):
+def test_admitting_and_settling_is_one_round_trip_each(commands, many_rows, acme):
     Usage.objects.of(acme)
     reservation = ObjectId()
     with commands.recording() as recording:

@@ -31,7 +31,7 @@ def url(tenant) -> str:
 # -- Create -------------------------------------------------------------------
 
 
-def test_whoever_creates_a_tenant_is_its_admin_on_the_free_plan(alice):
+def test_the_creator_of_a_tenant_is_its_admin_on_the_free_plan(alice):
     response = signed_in(alice).post("/api/tenants", {"name": "Acme Shop"})
 
     assert response.status_code == 201
@@ -110,7 +110,7 @@ def test_a_tenant_can_be_created_with_all_its_settings(alice):
         ({"color": "red"}, "color", "unknown_field"),
     ],
 )
-def test_bad_values_are_named(alice, change, field, code):
+def test_an_error_names_the_invalid_field(alice, change, field, code):
     response = signed_in(alice).post("/api/tenants", {"name": "Acme", **change})
 
     assert response.status_code == 400, response.data
@@ -120,7 +120,7 @@ def test_bad_values_are_named(alice, change, field, code):
 
 
 @pytest.mark.parametrize("body", [[], "Acme", 5, None])
-def test_a_body_that_is_no_object_is_refused(alice, body):
+def test_a_body_that_is_not_an_object_is_refused(alice, body):
     problem(signed_in(alice).post("/api/tenants", body, format="json"), 400)
 
 
@@ -151,7 +151,7 @@ def test_only_own_tenants_are_listed_newest_first(alice, acme, umbrella):
     assert [row["role"] for row in response.data["results"]] == ["admin", "admin"]
 
 
-def test_the_list_comes_in_pages_without_gap_or_double(alice):
+def test_pages_of_the_list_have_no_gaps_or_duplicates(alice):
     made = [str(Tenant.objects.create_with_admin(name=f"T{number}", by=by(alice)).pk) for number in range(5)]
     seen, page = [], "/api/tenants?page_size=2"
     while page:
@@ -179,7 +179,7 @@ def test_every_member_can_read_the_tenant(request, acme, role):
     assert response.data["name"] == "Acme"
 
 
-def test_a_stranger_can_not_tell_a_tenant_from_a_missing_one(mallory, acme):
+def test_a_foreign_tenant_is_answered_like_a_missing_one(mallory, acme):
     client = signed_in(mallory)
     foreign = client.get(url(acme), HTTP_X_REQUEST_ID="same-request-id")
     missing = client.get(f"/api/tenants/{ObjectId()}", HTTP_X_REQUEST_ID="same-request-id")
@@ -193,14 +193,14 @@ def test_a_malformed_id_is_a_missing_tenant(alice, malformed):
     problem(signed_in(alice).get(f"/api/tenants/{malformed}"), 404)
 
 
-def test_a_deleted_tenant_is_gone_at_once(alice, acme):
+def test_a_deleted_tenant_is_not_found_at_once(alice, acme):
     assert signed_in(alice).delete(url(acme)).status_code == 204
 
     for method in ("get", "put", "delete"):
         problem(getattr(signed_in(alice), method)(url(acme)), 404)
 
 
-def test_a_restored_tenant_is_back(alice, acme):
+def test_a_restored_tenant_is_found_again(alice, acme):
     acme.soft_delete(by(alice))
     Tenant.objects.get(pk=acme.pk).restore(by(alice))
 
@@ -214,7 +214,7 @@ def test_a_suspended_tenant_refuses_its_members_and_says_why(alice, mallory, acm
     assert problem(signed_in(mallory).get(url(acme)), 404) == "not_found"
 
 
-def test_a_removed_member_is_a_stranger_at_the_next_request(bob, acme):
+def test_a_removed_member_has_no_access_from_the_next_request(bob, acme):
     client = signed_in(bob)
     assert client.get(url(acme)).status_code == 200
 
@@ -255,17 +255,17 @@ def test_only_admins_delete(dave, acme):
     problem(signed_in(dave).delete(url(acme)), 403)
 
 
-def test_an_admin_asks_for_a_plan_and_keeps_the_old_one(alice, acme):
+def test_an_admin_requests_a_plan_and_keeps_the_old_one(alice, acme):
     response = signed_in(alice).patch(url(acme), {"requested_plan": "enterprise"})
 
     assert (response.data["plan"], response.data["requested_plan"]) == ("pro", "enterprise")
 
 
-def test_developers_do_not_ask_for_plans(dave, acme):
+def test_developers_do_not_request_plans(dave, acme):
     problem(signed_in(dave).patch(url(acme), {"requested_plan": "enterprise"}), 403)
 
 
-def test_a_plan_change_answers_the_request(alice, acme):
+def test_a_plan_change_clears_the_request(alice, acme):
     enterprise = Plan.objects.get(code="enterprise")
     acme.change(by(alice), requested_plan=enterprise)
 
@@ -275,7 +275,7 @@ def test_a_plan_change_answers_the_request(alice, acme):
     assert (shown["plan"], shown["requested_plan"]) == ("enterprise", None)
 
 
-def test_a_change_of_what_has_changed_meanwhile_is_refused(alice, acme):
+def test_a_change_with_an_outdated_etag_is_refused(alice, acme):
     tag = signed_in(alice).get(url(acme))["ETag"]
     changed = signed_in(alice).patch(url(acme), {"name": "New"}, HTTP_IF_MATCH=tag)
 

@@ -1,4 +1,4 @@
-"""A process that asks for turns as fast as it can, for the race tests. Orders come by line on stdin."""
+"""A process that requests turns as fast as it can, for the race tests. Each line of stdin is a load."""
 
 import json
 import random
@@ -15,37 +15,37 @@ def main() -> None:
     from core.errors import LimitReached
     from tenants.models import Tenant, Usage
 
-    def say(answer: object) -> None:
-        print(json.dumps(answer), flush=True)
+    def report(result: object) -> None:
+        print(json.dumps(result), flush=True)
 
-    say("up")
+    report("up")
     for line in sys.stdin:
-        order = json.loads(line)
-        tenant = Tenant.objects.select_related("plan").get(pk=order["tenant"])
-        chance = random.Random(order["seed"])
-        say("ready")
+        load = json.loads(line)
+        tenant = Tenant.objects.select_related("plan").get(pk=load["tenant"])
+        rng = random.Random(load["seed"])
+        report("ready")
         sys.stdin.readline()
-        share = {"tokens": order["tokens"], "cost": Decimal(order["cost"])}
-        now = datetime.fromisoformat(order["now"])
-        granted, admission = 0, None
-        for _ in range(order["tries"]):
+        amounts = {"tokens": load["tokens"], "cost": Decimal(load["cost"])}
+        now = datetime.fromisoformat(load["now"])
+        admitted, admission = 0, None
+        for _ in range(load["tries"]):
             reservation = ObjectId()
             try:
-                if order["extend"] and admission:
-                    assert Usage.objects.extend(tenant, admission, **share, now=now)
+                if load["extend"] and admission:
+                    assert Usage.objects.extend(tenant, admission, **amounts, now=now)
                 else:
                     admission = Usage.objects.admit(
-                        tenant, reservation_id=reservation, **share, lease_seconds=60, now=now
+                        tenant, reservation_id=reservation, **amounts, lease_seconds=60, now=now
                     )
             except LimitReached:
                 continue
-            granted += 1
-            ending = chance.choice(order["endings"])
+            admitted += 1
+            ending = rng.choice(load["endings"])
             if ending == "settle":
-                Usage.objects.settle(tenant.pk, reservation, **share)
+                Usage.objects.settle(tenant.pk, reservation, **amounts)
             elif ending == "release":
                 Usage.objects.release(tenant.pk, reservation)
-        say(granted)
+        report(admitted)
 
 
 if __name__ == "__main__":

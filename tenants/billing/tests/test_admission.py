@@ -1,4 +1,4 @@
-"""Admitting turns: what is checked, what is taken, and how it is given back."""
+"""Admission of turns: limits, reservations, extension, settlement, release."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -35,29 +35,29 @@ def limit_usage(tenant, name, now=NOON):
     return next(limit for limit in Usage.objects.of(tenant).limit_usages(now) if limit.name == name)
 
 
-def taken(tenant, name, now=NOON):
+def used_and_reserved(tenant, name, now=NOON):
     return (limit_usage(tenant, name, now).used, limit_usage(tenant, name, now).reserved)
 
 
-def test_a_turn_reserves_its_share_of_the_month(acme):
+def test_a_turn_reserves_what_it_may_use(acme):
     admission = admit(acme, tokens=100, cost="0.25")
 
     assert admission.month == "2026-11"
-    assert taken(acme, "messages_per_month") == (0, 1)
-    assert taken(acme, "tokens_per_month") == (0, 100)
-    assert taken(acme, "cost_per_month") == (0, Decimal("0.25"))
-    assert taken(acme, "concurrent_turns") == (1, 0)
+    assert used_and_reserved(acme, "messages_per_month") == (0, 1)
+    assert used_and_reserved(acme, "tokens_per_month") == (0, 100)
+    assert used_and_reserved(acme, "cost_per_month") == (0, Decimal("0.25"))
+    assert used_and_reserved(acme, "concurrent_turns") == (1, 0)
 
 
-def test_settling_turns_the_reservation_into_what_was_really_used(acme):
+def test_settlement_replaces_the_reservation_by_the_usage(acme):
     admission = admit(acme, tokens=100, cost="0.25")
 
     assert settle(acme, admission, tokens=60, cost="0.1")
 
-    assert taken(acme, "messages_per_month") == (1, 0)
-    assert taken(acme, "tokens_per_month") == (60, 0)
-    assert taken(acme, "cost_per_month") == (Decimal("0.1"), 0)
-    assert taken(acme, "concurrent_turns") == (0, 0)
+    assert used_and_reserved(acme, "messages_per_month") == (1, 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (60, 0)
+    assert used_and_reserved(acme, "cost_per_month") == (Decimal("0.1"), 0)
+    assert used_and_reserved(acme, "concurrent_turns") == (0, 0)
 
 
 def test_a_turn_is_settled_once(acme):
@@ -66,7 +66,7 @@ def test_a_turn_is_settled_once(acme):
     assert settle(acme, admission)
     assert not settle(acme, admission)
     assert not Usage.objects.release(acme.pk, admission.reservation_id)
-    assert taken(acme, "tokens_per_month") == (10, 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (10, 0)
 
 
 def test_a_released_turn_has_used_nothing(acme):
@@ -74,8 +74,8 @@ def test_a_released_turn_has_used_nothing(acme):
 
     assert Usage.objects.release(acme.pk, admission.reservation_id)
 
-    assert taken(acme, "messages_per_month") == (0, 0)
-    assert taken(acme, "tokens_per_month") == (0, 0)
+    assert used_and_reserved(acme, "messages_per_month") == (0, 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (0, 0)
     assert not settle(acme, admission)
 
 
@@ -88,10 +88,10 @@ def test_a_reservation_is_extended(acme):
 
     assert extend(acme, admission, tokens=20, cost="0.5")
 
-    assert taken(acme, "tokens_per_month") == (0, 120)
-    assert taken(acme, "cost_per_month") == (0, Decimal("0.75"))
-    assert taken(acme, "messages_per_month") == (0, 1)
-    assert taken(acme, "concurrent_turns") == (1, 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (0, 120)
+    assert used_and_reserved(acme, "cost_per_month") == (0, Decimal("0.75"))
+    assert used_and_reserved(acme, "messages_per_month") == (0, 1)
+    assert used_and_reserved(acme, "concurrent_turns") == (1, 0)
     assert list(LedgerEntry.objects.drift()) == []
 
 
@@ -101,8 +101,8 @@ def test_all_of_an_extended_reservation_is_settled(acme):
 
     assert settle(acme, admission, tokens=110, cost="0.7")
 
-    assert taken(acme, "tokens_per_month") == (110, 0)
-    assert taken(acme, "cost_per_month") == (Decimal("0.7"), 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (110, 0)
+    assert used_and_reserved(acme, "cost_per_month") == (Decimal("0.7"), 0)
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_all_of_an_extended_reservation_is_settled(acme):
         ({"cost_per_month": Decimal("0.74")}, "cost_per_month"),
     ],
 )
-def test_an_extension_is_taken_whole_or_not_at_all(acme, limit, name):
+def test_an_extension_is_all_or_nothing(acme, limit, name):
     admission = admit(limited(acme, **limit), tokens=100, cost="0.25")
 
     with pytest.raises(LimitReached) as refused:
         extend(acme, admission, tokens=20, cost="0.5")
 
     assert (refused.value.usage.name, refused.value.code) == (name, "quota_exceeded")
-    assert taken(acme, "tokens_per_month") == (0, 100)
-    assert taken(acme, "cost_per_month") == (0, Decimal("0.25"))
+    assert used_and_reserved(acme, "tokens_per_month") == (0, 100)
+    assert used_and_reserved(acme, "cost_per_month") == (0, Decimal("0.25"))
 
 
 def test_an_extension_up_to_the_limit_is_granted(acme):
@@ -131,19 +131,19 @@ def test_an_extension_up_to_the_limit_is_granted(acme):
     assert extend(acme, admission, tokens=20, cost="0.5")
 
 
-def test_only_what_is_wanted_is_checked(acme):
+def test_an_extension_checks_only_the_limits_that_it_uses(acme):
     admission = admit(acme, tokens=100)
     limited(acme, tokens_per_month=50, requests_per_minute=1, concurrent_turns=1, messages_per_month=0)
 
     assert extend(acme, admission, tokens=0, cost="0.5")
 
 
-def test_what_is_not_reserved_any_more_is_not_extended(acme):
+def test_a_settled_reservation_is_not_extended(acme):
     admission = admit(acme)
     settle(acme, admission)
 
     assert not extend(acme, admission)
-    assert taken(acme, "tokens_per_month") == (10, 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (10, 0)
 
 
 def test_an_extension_counts_against_the_month_of_its_turn(acme):
@@ -154,27 +154,27 @@ def test_an_extension_counts_against_the_month_of_its_turn(acme):
     assert extend(acme, admission, tokens=19, now=new_year)
     with pytest.raises(LimitReached):
         extend(acme, admission, tokens=1, now=new_year)
-    assert taken(acme, "tokens_per_month", new_year) == (0, 0)
+    assert used_and_reserved(acme, "tokens_per_month", new_year) == (0, 0)
 
 
 def test_an_unknown_cost_adds_nothing(acme):
     settle(acme, admit(acme), cost=None)
 
-    assert taken(acme, "cost_per_month") == (0, 0)
+    assert used_and_reserved(acme, "cost_per_month") == (0, 0)
 
 
 @pytest.mark.parametrize("cost", ["-0.01", "NaN", "Infinity"])
-def test_absurd_costs_are_refused(acme, cost):
+def test_invalid_costs_are_refused(acme, cost):
     with pytest.raises(ValueError):
         admit(acme, cost=cost)
 
 
-def test_a_reply_holds_one_reservation(acme):
+def test_a_reservation_id_is_used_once(acme):
     admission = admit(acme)
 
     with pytest.raises(ValueError):
         admit(acme, reservation=admission.reservation_id)
-    assert taken(acme, "messages_per_month") == (0, 1)
+    assert used_and_reserved(acme, "messages_per_month") == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_reply_holds_one_reservation(acme):
         ({"cost_per_month": Decimal("1.4999999999")}, "quota_exceeded"),
     ],
 )
-def test_each_limit_stops_the_turn_that_would_pass_it(acme, limit, code):
+def test_each_limit_refuses_the_turn_that_would_exceed_it(acme, limit, code):
     limited(acme, **limit)
     admit(acme)
     admit(acme)
@@ -197,7 +197,7 @@ def test_each_limit_stops_the_turn_that_would_pass_it(acme, limit, code):
 
     assert refused.value.usage.name == next(iter(limit))
     assert refused.value.code == code
-    assert taken(acme, "messages_per_month") == (0, 2)
+    assert used_and_reserved(acme, "messages_per_month") == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_each_limit_stops_the_turn_that_would_pass_it(acme, limit, code):
         {"cost_per_month": Decimal("1.5")},
     ],
 )
-def test_a_limit_can_be_used_to_its_last(acme, limit):
+def test_a_limit_can_be_used_up_completely(acme, limit):
     limited(acme, **limit)
 
     for _ in range(3):
@@ -228,7 +228,7 @@ def test_a_plan_without_limits_admits_everything(acme):
     assert limit_usage(acme, "tokens_per_month").remaining is None
 
 
-def test_a_refusal_says_which_limit_how_much_is_used_and_when_it_resets(acme):
+def test_the_error_has_the_limit_its_usage_and_its_reset(acme):
     limited(acme, requests_per_minute=1)
     admit(acme)
 
@@ -259,7 +259,7 @@ def test_refused_turns_do_not_count(acme):
     assert admit(acme).minute.used == 2
 
 
-def test_the_next_minute_starts_at_nothing(acme):
+def test_the_next_minute_starts_at_zero(acme):
     limited(acme, requests_per_minute=1)
     admit(acme, now=NOON)
 
@@ -269,7 +269,7 @@ def test_the_next_minute_starts_at_nothing(acme):
     assert admission.minute.resets_at == datetime(2026, 11, 22, 12, 2, tzinfo=UTC)
 
 
-def test_a_worker_whose_clock_is_behind_does_not_start_the_minute_anew(acme):
+def test_a_worker_whose_clock_is_behind_does_not_restart_the_minute(acme):
     limited(acme, requests_per_minute=1)
     admit(acme, now=NOON + timedelta(seconds=51))
 
@@ -314,11 +314,11 @@ def test_a_turn_counts_in_the_month_it_was_admitted_in(acme):
 
     settle(acme, late, tokens=7)
 
-    assert taken(acme, "tokens_per_month", november) == (7, 0)
-    assert taken(acme, "tokens_per_month", december) == (0, 10)
+    assert used_and_reserved(acme, "tokens_per_month", november) == (7, 0)
+    assert used_and_reserved(acme, "tokens_per_month", december) == (0, 10)
 
 
-def test_a_lease_that_ran_out_still_counts_until_it_is_released(acme):
+def test_an_expired_lease_counts_until_it_is_released(acme):
     limited(acme, concurrent_turns=1)
     dead = admit(acme, lease_seconds=30)
     later = NOON + timedelta(seconds=31)
@@ -349,14 +349,14 @@ def test_a_settled_turn_can_not_be_renewed(acme):
     assert Usage.objects.expired(NOON + timedelta(days=1)) == []
 
 
-def test_many_turns_are_settled_in_one_go(acme, umbrella):
+def test_many_turns_are_settled_in_one_call(acme, umbrella):
     turns = [(tenant, admit(tenant)) for tenant in (acme, acme, umbrella)]
     settlements = [Settlement(tenant.pk, turn.reservation_id, 5, Decimal("0.1")) for tenant, turn in turns]
 
     assert Usage.objects.settle_many([*settlements, settlements[0]]) == 3
     assert Usage.objects.settle_many(settlements) == 0
-    assert taken(acme, "tokens_per_month") == (10, 0)
-    assert taken(umbrella, "cost_per_month") == (Decimal("0.1"), 0)
+    assert used_and_reserved(acme, "tokens_per_month") == (10, 0)
+    assert used_and_reserved(umbrella, "cost_per_month") == (Decimal("0.1"), 0)
 
 
 def test_tenants_do_not_share_limits(acme, umbrella):
@@ -366,4 +366,4 @@ def test_tenants_do_not_share_limits(acme, umbrella):
 
     admit(umbrella)
 
-    assert taken(acme, "messages_per_month") == (0, 1)
+    assert used_and_reserved(acme, "messages_per_month") == (0, 1)

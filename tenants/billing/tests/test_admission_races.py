@@ -1,4 +1,4 @@
-"""Eight processes ask for turns at once, and not one too many gets through."""
+"""Eight processes request turns at the same time, and exactly the limit is admitted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PROCESSES = 8
 NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
 
 
-class Hammer:
-    """Eight processes that begin together when told to."""
+class LoadGenerators:
+    """Eight processes that run the same load at the same time."""
 
     def __init__(self, mongodb_uri: str) -> None:
         environment = {**os.environ, "MONGODB_URI": mongodb_uri, "DJANGO_SETTINGS_MODULE": "config.settings"}
@@ -37,17 +37,17 @@ class Hammer:
             )
             for _ in range(PROCESSES)
         ]
-        assert self._answers() == ["up"] * PROCESSES
+        assert self._results() == ["up"] * PROCESSES
 
-    def ask(
+    def run(
         self, tenant, *, tries, seed=0, tokens=1, cost="0", endings=("keep",), extend=False, now=NOON
     ) -> list[int]:
-        """Return how many turns each process got admitted.
+        """Return the number of admitted turns of each process.
 
-        With `extend` each gets one, and its further tries extend that.
+        With `extend` each admits one turn, and its further tries extend it.
         """
         for number, process in enumerate(self._processes):
-            order = {
+            load = {
                 "tenant": str(tenant.pk),
                 "tries": tries,
                 "seed": seed * PROCESSES + number,
@@ -57,54 +57,54 @@ class Hammer:
                 "extend": extend,
                 "now": now.isoformat(),
             }
-            self._tell(process, json.dumps(order))
-        assert self._answers() == ["ready"] * PROCESSES
+            self._write(process, json.dumps(load))
+        assert self._results() == ["ready"] * PROCESSES
         for process in self._processes:
-            self._tell(process, "go")
-        return self._answers()
+            self._write(process, "go")
+        return self._results()
 
     def stop(self) -> None:
         for process in self._processes:
             process.kill()
             process.communicate()
 
-    def _tell(self, process: subprocess.Popen, line: str) -> None:
+    def _write(self, process: subprocess.Popen, line: str) -> None:
         process.stdin.write(line + "\n")
         process.stdin.flush()
 
-    def _answers(self) -> list:
+    def _results(self) -> list:
         return [json.loads(process.stdout.readline()) for process in self._processes]
 
 
 @pytest.fixture(scope="module")
-def hammer(database_uri) -> Iterator[Hammer]:
-    hammer = Hammer(database_uri)
-    yield hammer
-    hammer.stop()
+def load_generators(database_uri) -> Iterator[LoadGenerators]:
+    load_generators = LoadGenerators(database_uri)
+    yield load_generators
+    load_generators.stop()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_exactly_the_requests_of_a_minute_pass(hammer, acme, seed):
+def test_exactly_the_requests_of_a_minute_are_admitted(load_generators, acme, seed):
     limited(acme, requests_per_minute=37 + seed)
 
-    admitted = hammer.ask(acme, tries=12, seed=seed, endings=("keep", "settle", "release"))
+    admitted = load_generators.run(acme, tries=12, seed=seed, endings=("keep", "settle", "release"))
 
     assert sum(admitted) == 37 + seed
 
 
-def test_exactly_the_concurrent_turns_pass(hammer, acme):
+def test_exactly_the_concurrent_turns_are_admitted(load_generators, acme):
     limited(acme, concurrent_turns=5)
 
-    assert sum(hammer.ask(acme, tries=3)) == 5
-    assert sum(hammer.ask(acme, tries=1)) == 0
+    assert sum(load_generators.run(acme, tries=3)) == 5
+    assert sum(load_generators.run(acme, tries=1)) == 0
 
 
-def test_exactly_the_quota_passes_and_nothing_is_lost(hammer, acme):
+def test_exactly_the_quota_is_admitted_and_nothing_is_lost(load_generators, acme):
     limited(acme, messages_per_month=40, tokens_per_month=40 * 7, cost_per_month=Decimal("4"))
 
-    assert sum(hammer.ask(acme, tries=10, tokens=7, cost="0.1", endings=("keep", "settle"))) == 40
+    assert sum(load_generators.run(acme, tries=10, tokens=7, cost="0.1", endings=("keep", "settle"))) == 40
 
-    by_name = {s.name: s for s in Usage.objects.of(acme).limit_usages(NOON)}
+    by_name = {limit.name: limit for limit in Usage.objects.of(acme).limit_usages(NOON)}
     assert by_name["messages_per_month"].remaining == 0
     assert by_name["tokens_per_month"].remaining == 0
     assert by_name["cost_per_month"].remaining == 0
@@ -113,10 +113,10 @@ def test_exactly_the_quota_passes_and_nothing_is_lost(hammer, acme):
 @pytest.mark.parametrize(
     "limit", [{"tokens_per_month": 50 * 7 + 6}, {"cost_per_month": Decimal("5.0999999999")}]
 )
-def test_exactly_what_the_month_has_room_for_is_added_to_reservations(hammer, acme, limit):
+def test_exactly_what_the_month_has_room_for_is_added_to_reservations(load_generators, acme, limit):
     limited(acme, **limit)
 
-    assert sum(hammer.ask(acme, tries=15, tokens=7, cost="0.1", extend=True)) == 50
+    assert sum(load_generators.run(acme, tries=15, tokens=7, cost="0.1", extend=True)) == 50
 
     usage = Usage.objects.of(acme)
     assert usage.live == len(usage.reservations) == PROCESSES
@@ -124,33 +124,34 @@ def test_exactly_what_the_month_has_room_for_is_added_to_reservations(hammer, ac
     assert [drift for drift in LedgerEntry.objects.drift() if drift.tenant_id == acme.pk] == []
 
 
-def test_used_and_reserved_never_pass_the_limit_while_turns_come_and_go(hammer, acme):
+def test_used_and_reserved_never_exceed_the_limit_while_turns_start_and_end(load_generators, acme):
     limited(acme, messages_per_month=150, tokens_per_month=150 * 3, concurrent_turns=6)
-    over, done = [], threading.Event()
+    exceeded, done = [], threading.Event()
 
     def watch() -> None:
         while not done.is_set():
-            over.extend(s for s in Usage.objects.of(acme).limit_usages(NOON) if not s.has_room_for(0))
+            limits = Usage.objects.of(acme).limit_usages(NOON)
+            exceeded.extend(limit for limit in limits if not limit.has_room_for(0))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        hammer.ask(acme, tries=40, tokens=3, endings=("settle", "release"))
+        load_generators.run(acme, tries=40, tokens=3, endings=("settle", "release"))
     finally:
         done.set()
         watcher.join()
 
-    assert over == []
-    by_name = {s.name: s for s in Usage.objects.of(acme).limit_usages(NOON)}
+    assert exceeded == []
+    by_name = {limit.name: limit for limit in Usage.objects.of(acme).limit_usages(NOON)}
     assert by_name["messages_per_month"].reserved == by_name["tokens_per_month"].reserved == 0
     assert by_name["concurrent_turns"].used == 0
     assert by_name["tokens_per_month"].used == 3 * by_name["messages_per_month"].used
 
 
-def test_reserved_figures_are_those_of_the_reservations_after_a_race(hammer, acme):
+def test_reserved_counters_equal_the_reservations_after_a_race(load_generators, acme):
     limited(acme)
 
-    hammer.ask(acme, tries=20, tokens=11, cost="0.0123456789", endings=("keep", "release"))
+    load_generators.run(acme, tries=20, tokens=11, cost="0.0123456789", endings=("keep", "release"))
 
     drifted = [drift.counter for drift in LedgerEntry.objects.drift()]
     assert drifted == []

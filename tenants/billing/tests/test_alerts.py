@@ -1,4 +1,4 @@
-"""Usage alerts: at 80 and 100 %, once each, to the admins."""
+"""Usage alerts to admins: at 80 and 100 %, once a month each."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -28,7 +28,7 @@ def percents(now=NOW) -> list[int]:
     return [alert.level for alert in alerts.send_due(now)]
 
 
-def test_alerts_come_at_80_and_100_percent_and_once_each(acme):
+def test_alerts_are_sent_at_80_and_100_percent_once_each(acme):
     limited(acme, messages_per_month=10)
     use(acme, 7)
     assert percents() == []
@@ -42,7 +42,7 @@ def test_alerts_come_at_80_and_100_percent_and_once_each(acme):
     assert percents() == []
 
 
-def test_the_admins_are_told_what_is_used(acme):
+def test_the_mail_says_what_is_used(acme):
     limited(acme, cost_per_month=Decimal("0.5"))
     use(acme, 1, cost="0.45")
     alerts.send_due(NOW)
@@ -54,14 +54,14 @@ def test_the_admins_are_told_what_is_used(acme):
     assert "2026-12-01" in message.body
 
 
-def test_a_limit_passed_in_one_go_is_told_once(acme):
+def test_a_limit_that_is_used_up_at_once_is_reported_once(acme):
     limited(acme, messages_per_month=2)
     use(acme, 2)
 
     assert percents() == [100]
 
 
-def test_a_new_month_is_told_anew(acme):
+def test_a_new_month_is_reported_again(acme):
     limited(acme, messages_per_month=1)
     use(acme, 1)
     assert percents() == [100]
@@ -71,7 +71,7 @@ def test_a_new_month_is_told_anew(acme):
     assert percents(DECEMBER) == [100]
 
 
-def test_settling_and_admitting_do_not_forget_what_was_told(acme):
+def test_later_turns_do_not_reset_what_was_sent(acme):
     limited(acme, messages_per_month=10)
     use(acme, 8)
     assert percents() == [80]
@@ -81,7 +81,7 @@ def test_settling_and_admitting_do_not_forget_what_was_told(acme):
     assert percents() == []
 
 
-def test_senders_at_once_send_one_mail(acme):
+def test_concurrent_senders_send_one_mail(acme):
     limited(acme, messages_per_month=1)
     use(acme, 1)
 
@@ -95,7 +95,7 @@ def test_an_alert_that_can_not_be_mailed_is_due_again(acme, settings):
     limited(acme, messages_per_month=1)
     use(acme, 1)
     working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nothing listens there
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # no server listens there
     assert percents() == []
 
     settings.EMAIL_BACKEND = working
@@ -103,7 +103,7 @@ def test_an_alert_that_can_not_be_mailed_is_due_again(acme, settings):
     assert percents() == [100]
 
 
-def test_deleted_tenants_and_unlimited_plans_are_left_alone(acme, umbrella, alice):
+def test_deleted_tenants_and_unlimited_plans_get_no_alerts(acme, umbrella, alice):
     limited(acme, messages_per_month=1)
     limited(umbrella)
     use(acme, 1)
@@ -125,7 +125,7 @@ def answered_unpriced(tenant, model: str) -> None:
     )
 
 
-def test_models_without_a_price_are_told_once_and_again_when_one_joins(acme):
+def test_models_without_a_price_are_reported_once_and_again_with_another_model(acme):
     limited(acme)
     use(acme, 1)
     answered_unpriced(acme, "new-model")

@@ -1,4 +1,4 @@
-"""The ledger against the counters: drift is found, repaired, and never made by us."""
+"""The ledger and the usage counters: drift is found and repaired, and turns never cause it."""
 
 import random
 from datetime import UTC, datetime
@@ -21,17 +21,17 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def turn(tenant, *, tokens=10, cost="0.1", reservation=None, now=NOW):
-    """A whole turn: admitted, entered in the ledger, settled."""
+    """A complete turn: admitted, recorded in the ledger, settled."""
     reservation = reservation or ObjectId()
     admission = Usage.objects.admit(
         tenant, reservation_id=reservation, tokens=tokens, cost=Decimal(cost), lease_seconds=30, now=now
     )
-    enter(tenant, admission, tokens=tokens, cost=Decimal(cost))
+    record(tenant, admission, tokens=tokens, cost=Decimal(cost))
     Usage.objects.settle(tenant.pk, reservation, tokens=tokens, cost=Decimal(cost))
     return admission
 
 
-def enter(tenant, admission, *, tokens, cost, messages=1, attempt=1):
+def record(tenant, admission, *, tokens, cost, messages=1, attempt=1):
     return LedgerEntry.objects.create(
         tenant=tenant,
         month=admission.month,
@@ -52,7 +52,7 @@ def verify(*options) -> str:
     return out.getvalue()
 
 
-def test_turns_leave_no_drift(acme, umbrella):
+def test_turns_cause_no_drift(acme, umbrella):
     turn(acme)
     turn(acme, now=datetime(2026, 12, 1, tzinfo=UTC))
     turn(umbrella, cost="0.0123456789")
@@ -60,19 +60,19 @@ def test_turns_leave_no_drift(acme, umbrella):
     assert verify() == "drift: 0\n"
 
 
-def test_a_running_turn_is_no_drift(acme):
+def test_a_running_turn_is_not_drift(acme):
     Usage.objects.admit(acme, reservation_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30)
 
     assert verify() == "drift: 0\n"
 
 
-def test_failed_attempts_and_unknown_prices_are_entered_and_count_nothing(acme):
+def test_failed_attempts_and_unknown_prices_are_recorded_and_count_nothing(acme):
     reservation = ObjectId()
     admission = Usage.objects.admit(
         acme, reservation_id=reservation, tokens=5, cost=Decimal(0), lease_seconds=30
     )
-    enter(acme, admission, tokens=0, cost=None, messages=0)
-    enter(acme, admission, tokens=5, cost=None, attempt=2)
+    record(acme, admission, tokens=0, cost=None, messages=0)
+    record(acme, admission, tokens=5, cost=None, attempt=2)
     Usage.objects.settle(acme.pk, reservation, tokens=5, cost=None)
 
     assert verify() == "drift: 0\n"
@@ -93,7 +93,7 @@ def test_an_entry_that_was_never_settled_is_drift(acme):
         acme, reservation_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30
     )
     Usage.objects.release(acme.pk, admission.reservation_id)
-    enter(acme, admission, tokens=5, cost=Decimal(1))
+    record(acme, admission, tokens=5, cost=Decimal(1))
 
     assert {drift.counter for drift in LedgerEntry.objects.drift()} == {"messages", "tokens", "cost"}
 
@@ -117,12 +117,12 @@ def test_a_tenant_with_running_turns_is_not_repaired(acme):
     assert not LedgerEntry.objects.rebuild(acme.pk)
 
 
-def test_an_attempt_is_entered_once(acme):
+def test_an_attempt_is_recorded_once(acme):
     admission = turn(acme)
 
     with pytest.raises(IntegrityError):
-        enter(acme, admission, tokens=10, cost=Decimal("0.1"))
-    enter(acme, admission, tokens=0, cost=None, messages=0, attempt=2)
+        record(acme, admission, tokens=10, cost=Decimal("0.1"))
+    record(acme, admission, tokens=0, cost=None, messages=0, attempt=2)
 
 
 def test_entries_can_not_be_changed_or_deleted(acme):
@@ -135,13 +135,13 @@ def test_entries_can_not_be_changed_or_deleted(acme):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_storm_of_turns_leaves_no_drift(acme, seed):
-    """Settled twice, released late, entered again, refused: in eight threads at once."""
+def test_random_concurrent_turns_cause_no_drift(acme, seed):
+    """Settled twice, released late, recorded again, refused: in eight threads at the same time."""
     limited(acme, messages_per_month=60, concurrent_turns=5, cost_per_month=Decimal("5"))
     chance = random.Random(seed)
     seeds = [chance.random() for _ in range(8)]
 
-    def storm(seed) -> None:
+    def random_turns(seed) -> None:
         chance = random.Random(seed)
         for _ in range(15):
             reservation, reserved = ObjectId(), chance.randrange(5, 50)
@@ -163,11 +163,11 @@ def test_a_storm_of_turns_leaves_no_drift(acme, seed):
                 assert not Usage.objects.settle(acme.pk, reservation, tokens=reserved, cost=Decimal("0.09"))
             if fate.startswith("settle"):
                 used, cost = chance.randrange(reserved), usd(Decimal(str(chance.random() * 0.09)))
-                enter(acme, admission, tokens=used, cost=cost)
+                record(acme, admission, tokens=used, cost=cost)
                 for _ in range(2 if fate == "settle twice" else 1):
                     Usage.objects.settle(acme.pk, reservation, tokens=used, cost=cost)
 
-    outcomes = at_once(*[lambda s=s: storm(s) for s in seeds])
+    outcomes = at_once(*[lambda s=s: random_turns(s) for s in seeds])
 
     assert outcomes == [None] * 8
     assert list(LedgerEntry.objects.drift()) == []

@@ -30,7 +30,7 @@ def test_a_new_tenant_has_used_nothing(bob, acme):
     assert by_name["concurrent_turns"]["resets_at"] is None
 
 
-def test_it_shows_what_refusals_cite(bob, acme):
+def test_it_shows_the_numbers_of_limit_errors(bob, acme):
     limited(acme, messages_per_month=5, cost_per_month=Decimal("1"))
     tenant = Tenant.objects.select_related("plan").get(pk=acme.pk)
     reservation = ObjectId()
@@ -44,10 +44,10 @@ def test_it_shows_what_refusals_cite(bob, acme):
     assert (messages["used"], messages["reserved"], messages["remaining"]) == (1, 1, 3)
     assert (cost["used"], cost["reserved"], cost["remaining"]) == ("0.0000000001", "0.25", "0.7499999999")
     assert (tokens["limit"], tokens["used"], tokens["remaining"]) == (None, 7, None)
-    assert by_name["requests_per_minute"]["used"] in (1, 2)  # the minute may turn between the two
+    assert by_name["requests_per_minute"]["used"] in (1, 2)  # a new minute may begin between the two
 
 
-def test_strangers_and_anonymous_callers_see_nothing(mallory, acme):
+def test_other_users_and_anonymous_callers_see_nothing(mallory, acme):
     problem(signed_in(mallory).get(url(acme)), 404)
     problem(APIClient().get(url(acme)), 401)
 

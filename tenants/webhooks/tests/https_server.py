@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback, under a certificate for the name it is known by."""
+"""A receiver of webhooks on loopback, with a certificate for its host name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 HOST = "hooks.example.com"
 
-#: Writes the whole answer to one request.
+#: Writes the complete response to one request.
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -52,7 +52,7 @@ class Receiver:
                 answer(self)
 
             def log_message(self, *_: object) -> None:
-                """Nothing: the tests look at `received`."""
+                """Log nothing: the tests look at `received`."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""One sending: what is signed, whom it reaches, and what it never does."""
+"""One request to a receiver: its signature, the address it goes to, its limits."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def send(sender: Sender, receiver: Receiver, secret: str = "") -> int:
     return sender.send(receiver.url, secret or signing_secret.generate(), "msg_1", BODY)
 
 
-def refusal(sender: Sender, receiver: Receiver) -> DeliveryFailed:
+def failure_of(sender: Sender, receiver: Receiver) -> DeliveryFailed:
     with pytest.raises(DeliveryFailed) as raised:
         send(sender, receiver)
     return raised.value
 
 
-def test_what_is_sent_carries_a_standard_signature(sender, receiver):
+def test_requests_have_a_standard_signature(sender, receiver):
     secret = signing_secret.generate()
 
     assert send(sender, receiver, secret) == 204
@@ -67,34 +67,34 @@ def test_what_is_sent_carries_a_standard_signature(sender, receiver):
 def test_redirects_are_not_followed(sender, receiver, status):
     receiver.answers = [answering(status, Location=receiver.url)]
 
-    error = refusal(sender, receiver)
+    error = failure_of(sender, receiver)
 
     assert error.status == status
     assert len(receiver.received) == 1
 
 
 @pytest.mark.parametrize("status", [400, 410, 500, 503])
-def test_every_status_but_2xx_is_a_failure(sender, receiver, status):
+def test_every_status_except_2xx_is_a_failure(sender, receiver, status):
     receiver.answers = [answering(status, b"our secrets")]
 
-    error = refusal(sender, receiver)
+    error = failure_of(sender, receiver)
 
-    assert (error.status, str(error)) == (status, f"It answered {status}.")
+    assert (error.status, str(error)) == (status, f"The response had status {status}.")
 
 
-def test_an_answer_may_have_a_mebibyte_and_no_more(sender, receiver):
+def test_a_response_has_at_most_one_mebibyte(sender, receiver):
     receiver.answers = [answering(200, b"x" * 1024 * 1024), answering(200, b"x" * (1024 * 1024 + 1))]
 
     assert send(sender, receiver) == 200
-    assert "larger than 1 MiB" in str(refusal(sender, receiver))
+    assert "larger than 1 MiB" in str(failure_of(sender, receiver))
 
 
-def test_a_receiver_that_drips_does_not_outlast_the_limit(sender, receiver):
+def test_a_slow_response_is_cut_off_at_the_time_limit(sender, receiver):
     trusted = ssl.create_default_context(cafile=receiver.certificate)
     impatient = Sender(resolve=loopback, tls=trusted, total_seconds=0.5)
     gone = threading.Event()
 
-    def drip(handler) -> None:
+    def respond_slowly(handler) -> None:
         try:
             handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
             while not gone.wait(0.01):
@@ -102,9 +102,9 @@ def test_a_receiver_that_drips_does_not_outlast_the_limit(sender, receiver):
         except OSError:
             gone.set()
 
-    receiver.answers = [drip]
+    receiver.answers = [respond_slowly]
 
-    assert "in time" in str(refusal(impatient, receiver))
+    assert "in time" in str(failure_of(impatient, receiver))
     assert gone.wait(5)
 
 
@@ -117,16 +117,16 @@ def test_a_certificate_for_another_name_is_refused(receiver):
         elsewhere.send(f"https://other.example:{receiver.port}/", signing_secret.generate(), "msg_1", BODY)
 
 
-def test_a_certificate_that_nobody_signed_is_refused(receiver):
+def test_a_self_signed_certificate_is_refused(receiver):
     with pytest.raises(DeliveryFailed, match="certificate"):
         send(Sender(resolve=loopback), receiver)
 
 
-def test_the_host_is_looked_up_once_and_what_was_found_is_reached(sender, receiver):
+def test_the_host_is_resolved_once_and_the_connection_uses_that_address(sender, receiver):
     asked = []
 
     def rebinding(host: str, port: int) -> list[str]:
-        """Names this machine first and another one ever after."""
+        """Return this machine first, and another one afterwards."""
         asked.append(host)
         return ["127.0.0.1"] if len(asked) == 1 else ["192.0.2.1"]
 
@@ -136,7 +136,7 @@ def test_the_host_is_looked_up_once_and_what_was_found_is_reached(sender, receiv
     assert asked == [HOST]
 
 
-def test_a_refused_connection_is_a_failure_in_our_words(receiver):
+def test_a_refused_connection_has_a_message_of_its_own(receiver):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"https://{HOST}:{unused.getsockname()[1]}/"
@@ -148,7 +148,7 @@ def test_a_refused_connection_is_a_failure_in_our_words(receiver):
     "host",
     ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0.0", "::1", "::ffff:127.0.0.1"],
 )
-def test_as_it_is_made_for_production_it_never_reaches_this_machine(receiver, host):
+def test_the_default_sender_never_connects_to_this_machine(receiver, host):
     receiver.received.clear()
     with pytest.raises(AddressNotPublic):
         public_addresses(host, receiver.port)
@@ -194,11 +194,11 @@ def test_as_it_is_made_for_production_it_never_reaches_this_machine(receiver, ho
         "ff02::1",
     ],
 )
-def test_no_address_but_a_public_one_is_public(address):
+def test_other_addresses_are_not_public(address):
     assert not is_public(ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111"])
-def test_public_addresses_are(address):
+def test_public_addresses_are_public(address):
     assert is_public(ip_address(address))
     assert public_addresses(address, 443) == [address]

@@ -1,4 +1,4 @@
-"""Webhooks from their registration to their last attempt."""
+"""Webhooks, from registration to the last attempt."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def receiver(tmp_path_factory):
 
 @pytest.fixture
 def sender(receiver):
-    """As in production, but that it finds the receiver's host on loopback and trusts its certificate."""
+    """A sender that resolves the receiver's host to loopback and trusts its certificate."""
     receiver.received.clear()
     receiver.answers.clear()
     trusted = ssl.create_default_context(cafile=receiver.certificate)
@@ -148,23 +148,23 @@ def test_another_tenants_webhook_is_not_found(acme, alice, umbrella, mallory, re
         "https://hooks.example.com/" + "x" * 500,
     ],
 )
-def test_a_url_that_can_not_be_sent_to_is_refused(admin, hooks, url):
+def test_invalid_urls_are_refused(admin, hooks, url):
     assert problem(admin.post(hooks, {"url": url, "events": ["api_key.issued"]}), 400) == "invalid"
 
 
 @pytest.mark.parametrize("events", [[], ["everything"], "api_key.issued", ["webhook.test"]])
-def test_events_are_of_those_there_are(admin, hooks, events):
+def test_unknown_events_are_refused(admin, hooks, events):
     assert problem(admin.post(hooks, {"url": "https://hooks.example.com/", "events": events}), 400)
 
 
-def test_a_tenant_has_only_so_many(admin, hooks):
+def test_the_number_of_webhooks_is_limited(admin, hooks):
     body = {"url": "https://hooks.example.com/", "events": ["api_key.issued"]}
     for _ in range(MAX_WEBHOOKS):
         assert admin.post(hooks, body).status_code == 201
     assert problem(admin.post(hooks, body), 409) == "too_many_webhooks"
 
 
-# -- what is told ------------------------------------------------------------------
+# -- events ------------------------------------------------------------------------
 
 
 def test_a_test_event_is_delivered_and_shown(admin, acme, alice, receiver, sender):
@@ -181,7 +181,7 @@ def test_a_test_event_is_delivered_and_shown(admin, acme, alice, receiver, sende
     assert (shown["status"], shown["response_status"], shown["attempts"]) == ("delivered", 204, 1)
 
 
-def test_thresholds_of_usage_are_told_once(acme, alice, receiver, sender):
+def test_usage_thresholds_are_delivered_once(acme, alice, receiver, sender):
     register(acme, alice, receiver)
     limited(acme, messages_per_month=10)
     use(acme, 8)
@@ -189,22 +189,22 @@ def test_thresholds_of_usage_are_told_once(acme, alice, receiver, sender):
     alerts.send_due(NOW)
     deliver_due(sender)
 
-    (told,) = receiver.bodies()
-    assert told["type"] == "usage.threshold_reached"
-    assert told["data"]["percent"] == 80
-    assert (told["data"]["name"], told["data"]["used"], told["data"]["limit"]) == (
+    (delivered,) = receiver.bodies()
+    assert delivered["type"] == "usage.threshold_reached"
+    assert delivered["data"]["percent"] == 80
+    assert (delivered["data"]["name"], delivered["data"]["used"], delivered["data"]["limit"]) == (
         "messages_per_month",
         8,
         10,
     )
 
 
-def test_an_alert_that_could_not_be_mailed_is_not_told_again(acme, alice, receiver, sender, settings):
+def test_an_alert_that_could_not_be_mailed_is_not_delivered_again(acme, alice, receiver, sender, settings):
     register(acme, alice, receiver)
     limited(acme, messages_per_month=1)
     use(acme, 1)
     working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # nothing listens there
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # no server listens there
     assert alerts.send_due(NOW) == []
     settings.EMAIL_BACKEND = working
     assert len(alerts.send_due(NOW)) == 1
@@ -214,23 +214,23 @@ def test_an_alert_that_could_not_be_mailed_is_not_told_again(acme, alice, receiv
     assert len(receiver.received) == 1
 
 
-def test_what_happens_to_keys_is_told_without_their_secrets(acme, alice, receiver, sender):
+def test_events_of_keys_are_delivered_without_secrets(acme, alice, receiver, sender):
     register(acme, alice, receiver)
     issued = issue(acme, alice)
     rotated = issued.key.rotate(overlap=timedelta(hours=1), by=by(alice))
     rotated.key.revoke(by(alice))
     deliver_due(sender)
 
-    told = {body["type"]: body["data"] for body in receiver.bodies()}
-    assert set(told) == {"api_key.issued", "api_key.rotated", "api_key.revoked"}
-    assert told["api_key.issued"]["api_key"]["id"] == str(issued.key.pk)
-    assert told["api_key.issued"]["actor"] == "alice@example.com"
+    delivered = {body["type"]: body["data"] for body in receiver.bodies()}
+    assert set(delivered) == {"api_key.issued", "api_key.rotated", "api_key.revoked"}
+    assert delivered["api_key.issued"]["api_key"]["id"] == str(issued.key.pk)
+    assert delivered["api_key.issued"]["actor"] == "alice@example.com"
     everything = str(receiver.received)
     assert issued.secret not in everything
     assert rotated.secret not in everything
 
 
-def test_only_events_that_were_asked_for_are_told_and_only_to_their_tenant(
+def test_only_registered_events_of_the_own_tenant_are_delivered(
     acme, alice, umbrella, mallory, receiver, sender
 ):
     register(acme, alice, receiver, ["api_key.revoked"])
@@ -241,7 +241,7 @@ def test_only_events_that_were_asked_for_are_told_and_only_to_their_tenant(
     assert receiver.received == []
 
 
-def test_a_webhook_that_is_switched_off_is_left_alone(acme, alice, receiver, sender):
+def test_a_disabled_webhook_gets_nothing(acme, alice, receiver, sender):
     webhook = register(acme, alice, receiver).webhook
     issue(acme, alice)
     webhook.change(by(alice), enabled=False)
@@ -255,7 +255,7 @@ def test_a_webhook_that_is_switched_off_is_left_alone(acme, alice, receiver, sen
 # -- attempts ------------------------------------------------------------------------
 
 
-def test_a_failure_is_tried_again_after_each_pause_and_then_given_up(acme, alice, receiver, sender):
+def test_a_failed_delivery_is_retried_after_each_delay_and_then_given_up(acme, alice, receiver, sender):
     register(acme, alice, receiver)
     now = datetime(2026, 11, 22, 12, tzinfo=UTC)
     with time_machine.travel(now, tick=False) as clock:
@@ -274,12 +274,12 @@ def test_a_failure_is_tried_again_after_each_pause_and_then_given_up(acme, alice
 
     assert len(receiver.received) == 1 + len(RETRY_DELAYS)
     delivery = WebhookDelivery.objects.get()
-    assert (delivery.status, delivery.problem) == (Status.GIVEN_UP, "It answered 500.")
+    assert (delivery.status, delivery.problem) == (Status.GIVEN_UP, "The response had status 500.")
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     assert len({body for _, body in receiver.received}) == 1
 
 
-def test_a_failure_then_a_success_is_delivered(acme, alice, receiver, sender):
+def test_a_delivery_that_succeeds_on_retry_is_delivered(acme, alice, receiver, sender):
     register(acme, alice, receiver)
     with time_machine.travel(datetime(2026, 11, 22, 12, tzinfo=UTC), tick=False) as clock:
         issue(acme, alice)
@@ -292,7 +292,7 @@ def test_a_failure_then_a_success_is_delivered(acme, alice, receiver, sender):
     assert (delivery.status, delivery.attempts, delivery.problem) == (Status.DELIVERED, 2, "")
 
 
-def test_loops_at_once_deliver_once(acme, alice, receiver, sender):
+def test_concurrent_loops_deliver_once(acme, alice, receiver, sender):
     register(acme, alice, receiver)
     for _ in range(20):
         issue(acme, alice)
@@ -304,7 +304,7 @@ def test_loops_at_once_deliver_once(acme, alice, receiver, sender):
     assert len(receiver.received) == 20
 
 
-def test_what_a_dead_worker_claimed_is_taken_over(acme, alice, receiver, sender):
+def test_deliveries_claimed_by_a_dead_worker_are_taken_over(acme, alice, receiver, sender):
     register(acme, alice, receiver)
     issue(acme, alice)
     dead = WebhookDelivery.objects.claim()
@@ -319,7 +319,7 @@ def test_what_a_dead_worker_claimed_is_taken_over(acme, alice, receiver, sender)
     assert successor.succeeded(204)
 
 
-def test_an_address_that_is_not_public_is_noted_as_the_problem(acme, alice, receiver):
+def test_an_address_that_is_not_public_is_recorded_as_the_problem(acme, alice, receiver):
     webhook = Webhook.objects.register(
         acme, by=by(alice), url=f"https://127.1:{receiver.port}/", events=["api_key.issued"]
     ).webhook
@@ -332,7 +332,7 @@ def test_an_address_that_is_not_public_is_noted_as_the_problem(acme, alice, rece
     assert webhook.deliveries.get().problem == "The host is not on the public internet."
 
 
-def test_the_command_sends_as_in_production(acme, alice, receiver, capsys):
+def test_the_command_uses_the_default_sender(acme, alice, receiver, capsys):
     Webhook.objects.register(acme, by=by(alice), url="https://10.0.0.1/", events=["api_key.issued"])
     issue(acme, alice)
 
@@ -343,7 +343,7 @@ def test_the_command_sends_as_in_production(acme, alice, receiver, capsys):
 
 
 @pytest.mark.slow
-def test_the_loop_delivers_until_it_is_told_to_end(acme, alice, mongodb_uri):
+def test_the_loop_delivers_until_sigterm(acme, alice, mongodb_uri):
     Webhook.objects.register(acme, by=by(alice), url="https://10.0.0.1/", events=["api_key.issued"])
     environment = os.environ | {"DJANGO_ENV": "test", "MONGODB_URI": mongodb_uri}
     command = [sys.executable, "manage.py", "deliver_webhooks", "--loop"]
