@@ -1,4 +1,4 @@
-"""What lists of tenants' records can be narrowed by."""
+"""Query parameters that narrow the lists of tenants' records."""
 
 from __future__ import annotations
 

@@ -39,11 +39,11 @@ def _owned_models() -> Iterator[type[Document]]:
     """Yield every model whose documents belong to a tenant: they have its id."""
     for model in apps.get_models():
         columns = {field.column for field in model._meta.concrete_fields}
-        if _owner_column(model) == "_id" or "tenant_id" in columns:
+        if issubclass(model, Document) and (_owner_column(model) == "_id" or "tenant_id" in columns):
             yield model
 
 
 def _owner_column(model: type[Document]) -> str:
     """Return `_id` for models with at most one document per tenant, whose id is the tenant's."""
-    key = model._meta.pk.remote_field
-    return "_id" if key and key.model is Tenant else "tenant_id"
+    key = model._meta.pk
+    return "_id" if key.remote_field and key.remote_field.model is Tenant else "tenant_id"

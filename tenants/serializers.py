@@ -1,4 +1,4 @@
-"""Tenants and their team, keys, usage and audit trail as JSON."""
+"""Tenants, members, invitations, API keys and audit events as JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_network
 from typing import Any
 
+from bson import ObjectId
 from django.utils import timezone
 from rest_framework import serializers
 
@@ -17,7 +18,7 @@ from tenants.models.api_key import Scope
 from tenants.models.membership import Role
 from tenants.models.origins import is_origin_pattern
 
-_MOST_ITEMS = 50
+_MAX_ITEMS = 50
 _WEEK_SECONDS = 7 * 24 * 3600
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:\d{1,5})?")
 
@@ -27,23 +28,20 @@ class OriginsField(serializers.ListField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            **{"child": serializers.CharField(max_length=300), "max_length": _MOST_ITEMS, **options}
+            **{"child": serializers.CharField(max_length=300), "max_length": _MAX_ITEMS, **options}
         )
 
-    def run_validation(self, data: Any = serializers.empty) -> list[str]:
-        origins = super().run_validation(data)
-        if origins is serializers.empty:
-            return origins
-        origins = [origin.lower() for origin in origins]
+    def to_internal_value(self, data: Any) -> list[str]:
+        origins = [origin.lower() for origin in super().to_internal_value(data)]
         if wrong := next((origin for origin in origins if not is_origin_pattern(origin)), None):
             raise serializers.ValidationError(
-                f"{wrong[:80]!r} is no origin. Write https://host, https://*.host or *, without a path."
+                f"{wrong[:80]!r} is not an origin. Write https://host, https://*.host or *, without a path."
             )
         return origins
 
 
 class TenantSettingsSerializer(DocumentSerializer):
-    """How the tenant's assistant answers. Null or empty: the plan's or the product's default."""
+    """How the tenant's assistant answers. Null or empty: the default of the plan or the server."""
 
     route = RouteField()
 
@@ -60,7 +58,7 @@ class TenantSettingsSerializer(DocumentSerializer):
 
 
 class TenantSerializer(DocumentSerializer):
-    plan = serializers.SlugRelatedField("code", read_only=True)
+    plan: Any = serializers.SlugRelatedField("code", read_only=True)
     requested_plan = serializers.SlugRelatedField(
         "code", queryset=Plan.objects.all(), required=False, allow_null=True
     )
@@ -88,7 +86,8 @@ class TenantSerializer(DocumentSerializer):
 
     def get_role(self, tenant: Tenant) -> str | None:
         """The caller's role, null for a key. From the context: `roles` is `{tenant id: role}`."""
-        return self.context["roles"].get(tenant.pk)
+        roles: dict[ObjectId, str | None] = self.context["roles"]
+        return roles.get(tenant.pk)
 
     def validate_domain(self, domain: str) -> str:
         domain = domain.lower()
@@ -108,7 +107,7 @@ class MemberSerializer(DocumentSerializer):
 
 
 class NewMemberSerializer(StrictSerializer):
-    """`user` is a member of another tenant that the caller administers. Everybody else is invited."""
+    """`user` must be a member of another tenant that the caller administers. Others are invited."""
 
     user = ObjectIdStringField()
     role = serializers.ChoiceField(Role.choices)
@@ -133,9 +132,9 @@ class ApiKeySerializer(DocumentSerializer):
     )
     allowed_origins = OriginsField(required=False)
     allowed_networks = serializers.ListField(
-        child=serializers.CharField(max_length=50), max_length=_MOST_ITEMS, required=False
+        child=serializers.CharField(max_length=50), max_length=_MAX_ITEMS, required=False
     )
-    allowed_models = TargetsField(max_length=_MOST_ITEMS, required=False)
+    allowed_models = TargetsField(max_length=_MAX_ITEMS, required=False)
     kind = serializers.ChoiceField(ApiKey.Kind.choices, default=ApiKey.Kind.SECRET)
     environment = serializers.ChoiceField(ApiKey.Environment.choices, default=ApiKey.Environment.LIVE)
     replaced_by = ObjectIdStringField(source="replaced_by_id", read_only=True, allow_null=True)
@@ -143,7 +142,7 @@ class ApiKeySerializer(DocumentSerializer):
 
     class Meta:
         model = ApiKey
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "name",
             "kind",
@@ -178,7 +177,7 @@ class ApiKeySerializer(DocumentSerializer):
             raise serializers.ValidationError("This time has passed.")
         return expires_at
 
-    def validate(self, fields: dict) -> dict:
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if fields["kind"] == ApiKey.Kind.PUBLIC:
             if fields.get("scopes"):
                 raise serializers.ValidationError(
@@ -191,7 +190,7 @@ class ApiKeySerializer(DocumentSerializer):
 
 
 class IssuedKeySerializer(ApiKeySerializer):
-    """A key with its secret, which is shown this once."""
+    """A new key with its secret, which is not shown again."""
 
     key = serializers.CharField(read_only=True)
 
@@ -200,13 +199,13 @@ class IssuedKeySerializer(ApiKeySerializer):
 
 
 class RotationSerializer(StrictSerializer):
-    """How long the old key goes on working beside the new one."""
+    """How long the old key stays valid beside the new one."""
 
     overlap_seconds = serializers.IntegerField(min_value=0, max_value=_WEEK_SECONDS, default=3600)
 
 
 class AuditEventSerializer(DocumentSerializer):
-    """`changes` is {field: [before, after]}; a refusal has its `reason` and, `asked`, the request's route."""
+    """`changes` is {field: [before, after]}. A denial has a `reason` and, as `asked`, the request's route."""
 
     actor = ObjectIdStringField(source="actor_id", allow_null=True)
     actor_key = ObjectIdStringField(allow_null=True)

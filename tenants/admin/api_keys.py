@@ -1,4 +1,4 @@
-"""API keys in the staff's console."""
+"""API keys in the admin site."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from core.api.actors import actor_of
-from tenants.admin.base import DomainErrorMessages, TenantOwnedAdmin
+from tenants.admin.base import DomainErrorMessages, TenantOwnedAdmin, has_permission
 from tenants.admin.forms import NewApiKeyForm
 from tenants.models import ApiKey
 from tenants.models.api_key import IssuedKey
 
-#: How long a key rotated by staff works on.
+#: How long a key stays valid after staff rotate it.
 OVERLAP = timedelta(hours=1)
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(DomainErrorMessages, TenantOwnedAdmin):
-    """Keys are issued, rotated and revoked here. A secret is on one page, once."""
+    """Issues, rotates and revokes keys. A secret is shown on one page, once."""
 
     list_display = (
         "name",
@@ -70,33 +70,38 @@ class ApiKeyAdmin(DomainErrorMessages, TenantOwnedAdmin):
             return "expired"
         return "being replaced" if key.replaced_by_id else "active"
 
-    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, **options: Any) -> type[ModelForm]:
+    def get_form(
+        self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **options: Any
+    ) -> type[ModelForm]:
         if obj is None:
             options["form"] = NewApiKeyForm
-        return super().get_form(request, obj, **options)
+        return super().get_form(request, obj, change, **options)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return self.fields if obj else NewApiKeyForm.Meta.fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("tenants.add_apikey")
+        return has_permission(request, "tenants.add_apikey")
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm, change: bool) -> None:
         issued = ApiKey.objects.issue(by=actor_of(request), **form.cleaned_data)
         obj.pk = issued.key.pk
-        request.issued_key = issued
+        request.issued_key = issued  # type: ignore[attr-defined]  # for response_add
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        return self._secrets_page(request, [request.issued_key], "The key works from now on.")
+        issued = request.issued_key  # type: ignore[attr-defined]  # from save_model
+        return self._secrets_page(request, [issued], "The key is valid from now on.")
 
-    @admin.action(description="Revoke: refuse from the next request on", permissions=["manage"])
+    @admin.action(description="Revoke, from the next request on", permissions=["manage"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         usable = keys.filter(revoked_at=None)
         self.apply_to_each(request, usable, lambda key: key.revoke(actor_of(request)), "Revoked")
 
-    @admin.action(description="Rotate: new secret, the old one works for an hour", permissions=["manage"])
+    @admin.action(
+        description="Rotate: new secret, the old one stays valid for an hour", permissions=["manage"]
+    )
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
         issued: list[IssuedKey] = []
         self.apply_to_each(
@@ -107,10 +112,10 @@ class ApiKeyAdmin(DomainErrorMessages, TenantOwnedAdmin):
         )
         if not issued:
             return None
-        return self._secrets_page(request, issued, "The keys they replace work for one more hour.")
+        return self._secrets_page(request, issued, "The keys they replace stay valid for one hour.")
 
     def _secrets_page(self, request: HttpRequest, issued: list[IssuedKey], explanation: str) -> HttpResponse:
-        """The one page with the secrets: not a message, which would travel in a cookie."""
+        """Show the secrets on a page of their own: a message would be stored in a cookie."""
         context = {
             **self.admin_site.each_context(request),
             "title": "New secrets",

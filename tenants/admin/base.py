@@ -1,4 +1,4 @@
-"""What the admin pages of tenants share."""
+"""Base classes of the admin pages of tenants."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from django.contrib import admin, messages
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from accounts.models import User
 from core.errors import DomainError
 from tenants.models import Tenant
 
-#: Tenants or people whose rows one search may show; a longer list says that the search was too broad.
+#: Tenants or users whose rows one search may show. A search that finds more is too broad.
 MAX_SEARCH_OWNERS = 100
 
 
+def has_permission(request: HttpRequest, permission: str) -> bool:
+    return isinstance(request.user, User) and request.user.has_perm(permission)
+
+
 class TenantOwnedAdmin(admin.ModelAdmin):
-    """Rows of tenants: found by the tenant's name or slug as well. Read-only unless a subclass says more."""
+    """Rows that belong to a tenant, found by its name or slug. Read-only unless a subclass allows more."""
 
     search_help_text = "Beginning of the tenant's name or slug"
     search_fields = ("tenant",)  # See get_search_results.
     own_search_fields: tuple[str, ...] = ()
+    #: The field with the tenant's id.
+    tenant_field = "tenant_id"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).prefetch_related("tenant")
@@ -34,12 +41,14 @@ class TenantOwnedAdmin(admin.ModelAdmin):
         if not term:
             return queryset, False
         tenants = Tenant.objects.filter(Q(name__istartswith=term) | Q(slug__startswith=term.lower()))
-        found = Q(tenant_id__in=list(tenants.values_list("pk", flat=True)[:MAX_SEARCH_OWNERS]))
+        tenant_ids = list(tenants.values_list("pk", flat=True)[:MAX_SEARCH_OWNERS])
+        found = Q(**{f"{self.tenant_field}__in": tenant_ids})
         for field in self.own_search_fields:
             found |= Q(**{f"{field}__istartswith": term})
         return queryset.filter(found | self.own_matches(term)), False
 
     def own_matches(self, term: str) -> Q:
+        """Return a further condition by which rows match a search term."""
         return Q()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -52,12 +61,12 @@ class TenantOwnedAdmin(admin.ModelAdmin):
         return False
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
-        """For actions, which change by domain methods what no form may."""
-        return request.user.has_perm(f"tenants.change_{self.opts.model_name}")
+        """For actions, which change rows by model methods though no form may."""
+        return has_permission(request, f"tenants.change_{self.opts.model_name}")
 
 
 class DomainErrorMessages(admin.ModelAdmin):
-    """Shows a broken rule of the domain as a message over the form."""
+    """Shows domain errors as messages."""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -69,7 +78,10 @@ class DomainErrorMessages(admin.ModelAdmin):
     def apply_to_each(
         self, request: HttpRequest, rows: QuerySet, change: Callable[[Any], Any], done: str
     ) -> None:
-        """Call `change` with every row, and tell how many were `done` and what stood in the way."""
+        """Call `change` with every row; show the number of changed rows, and the error of each other row.
+
+        `done` is the past participle that the number is shown with.
+        """
         count = 0
         for row in rows:
             try:

@@ -1,4 +1,4 @@
-"""Erasures in the staff's console: what is under way, and the manifests of what is done."""
+"""Erasures in the admin site, read-only: unfinished ones, and the manifests of finished ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from tenants.admin.base import TenantOwnedAdmin
 from tenants.models import Erasure, ErasureManifest
 
 
-class RecordAdmin(TenantOwnedAdmin):
+class ErasureRecordAdmin(TenantOwnedAdmin):
     list_display = ("asked_at", "tenant", "scope", "asked_by", "documents")
     list_filter = ("scope", "asked_at")
     own_search_fields = ("asked_by", "subject_digest")
+    tenant_field = "tenant"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        # The tenant is no reference: it may be gone.
+        # `tenant` is an id, not a foreign key: nothing can be prefetched, and the tenant may be purged.
         return super(TenantOwnedAdmin, self).get_queryset(request)
 
     @admin.display(description="documents removed")
@@ -25,10 +26,10 @@ class RecordAdmin(TenantOwnedAdmin):
 
 
 @admin.register(Erasure)
-class ErasureAdmin(RecordAdmin):
+class ErasureAdmin(ErasureRecordAdmin):
     exclude = ("subject",)
 
 
 @admin.register(ErasureManifest)
-class ErasureManifestAdmin(RecordAdmin):
+class ErasureManifestAdmin(ErasureRecordAdmin):
     pass

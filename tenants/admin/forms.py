@@ -13,8 +13,8 @@ from tenants.models.api_key import Scope
 from tenants.serializers import ApiKeySerializer, TenantSerializer
 
 
-class CommaSeparatedField(forms.CharField):
-    """A list of texts. Only split here: whether they are valid is the serializer's to say."""
+class CommaSeparatedField(forms.Field):
+    """A list of texts. They are only split here; the serializer validates them."""
 
     widget = forms.TextInput(attrs={"class": "vTextField"})
 

@@ -1,4 +1,4 @@
-"""Members and invitations in the staff's console."""
+"""Members and invitations in the admin site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from accounts.models import User, normalised_email
 from core.api.actors import actor_of
-from tenants.admin.base import MAX_SEARCH_OWNERS, DomainErrorMessages, TenantOwnedAdmin
+from tenants.admin.base import MAX_SEARCH_OWNERS, DomainErrorMessages, TenantOwnedAdmin, has_permission
 from tenants.models import Invitation, Membership
 
 
@@ -25,17 +25,17 @@ class MembershipAdmin(DomainErrorMessages, TenantOwnedAdmin):
         return super().get_queryset(request).prefetch_related("user")
 
     def own_matches(self, term: str) -> Q:
-        people = User.objects.filter(email__startswith=normalised_email(term))
-        return Q(user__in=list(people.values_list("pk", flat=True)[:MAX_SEARCH_OWNERS]))
+        users = User.objects.filter(email__startswith=normalised_email(term))
+        return Q(user__in=list(users.values_list("pk", flat=True)[:MAX_SEARCH_OWNERS]))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("tenants.add_membership")
+        return has_permission(request, "tenants.add_membership")
 
     def save_model(self, request: HttpRequest, obj: Membership, form: ModelForm, change: bool) -> None:
         obj.pk = Membership.objects.admit(obj.tenant, obj.user, obj.role, actor_of(request)).pk
 
     def _set_role(self, request: HttpRequest, members: QuerySet[Membership], role: str) -> None:
-        self.apply_to_each(request, members, lambda m: m.change_role(role, actor_of(request)), f"Now {role}")
+        self.apply_to_each(request, members, lambda m: m.change_role(role, actor_of(request)), f"Made {role}")
 
     @admin.action(description="Make admin", permissions=["manage"])
     def make_admin(self, request: HttpRequest, members: QuerySet[Membership]) -> None:
@@ -72,6 +72,6 @@ class InvitationAdmin(DomainErrorMessages, TenantOwnedAdmin):
     own_search_fields = ("email",)
     actions = ("revoke",)
 
-    @admin.action(description="Withdraw", permissions=["manage"])
+    @admin.action(description="Revoke", permissions=["manage"])
     def revoke(self, request: HttpRequest, invitations: QuerySet[Invitation]) -> None:
-        self.apply_to_each(request, invitations, lambda row: row.revoke(actor_of(request)), "Withdrawn")
+        self.apply_to_each(request, invitations, lambda row: row.revoke(actor_of(request)), "Revoked")

@@ -46,7 +46,7 @@ class TenantAdmin(DomainErrorMessages):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         return super().get_queryset(request).prefetch_related("plan", "requested_plan")
 
-    @admin.display(description="see")
+    @admin.display(description="related records")
     def related(self, tenant: Tenant) -> str:
         models = (Membership, Invitation, ApiKey, LedgerEntry, AuditEvent)
         links = [
@@ -68,36 +68,36 @@ class TenantAdmin(DomainErrorMessages):
         tenant.change(actor_of(request), action, **new)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Tenants are created by their first admin."""
+        """Tenants are created by users, at the API."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
-        """Deleting is an action here: restorable, and never a cascade."""
+        """Deletion is an action below: it can be undone and never cascades."""
         return False
 
-    @admin.action(description="Suspend: refuse all members and keys", permissions=["change"])
+    @admin.action(description="Suspend: refuse all members and API keys", permissions=["change"])
     def suspend(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         self.apply_to_each(request, tenants, lambda tenant: tenant.suspend(actor_of(request)), "Suspended")
 
-    @admin.action(description="End the suspension", permissions=["change"])
+    @admin.action(description="Resume: end the suspension", permissions=["change"])
     def resume(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         self.apply_to_each(request, tenants, lambda tenant: tenant.resume(actor_of(request)), "Resumed")
 
-    @admin.action(description="Give the plan that was asked for", permissions=["change"])
+    @admin.action(description="Grant the requested plan", permissions=["change"])
     def grant_requested_plan(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
-        asking = tenants.exclude(requested_plan=None)
+        requesting = tenants.exclude(requested_plan=None)
         self.apply_to_each(
             request,
-            asking,
+            requesting,
             lambda tenant: tenant.change_plan(tenant.requested_plan, actor_of(request)),
-            "Moved",
+            "Plan changed",
         )
 
-    @admin.action(description="Delete: gone at once, restorable for 30 days", permissions=["change"])
+    @admin.action(description="Delete: hidden at once, can be restored for 30 days", permissions=["change"])
     def soft_delete(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         present = tenants.filter(deleted_at=None)
         self.apply_to_each(request, present, lambda tenant: tenant.soft_delete(actor_of(request)), "Deleted")
 
-    @admin.action(description="Restore deleted tenants", permissions=["change"])
+    @admin.action(description="Restore: undo the deletion", permissions=["change"])
     def restore(self, request: HttpRequest, tenants: QuerySet[Tenant]) -> None:
         self.apply_to_each(request, tenants, lambda tenant: tenant.restore(actor_of(request)), "Restored")

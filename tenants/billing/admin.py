@@ -43,13 +43,13 @@ class PlanAdmin(admin.ModelAdmin):
         AuditEvent.objects.record(actor_of(request), action, obj, changes=changes)
 
     def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
-        """Plans stay: tenants, past or deleted, refer to them."""
+        """Plans are kept: tenants refer to them, deleted ones too."""
         return False
 
 
 @admin.register(Usage)
 class UsageAdmin(TenantOwnedAdmin):
-    list_display = ("tenant", "live", "messages", "tokens", "cost", "updated_at")
+    list_display = ("tenant", "running_turns", "messages", "tokens", "cost", "updated_at")
     fields = ("tenant", "limits", "created_at", "updated_at")
     ordering = ("-updated_at",)
 
@@ -59,6 +59,10 @@ class UsageAdmin(TenantOwnedAdmin):
     def _this_month(self, usage: Usage, counter: str) -> str:
         month = usage.months.get(month_of(timezone.now()), {})
         return str(json_amount(from_decimal128(month.get(counter, 0))))
+
+    @admin.display(description="running turns", ordering="live")
+    def running_turns(self, usage: Usage) -> int:
+        return usage.live
 
     @admin.display(description="messages this month")
     def messages(self, usage: Usage) -> str:
@@ -84,7 +88,7 @@ class UsageAdmin(TenantOwnedAdmin):
             for limit in usage.limit_usages()
         ]
         return format_html(
-            "<table><thead><tr><th>limit</th><th>used</th><th>reserved</th><th>of</th></tr></thead>{}</table>",
+            "<table><thead><tr><th>limit</th><th>used</th><th>reserved</th><th>maximum</th></tr></thead>{}</table>",
             format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows),
         )
 

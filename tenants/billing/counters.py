@@ -75,7 +75,7 @@ def has_room(plan: Plan, month: str, amounts: dict[str, Any], now: datetime) -> 
     def of_month(counter: str) -> list[Any]:
         return [_counter(month, counter), _counter(month, f"reserved_{counter}")]
 
-    used = {
+    used: dict[str, list[Any]] = {
         "requests_per_minute": [{"$cond": [_minute_is_current(now), "$minute_count", 0]}],
         "concurrent_turns": ["$live"],
         "messages_per_month": of_month("messages"),

@@ -30,7 +30,7 @@ class Drift:
     expected: int | Decimal
 
 
-class LedgerQuerySet(AppendOnlyQuerySet):
+class LedgerQuerySet(AppendOnlyQuerySet["LedgerEntry"]):
     def sums(self, tenant_id: ObjectId | None = None) -> dict[tuple[ObjectId, str], dict[str, Any]]:
         """Return the sums of the entries by tenant and month: `{(tenant id, month): {counter: sum}}`."""
         rows = self.model.collection().aggregate(

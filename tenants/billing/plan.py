@@ -8,7 +8,7 @@ from django.db import models
 from core.mongo.models import Document
 
 
-def _limit(help_text: str, *, at_least: int = 0) -> models.IntegerField:
+def _limit(help_text: str, *, at_least: int = 0) -> models.IntegerField[int | None, int | None]:
     return models.IntegerField(
         null=True,
         blank=True,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 
-class LimitSerializer(serializers.Serializer):
+class LimitSerializer(serializers.Serializer[Any]):
     """`limit` and `remaining` null: unlimited. Cost is a decimal string in US dollars."""
 
     name = serializers.CharField()
@@ -16,7 +18,7 @@ class LimitSerializer(serializers.Serializer):
     resets_at = serializers.DateTimeField(allow_null=True)
 
 
-class TenantUsageSerializer(serializers.Serializer):
+class TenantUsageSerializer(serializers.Serializer[Any]):
     plan = serializers.CharField()
     month = serializers.CharField()
     currency = serializers.CharField()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from bson import ObjectId
 from django.db import models
@@ -145,13 +145,15 @@ class UsageManager(models.Manager["Usage"]):
 
     def _create_document(self, tenant_id: ObjectId) -> dict[str, Any]:
         now = timezone.now()
-        empty = {"minute": None, "minute_count": 0, "live": 0, "reservations": {}, "months": {}, "alerts": {}}
-        return self.model.collection().find_one_and_update(
+        empty: dict[str, Any] = {"minute": None, "minute_count": 0, "live": 0}
+        empty |= {"reservations": {}, "months": {}, "alerts": {}}
+        document = self.model.collection().find_one_and_update(
             {"_id": tenant_id},
             {"$setOnInsert": {**empty, "created_at": now, "updated_at": now}},
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
+        return cast(dict[str, Any], document)  # An upsert always returns one.
 
     def settle(
         self,
@@ -208,7 +210,7 @@ class UsageManager(models.Manager["Usage"]):
         return [(row["_id"], ObjectId(row["held"]["k"])) for row in rows]
 
 
-class SubdocumentField(models.Field):
+class SubdocumentField(models.Field):  # type: ignore[type-arg]  # Django's Field can't be subscripted.
     """An embedded document as the database stores it. JSONField can't hold its dates and Decimal128."""
 
     def __init__(self, **options: Any) -> None:
@@ -232,6 +234,7 @@ class Usage(Document):
     tenant = models.OneToOneField(
         Tenant, on_delete=models.CASCADE, primary_key=True, db_column="_id", related_name="usage"
     )
+    tenant_id: ObjectId
     minute = models.DateTimeField(null=True)
     minute_count = models.IntegerField(default=0)
     live = models.IntegerField(default=0)

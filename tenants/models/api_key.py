@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from bson import ObjectId
 from django.db import models
 from django.utils import timezone
 from django_mongodb_backend.fields import ArrayField
 from pymongo import WriteConcern
 
 from accounts.models import User
-from core.audit.models import Actor, AuditEvent
+from core.audit.models import Actor, AuditEvent, Changes
 from core.mongo.models import Document
 from llm.route import MAX_TARGET_LENGTH
 from tenants.models import key_secret
@@ -108,6 +109,7 @@ class ApiKey(Document):
         TEST = "test"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_keys", db_index=False)
+    tenant_id: ObjectId
     name = models.CharField(max_length=80)
     kind = models.CharField(max_length=2, choices=Kind.choices)
     environment = models.CharField(max_length=4, choices=Environment.choices, default=Environment.LIVE)
@@ -129,6 +131,7 @@ class ApiKey(Document):
         db_index=False,
         editable=False,
     )
+    replaced_by_id: ObjectId | None
     created_by = models.ForeignKey(
         User,
         on_delete=models.SET_NULL,
@@ -209,7 +212,7 @@ class ApiKey(Document):
 
         return self.tenant.serialized(rotate)
 
-    def record(self, by: Actor, event: Event, changes: dict[str, tuple] | None = None) -> None:
+    def record(self, by: Actor, event: Event, changes: Changes | None = None) -> None:
         """Record the event in the audit trail and enqueue it for the tenant's webhooks."""
         entry = AuditEvent.objects.record(by, event.value, self, tenant_id=self.tenant_id, changes=changes)
         summary = {"id": str(self.pk), "name": self.name, "prefix": self.prefix, "last_four": self.last_four}

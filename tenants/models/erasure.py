@@ -8,7 +8,7 @@ step replaces it by an `ErasureManifest`, which is written once and does not ide
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ from core.mongo.models import Document
 
 #: Documents deleted in one transaction.
 BATCH = 1000
+
+RawDocument = dict[str, Any]
 
 
 class ErasureScope(models.TextChoices):
@@ -100,29 +102,36 @@ class Erasure(ErasureRecord):
     class Meta:
         constraints = (models.UniqueConstraint(fields=["tenant", "scope", "subject"], name="one_erasure"),)
 
-    def remove(self, documents: Collection, match: dict[str, Any]) -> None:
+    def remove(self, documents: Collection[RawDocument], match: RawDocument) -> None:
         """Delete all documents that match, in transactions of at most `BATCH`. May be repeated."""
-        while rows := list(documents.find(match, {"created_at": 1}, limit=BATCH)):
-            ids = {"_id": {"$in": [row["_id"] for row in rows]}}
+        while rows := _batch(documents, match):
+            self._remove_batch(documents, rows)
 
-            def delete(session: ClientSession, ids: dict = ids, rows: list = rows) -> None:
-                count = documents.delete_many(ids, session=session).deleted_count
-                moments = [row["created_at"] for row in rows if row.get("created_at")]
-                self.add_to_counts(session, documents.name, count, moments)
+    def _remove_batch(self, documents: Collection[RawDocument], rows: list[RawDocument]) -> None:
+        def delete(session: ClientSession) -> None:
+            count = documents.delete_many(_ids_of(rows), session=session).deleted_count
+            self.add_to_counts(session, documents.name, count, _times_of(rows))
 
-            _in_transaction(documents, delete)
+        _in_transaction(documents, delete)
 
-    def clear(self, documents: Collection, match: dict[str, Any], values: dict[str, Any]) -> None:
+    def clear(self, documents: Collection[RawDocument], match: RawDocument, values: RawDocument) -> None:
         """Set `values` on all documents that match. With these values they must not match any more."""
-        while rows := list(documents.find(match, {"created_at": 1}, limit=BATCH)):
-            ids = {"_id": {"$in": [row["_id"] for row in rows]}}
+        while rows := _batch(documents, match):
+            self._clear_batch(documents, rows, match, values)
 
-            def update(session: ClientSession, ids: dict = ids, rows: list = rows) -> None:
-                count = documents.update_many(ids | match, {"$set": values}, session=session).modified_count
-                moments = [row["created_at"] for row in rows]
-                self.add_to_counts(session, documents.name, count, moments, field="cleared")
+    def _clear_batch(
+        self,
+        documents: Collection[RawDocument],
+        rows: list[RawDocument],
+        match: RawDocument,
+        values: RawDocument,
+    ) -> None:
+        def update(session: ClientSession) -> None:
+            matched = _ids_of(rows) | match
+            count = documents.update_many(matched, {"$set": values}, session=session).modified_count
+            self.add_to_counts(session, documents.name, count, _times_of(rows), field="cleared")
 
-            _in_transaction(documents, update)
+        _in_transaction(documents, update)
 
     def add_to_counts(
         self,
@@ -136,7 +145,7 @@ class Erasure(ErasureRecord):
         if not count:
             return
         path, times = f"{field}.{documents}", sorted(_iso(moment) for moment in moments)
-        change: dict[str, Any] = {"$inc": {f"{path}.count": count}}
+        change: RawDocument = {"$inc": {f"{path}.count": count}}
         if times:
             change |= {"$min": {f"{path}.first": times[0]}, "$max": {f"{path}.last": times[-1]}}
         Erasure.collection().update_one({"_id": self.pk}, change, session=session)
@@ -179,7 +188,19 @@ def digest_of(tenant_id: ObjectId, subject: str) -> str:
     return hmac.new(settings.SECRET_KEY.encode(), f"{tenant_id}\n{subject}".encode(), "sha256").hexdigest()
 
 
-def _in_transaction(documents: Collection, change: Any) -> None:
+def _batch(documents: Collection[RawDocument], match: RawDocument) -> list[RawDocument]:
+    return list(documents.find(match, {"created_at": 1}, limit=BATCH))
+
+
+def _ids_of(rows: list[RawDocument]) -> RawDocument:
+    return {"_id": {"$in": [row["_id"] for row in rows]}}
+
+
+def _times_of(rows: list[RawDocument]) -> list[datetime]:
+    return [row["created_at"] for row in rows if row.get("created_at")]
+
+
+def _in_transaction(documents: Collection[RawDocument], change: Callable[[ClientSession], None]) -> None:
     with documents.database.client.start_session() as session:
         session.with_transaction(change)
 

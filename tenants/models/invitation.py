@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from bson import ObjectId
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import models
@@ -85,6 +86,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
 class Invitation(Document):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="invitations", db_index=False)
+    tenant_id: ObjectId
     email = models.EmailField(max_length=254)
     role = models.CharField(max_length=10, choices=Role.choices)
     digest = models.CharField(max_length=64, editable=False)

@@ -22,7 +22,7 @@ class Role(models.TextChoices):
 
     def includes(self, other: str) -> bool:
         """Whether this role may do everything that `other` may."""
-        return _RANK[self] >= _RANK[other]
+        return _RANK[self] >= _RANK[Role(other)]
 
 
 _RANK = {Role.VIEWER: 1, Role.DEVELOPER: 2, Role.ADMIN: 3}
@@ -61,7 +61,9 @@ def fellow_members(admin: User) -> models.QuerySet[User]:
 
 class Membership(Document):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False)
+    tenant_id: ObjectId
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships", db_index=False)
+    user_id: ObjectId
     role = models.CharField(max_length=10, choices=Role.choices)
 
     objects = MembershipQuerySet.as_manager()

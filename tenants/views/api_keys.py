@@ -24,7 +24,7 @@ from tenants.models.api_key import IssuedKey
 from tenants.serializers import ApiKeySerializer, IssuedKeySerializer, RotationSerializer
 
 
-class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet[ApiKey]):
     """API keys that are not revoked. A new key's secret is shown once, as `key`."""
 
     rights = {"GET": EDIT, "POST": EDIT, "DELETE": EDIT}
@@ -54,7 +54,7 @@ class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Generi
     @extend_schema(request=RotationSerializer, responses={201: IssuedKeySerializer})
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, tenant_id: str, key_id: str) -> Response:
-        """Issue a successor with the same permissions; the old key works on for `overlap_seconds`."""
+        """Issue a successor with the same permissions; the old key stays valid for `overlap_seconds`."""
         self.get_access()
         return self._rotate(request)
 
@@ -66,10 +66,9 @@ class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Generi
 
 def _issued(issued: IssuedKey) -> Response:
     key = issued.key
-    key.key = issued.secret
     location = reverse("api-key", args=[key.tenant_id, key.pk])
     return Response(
-        IssuedKeySerializer(key).data,
+        {**ApiKeySerializer(key).data, "key": issued.secret},
         status=status.HTTP_201_CREATED,
         # The secret must not be stored in any cache on the way.
         headers={"Location": location, "Cache-Control": "no-store"},

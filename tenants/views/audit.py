@@ -13,7 +13,7 @@ from tenants.filters import AuditFilter
 from tenants.serializers import AuditEventSerializer
 
 
-class AuditTrailView(TenantScopedView, ListAPIView):
+class AuditTrailView(TenantScopedView, ListAPIView[AuditEvent]):
     """Who changed what, or was denied it, when and from where; newest first."""
 
     rights = {"GET": ADMINISTER}

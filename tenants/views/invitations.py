@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.authentication import AuthenticatedRequest
 from core.api.actors import actor_of
 from core.api.idempotency import idempotent
 from core.api.serializers import validated
@@ -26,7 +27,7 @@ from tenants.serializers import InvitationSerializer, InvitationTokenSerializer,
 logger = logging.getLogger(__name__)
 
 
-class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet[Invitation]):
     """Invitations by e-mail. The token is only in the mail."""
 
     rights = {"GET": ADMINISTER, "POST": ADMINISTER, "DELETE": ADMINISTER}
@@ -72,7 +73,7 @@ class AcceptInvitationView(APIView):
     rate_scope = "tenants.keys"
 
     @extend_schema(request=InvitationTokenSerializer, responses=TenantSerializer)
-    def post(self, request: Request) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Response:
         token = validated(InvitationTokenSerializer(data=request.data))["token"]
         try:
             membership = Invitation.objects.accept(token, request.user, actor_of(request))

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.authentication import AuthenticatedRequest
 from core.api.actors import actor_of
 from core.api.idempotency import idempotent
 from core.api.serializers import validated
@@ -22,7 +23,7 @@ from tenants.models.membership import fellow_members
 from tenants.serializers import MemberSerializer, NewMemberSerializer
 
 
-class MemberListView(TenantScopedView, ListAPIView):
+class MemberListView(TenantScopedView, ListAPIView[Membership]):
     """The members of the tenant. Users of no tenant that the caller administers have to be invited."""
 
     rights = {"GET": ADMINISTER, "POST": ADMINISTER}
@@ -34,11 +35,11 @@ class MemberListView(TenantScopedView, ListAPIView):
         return tenant.memberships.prefetch_related("user")
 
     @extend_schema(request=NewMemberSerializer, responses={201: MemberSerializer})
-    def post(self, request: Request, tenant_id: str) -> Response:
+    def post(self, request: AuthenticatedRequest, tenant_id: str) -> Response:
         return self._add(request, self.get_tenant())
 
     @idempotent
-    def _add(self, request: Request, tenant: Tenant) -> Response:
+    def _add(self, request: AuthenticatedRequest, tenant: Tenant) -> Response:
         fields = validated(NewMemberSerializer(data=request.data))
         user = get_object_or_404(fellow_members(request.user), pk=fields["user"])
         membership = Membership.objects.admit(tenant, user, fields["role"], actor_of(request))
@@ -49,7 +50,7 @@ class MemberListView(TenantScopedView, ListAPIView):
         )
 
 
-class MemberViewSet(TenantScopedView, GenericViewSet):
+class MemberViewSet(TenantScopedView, GenericViewSet[Membership]):
     """One member. Members may end their own membership, only admins that of others."""
 
     rights = {"GET": MEMBER, "PUT": ADMINISTER, "DELETE": MEMBER}

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.authentication import AuthenticatedRequest
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
@@ -24,9 +25,10 @@ from tenants.models import Membership, Tenant
 from tenants.serializers import TenantSerializer
 
 
-class TenantListView(ListAPIView):
+class TenantListView(ListAPIView[Tenant]):
     """The tenants of the caller, newest first; creating one makes the caller its admin."""
 
+    request: AuthenticatedRequest
     serializer_class = TenantSerializer
     queryset = Tenant.objects.none()
     # Ids begin with the time, so this is newest first without a sort of its own.
@@ -55,7 +57,7 @@ class TenantListView(ListAPIView):
         )
 
 
-class TenantViewSet(TenantScopedView, GenericViewSet):
+class TenantViewSet(TenantScopedView, GenericViewSet[Tenant]):
     """One tenant. A new `requested_plan` is a request to the platform's staff; only admins may make it."""
 
     rights = {"GET": VIEW, "PUT": EDIT, "DELETE": ADMINISTER}

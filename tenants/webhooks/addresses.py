@@ -1,7 +1,7 @@
-"""Which addresses a tenant's URL may lead to: those of the public internet.
+"""Allows a tenant's URL to lead to public addresses only.
 
-Anything else would let a tenant have this server talk to its own network, its metadata service or
-itself (server-side request forgery).
+Otherwise a tenant could make this server send requests to its own network, to its cloud's metadata service or
+to itself (server-side request forgery).
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-#: Global by the registry, and yet a way to somewhere else.
-_DETOURS = [
+#: Global in IANA's registry, but translated or relayed to other addresses, or special.
+_NOT_PUBLIC = [
     ip_network(text)
     for text in (
         "::/96",  # IPv4-compatible
         "::ffff:0:0/96",  # IPv4-mapped
         "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",  # NAT64 of one's own
+        "64:ff9b:1::/48",  # NAT64 of a local network
         "2001::/32",  # Teredo
         "2002::/16",  # 6to4
-        "fec0::/10",  # site-local, as it was
-        "192.88.99.0/24",  # relays of 6to4
-        "192.0.0.0/24",  # for protocols
-        "168.63.129.16/32",  # Azure's host, on a public address
+        "fec0::/10",  # site-local, deprecated
+        "192.88.99.0/24",  # 6to4 relays
+        "192.0.0.0/24",  # IETF protocol assignments
+        "168.63.129.16/32",  # Azure's host, on a public address: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
     )
 ]
 
@@ -37,14 +37,14 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         and not address.is_multicast
         and not address.is_reserved
         and not address.is_unspecified
-        and not any(address in network for network in _DETOURS)
+        and not any(address in network for network in _NOT_PUBLIC)
     )
 
 
 def public_addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of `host`, looked up once, in the order to try them.
+    """Return the addresses of `host` in the order to try them, from one DNS lookup.
 
-    Raises AddressNotPublic if only one of them is not public, and OSError when there are none.
+    Raises AddressNotPublic if any of them is not public, OSError if there are none.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))

@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries in the staff's console: to read. No page shows a secret."""
+"""Webhooks and deliveries in the admin site, read-only. No page shows a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending what is due. Any number of processes may do it at once: each delivery is claimed first."""
+"""Sends the deliveries that are due. Any number of processes may run it: each delivery is claimed first."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from django.db import connection
 from tenants.models import Tenant, Webhook, WebhookDelivery
 from tenants.webhooks.sender import DeliveryFailed, Sender
 
-logger = logging.getLogger("tenants.webhooks")
+logger = logging.getLogger(__name__)
 
-#: A slow receiver holds up one of these, not all the others.
+#: A slow receiver blocks one of them.
 THREADS = 8
 
 
 def deliver_due(sender: Sender, stop: threading.Event | None = None) -> int:
-    """Send until nothing is due any more, or `stop` is set; return how many attempts were made."""
+    """Send until no delivery is due or `stop` is set; return the number of attempts."""
     with ThreadPoolExecutor(THREADS, "webhooks") as pool:
-        return sum(pool.map(lambda _: _work(sender, stop or threading.Event()), range(THREADS)))
+        return sum(pool.map(lambda _: _deliver_until_idle(sender, stop or threading.Event()), range(THREADS)))
 
 
-def _work(sender: Sender, stop: threading.Event) -> int:
+def _deliver_until_idle(sender: Sender, stop: threading.Event) -> int:
     count = 0
     try:
         while not stop.is_set() and (delivery := WebhookDelivery.objects.claim()):
@@ -35,7 +35,7 @@ def _work(sender: Sender, stop: threading.Event) -> int:
 
 
 def deliver(delivery: WebhookDelivery, sender: Sender) -> None:
-    """Make one attempt at a claimed delivery and note how it went."""
+    """Make one attempt to send a claimed delivery and record its result."""
     webhook = Webhook.objects.filter(pk=delivery.webhook_id, enabled=True).first()
     if webhook is None or not Tenant.objects.present().filter(pk=delivery.tenant_id).exists():
         delivery.give_up("The webhook is switched off.")
@@ -44,6 +44,6 @@ def deliver(delivery: WebhookDelivery, sender: Sender) -> None:
         status = sender.send(webhook.url, webhook.secret, delivery.message_id, delivery.body)
     except DeliveryFailed as error:
         delivery.failed(str(error), error.status)
-        logger.info("webhook failed", extra={"delivery": str(delivery.pk), "problem": str(error)})
+        logger.info("webhook delivery failed", extra={"delivery": str(delivery.pk), "problem": str(error)})
     else:
         delivery.succeeded(status)

@@ -92,6 +92,7 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
 
 class Webhook(Document):
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhooks", db_index=False)
+    tenant_id: ObjectId
     url = models.CharField(max_length=500)
     events = ArrayField(models.CharField(max_length=40, choices=Event.choices), default=list)
     enabled = models.BooleanField(default=True)
@@ -166,7 +167,7 @@ class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
             sort=[("due_at", 1)],
             return_document=ReturnDocument.AFTER,
         )
-        return raw and self.model.from_document(raw)
+        return self.model.from_document(raw) if raw else None
 
 
 class WebhookDelivery(Document):
@@ -178,7 +179,9 @@ class WebhookDelivery(Document):
         GIVEN_UP = "given_up", "given up"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+", db_index=False)
+    tenant_id: ObjectId
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    webhook_id: ObjectId
     event = models.CharField(max_length=40)
     dedup_key = models.CharField(max_length=120, editable=False, db_column="once")
     body = models.TextField()

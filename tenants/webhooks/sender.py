@@ -1,7 +1,7 @@
-"""One signed POST to one URL: no redirect is followed, no answer outlasts 10 seconds or 1 MiB.
+"""Sends one signed POST request: redirects are not followed, and a response ends after 10 seconds or 1 MiB.
 
-The signature is that of https://www.standardwebhooks.com: headers `webhook-id`, `webhook-timestamp` and
-`webhook-signature`.
+The signature follows https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+with the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from standardwebhooks import Webhook as Signer
 from tenants.webhooks.addresses import AddressNotPublic, public_addresses
 
 TOTAL_SECONDS = 10.0
-LARGEST_ANSWER = 1024 * 1024
+MAX_RESPONSE_BYTES = 1024 * 1024
 
 
 class DeliveryFailed(Exception):
-    """The receiver did not take it; `status` is what it answered, None if nothing."""
+    """The receiver did not accept the request; `status` is that of its response, None without one."""
 
     def __init__(self, problem: str, status: int | None = None) -> None:
         super().__init__(problem)
@@ -32,9 +32,9 @@ class DeliveryFailed(Exception):
 
 
 class Sender:
-    """`resolve(host, port)` returns the addresses to try, `tls` says whose certificates are trusted.
+    """`resolve(host, port)` returns the addresses to try, `tls` the trusted certificates.
 
-    `total_seconds` is the time for connection, request and answer together.
+    `total_seconds` limits connection, request and response together.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class Sender:
         parts = urlsplit(url)
         target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
         try:
-            with self._connection(parts.hostname, parts.port or 443) as connection:
+            with self._connection(parts.hostname or "", parts.port or 443) as connection:
                 connection.request("POST", target, body.encode(), _headers(secret, message_id, body))
-                answer = connection.getresponse()
-                is_too_large = len(answer.read(LARGEST_ANSWER + 1)) > LARGEST_ANSWER
-                if connection.is_late:
+                response = connection.getresponse()
+                is_too_large = len(response.read(MAX_RESPONSE_BYTES + 1)) > MAX_RESPONSE_BYTES
+                if connection.timed_out:
                     raise TimeoutError
         except AddressNotPublic as error:
             raise DeliveryFailed(str(error)) from error
         except (OSError, http.client.HTTPException) as error:
             raise DeliveryFailed(_problem(error)) from error
         if is_too_large:
-            raise DeliveryFailed("The answer is larger than 1 MiB.", answer.status)
-        if not 200 <= answer.status < 300:
-            raise DeliveryFailed(f"It answered {answer.status}.", answer.status)
-        return answer.status
+            raise DeliveryFailed("The response is larger than 1 MiB.", response.status)
+        if not 200 <= response.status < 300:
+            raise DeliveryFailed(f"The response had status {response.status}.", response.status)
+        return response.status
 
     def _connection(self, host: str, port: int) -> _Connection:
         return _Connection(host, port, self._resolve(host, port), self._tls, self._total_seconds)
@@ -85,9 +85,9 @@ def _headers(secret: str, message_id: str, body: str) -> dict[str, str]:
 
 
 class _Connection(http.client.HTTPSConnection):
-    """A connection to one of `addresses`, by the certificate of `host`, that ends after `seconds`.
+    """A connection to one of `addresses`, with the certificate of `host`, that is cut off after `seconds`.
 
-    Timeouts of sockets count from byte to byte: whoever sends one a second would never meet them.
+    The timeout of a socket restarts with each byte: a receiver that sends one a second would never reach it.
     """
 
     def __init__(
@@ -95,9 +95,11 @@ class _Connection(http.client.HTTPSConnection):
     ) -> None:
         super().__init__(host, port, timeout=seconds, context=tls)
         self._addresses = addresses
+        self._tls = tls
+        self._seconds = seconds
         self._raw: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self.is_late = False
+        self._timer = threading.Timer(seconds, self._cut_off)
+        self.timed_out = False
 
     def __enter__(self) -> _Connection:
         self._timer.start()
@@ -106,26 +108,27 @@ class _Connection(http.client.HTTPSConnection):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
         self.close()
-        if kind is not None and issubclass(kind, OSError | http.client.HTTPException) and self.is_late:
+        if kind is not None and issubclass(kind, OSError | http.client.HTTPException) and self.timed_out:
             raise TimeoutError
 
     def connect(self) -> None:
-        self._raw = self._reach()
-        self.sock = self._context.wrap_socket(self._raw, server_hostname=self.host)
+        self._raw = self._connect_to_first()
+        self.sock = self._tls.wrap_socket(self._raw, server_hostname=self.host)
 
-    def _reach(self) -> socket.socket:
+    def _connect_to_first(self) -> socket.socket:
+        """Return a connection to the first address that accepts one."""
         failure: OSError = OSError("no address")
         for address in self._addresses:
-            if self.is_late:
+            if self.timed_out:
                 raise TimeoutError
             try:
-                return socket.create_connection((address, self.port), self.timeout / len(self._addresses))
+                return socket.create_connection((address, self.port), self._seconds / len(self._addresses))
             except OSError as error:
                 failure = error
         raise failure
 
-    def _cut(self) -> None:
-        self.is_late = True
+    def _cut_off(self) -> None:
+        self.timed_out = True
         sock = self.sock or self._raw
         if sock is not None:
             with contextlib.suppress(OSError):
@@ -133,18 +136,18 @@ class _Connection(http.client.HTTPSConnection):
 
 
 def _problem(error: Exception) -> str:
-    """Return our sentence for a failed connection; the error's own may cite what the receiver sent."""
+    """Return a sentence for a failed connection. The error's own text may quote what the receiver sent."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"Its certificate is not trusted: {error.verify_message}."
         case ssl.SSLError():
             return "No TLS connection could be made."
         case TimeoutError():
-            return "There was no whole answer in time."
+            return "There was no complete response in time."
         case socket.gaierror():
             return "The host is not known."
         case ConnectionRefusedError():
             return "The connection was refused."
         case http.client.HTTPException():
-            return "The answer was no HTTP."
-    return "The connection broke off."
+            return "The response was not valid HTTP."
+    return "The connection was interrupted."

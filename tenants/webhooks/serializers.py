@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
@@ -14,46 +15,46 @@ from tenants.webhooks.models import Event
 
 
 class WebhookURLField(serializers.CharField):
-    """`https://host[:port]/path`, to be sent to as it stands."""
+    """`https://host[:port]/path`, used unchanged."""
 
     default_error_messages = {
         "not_https": "Write a URL such as https://hooks.example.com/chat, without user, password or #.",
         "not_public": "This address is not on the public internet.",
     }
 
-    def __init__(self, **options) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(max_length=500, **options)
 
-    def to_internal_value(self, data) -> str:
-        url = super().to_internal_value(data)
-        try:
-            parts = urlsplit(url)
-            is_plain = _is_plain(url, parts)
-        except ValueError:
+    def to_internal_value(self, data: Any) -> str:
+        url: str = super().to_internal_value(data)
+        host = _https_host(url)
+        if not host:
             self.fail("not_https")
-        if not is_plain:
-            self.fail("not_https")
-        if _is_private_literal(parts.hostname):
+        if _is_private_literal(host):
             self.fail("not_public")
         return url
 
 
-def _is_plain(url: str, parts: SplitResult) -> bool:
-    """Raises ValueError for a port that is none."""
-    return (
-        parts.scheme == "https"
-        and bool(parts.hostname)
-        and parts.port != 0
-        and "@" not in parts.netloc
-        and "#" not in url
-        and url.isascii()
-        and url.isprintable()
-        and not set(url) & set(' "<>\\^`{|}')
-    )
+def _https_host(url: str) -> str | None:
+    """Return the host of a valid https URL without user, password and fragment, else None."""
+    try:
+        parts = urlsplit(url)
+        is_valid = (
+            parts.scheme == "https"
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and "#" not in url
+            and url.isascii()
+            and url.isprintable()
+            and not set(url) & set(' "<>\\^`{|}')
+        )
+    except ValueError:  # not a URL, or an invalid port
+        return None
+    return parts.hostname if is_valid else None
 
 
 def _is_private_literal(host: str) -> bool:
-    """Whether the host is an address, told as one, that is not public. Names are looked up when sending."""
+    """Whether the host is written as an address that is not public. Names are resolved when sending."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -87,14 +88,14 @@ class WebhookSerializer(DocumentSerializer):
 
     class Meta:
         model = Webhook
-        fields = ("id", "url", "events", "enabled", "created_at", "updated_at")
+        fields: tuple[str, ...] = ("id", "url", "events", "enabled", "created_at", "updated_at")
 
     def validate_events(self, events: list[str]) -> list[str]:
         return list(dict.fromkeys(events))
 
 
 class WebhookDetailSerializer(WebhookSerializer):
-    """A webhook with its latest deliveries, the newest first."""
+    """A webhook with its latest deliveries, newest first."""
 
     deliveries = DeliverySerializer(many=True, read_only=True, source="latest_deliveries")
 
@@ -103,7 +104,7 @@ class WebhookDetailSerializer(WebhookSerializer):
 
 
 class NewWebhookSerializer(WebhookSerializer):
-    """A webhook with the secret that signs what is sent to it. The secret is shown this once."""
+    """A new webhook with the secret of its signatures, which is not shown again."""
 
     secret = serializers.CharField(read_only=True)
 

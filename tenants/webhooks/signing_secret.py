@@ -1,7 +1,7 @@
-"""The secret by which a tenant knows that a webhook comes from here: `whsec_` and 32 bytes in base64.
+"""The secret that webhooks are signed with: `whsec_` and 32 bytes in base64.
 
-It must be at hand for every signature, so it can't be kept as a digest. It is kept encrypted under a key
-derived from the pepper, which is not in the database.
+It is needed for every signature, so a digest is not enough. It is stored encrypted with a key that is derived
+from the pepper, which is not in the database.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def seal(secret: str) -> str:
 
 
 def unseal(sealed: str) -> str:
-    """Raises cryptography.fernet.InvalidToken when it was sealed under another pepper."""
+    """Raises cryptography.fernet.InvalidToken if it was sealed with another pepper."""
     return _cipher().decrypt(sealed.encode()).decode()
 
 

@@ -29,7 +29,7 @@ from tenants.webhooks.serializers import (
 )
 
 
-class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet):
+class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet[Webhook]):
     """Receivers of the tenant's events. A new webhook's secret is shown once, as `secret`."""
 
     rights = {"GET": ADMINISTER, "POST": ADMINISTER, "PUT": ADMINISTER, "DELETE": ADMINISTER}

@@ -1,4 +1,4 @@
-"""Deliver the webhooks that are due. With --loop for good; several loops share the work."""
+"""Deliver the webhooks that are due: once, or with --loop until SIGTERM. Several loops share the work."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ class Command(BaseCommand):
     help = "Deliver the webhooks that are due."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--loop", action="store_true", help="go on until SIGTERM")
+        parser.add_argument("--loop", action="store_true", help="repeat until SIGTERM")
 
     def handle(self, *args: Any, **options: Any) -> None:
         sender = Sender()

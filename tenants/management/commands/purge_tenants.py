@@ -1,4 +1,4 @@
-"""Remove tenants that were deleted more than 30 days ago."""
+"""Purge the tenants that were deleted more than 30 days ago."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from tenants.purge import finish_purge, purge
 
 
 class Command(BaseCommand):
-    help = "Remove for good the tenants that were deleted more than 30 days ago, with all they own."
+    help = "Permanently remove tenants that were deleted more than 30 days ago, with everything they own."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only name the tenants")
+        parser.add_argument("--dry-run", action="store_true", help="only list the tenants")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         if not dry_run:
-            for left_behind in Erasure.objects.filter(scope=ErasureScope.TENANT):
-                finish_purge(left_behind, SYSTEM)
+            for unfinished in Erasure.objects.filter(scope=ErasureScope.TENANT):
+                finish_purge(unfinished, SYSTEM)
         for tenant in Tenant.objects.purgeable().order_by("deleted_at"):
             removed = {} if dry_run else purge(tenant, SYSTEM).removed
             shown = ", ".join(f"{name}: {each['count']}" for name, each in sorted(removed.items()))

@@ -1,4 +1,4 @@
-"""Mail the admins of tenants that near the end of their month's limits. Meant for cron."""
+"""Mail admins about used-up limits of the month and about models without a price. For cron."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tenants.billing import alerts
 
 
 class Command(BaseCommand):
-    help = "Tell admins of tenants, once each, that 80 or 100 % of a limit are used or a price is unknown."
+    help = "Mail admins of tenants, once a month each, at 80 and 100 % of a limit and for unknown prices."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for alert in alerts.send_due():

@@ -6,6 +6,7 @@ from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from core.audit.models import SYSTEM, AuditEvent
+from tenants.billing.ledger import Drift
 from tenants.models import LedgerEntry, Tenant
 
 
@@ -23,12 +24,12 @@ class Command(BaseCommand):
                 f"counted {drift.counted}, expected {drift.expected}"
             )
         if options["repair"]:
-            drifts = self._repaired(drifts)
+            drifts = self._repair(drifts)
         if drifts:
             raise CommandError(f"drift: {len(drifts)} counters differ")
         self.stdout.write("drift: 0")
 
-    def _repaired(self, drifts: list) -> list:
+    def _repair(self, drifts: list[Drift]) -> list[Drift]:
         for tenant_id in {drift.tenant_id for drift in drifts}:
             done = LedgerEntry.objects.rebuild(tenant_id)
             if done:
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             self.stdout.write(f"tenant {tenant_id}: {'rebuilt' if done else 'has running turns, skipped'}")
         return list(LedgerEntry.objects.drift())
 
-    def _record(self, tenant_id: ObjectId, drifts: list) -> None:
+    def _record(self, tenant_id: ObjectId, drifts: list[Drift]) -> None:
         changes = {
             f"{drift.month} {drift.counter}": (drift.counted, drift.expected)
             for drift in drifts
