@@ -1,8 +1,9 @@
-"""Snapshots of a database, for tests and for checks on scratch databases."""
+"""Restores a database to an earlier state, for tests and for checks in temporary databases."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import psutil
 from django.core.cache import caches
@@ -13,14 +14,14 @@ from core.mongo import embedded
 
 
 class DatabaseSnapshot:
-    """All documents of a database when it is created; `restore()` restores them and deletes all others.
+    """All documents of a database when this object was created; `restore()` restores them and deletes all others.
 
-    Django would flush every collection and send `post_migrate` after each test, and delete the documents
-    that data migrations created. Here one command returns a hash of each collection, and only those that
-    changed are written.
+    Django would flush every collection and emit `post_migrate` after each test, and lose the rows
+    that data migrations created. Here one command returns a hash of each collection, and only those
+    that changed are written.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database[dict[str, Any]]) -> None:
         self._database = database
         self._hashes = self._current_hashes()
         self.documents = {name: list(database[name].find()) for name in self._hashes}
@@ -34,13 +35,14 @@ class DatabaseSnapshot:
                     self._database[name].insert_many(documents)
 
     def _current_hashes(self) -> dict[str, str]:
-        return self._database.command("dbHash")["collections"]
+        hashes: dict[str, str] = self._database.command("dbHash")["collections"]
+        return hashes
 
 
-def drop_abandoned(client: MongoClient) -> None:
-    """Drop the databases of killed tests and checks: their names contain the process id.
+def drop_abandoned(client: MongoClient[dict[str, Any]]) -> None:
+    """Drop the databases of tests and checks that were killed: the name of each has their process id.
 
-    Only on the embedded server: the processes that use another one may be on other machines.
+    Only on the embedded server: databases of another one may belong to processes of other machines.
     """
     if client.admin.command("hello").get("setName") != embedded.REPLICA_SET:
         return

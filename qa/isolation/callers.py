@@ -1,4 +1,4 @@
-"""Everybody who may knock: who they are and what they show at the door."""
+"""Callers of the API and their credentials."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from enum import StrEnum
 
 BEARER = "Authorization: Bearer"
 API_KEY = "X-API-Key"
-NOTHING = "no credential"
+NO_CREDENTIAL = "no credential"
 
 
 class Kind(StrEnum):
-    NOBODY = "nobody"
-    PERSON = "person"
+    ANONYMOUS = "anonymous"
+    USER = "user"
     SECRET_KEY = "secret key"  # noqa: S105 - a kind of caller
     PUBLIC_KEY = "public key"
     VISITOR = "visitor"
 
 
 class State(StrEnum):
-    """What keeps a caller out whatever it may otherwise do."""
+    """Every state but VALID refuses a caller, whatever its rights."""
 
-    GOOD = "good"
+    VALID = "valid"
     INACTIVE = "inactive"
     UNUSABLE = "expired, revoked or of a deleted tenant"
     SUSPENDED = "of a suspended tenant"
@@ -29,7 +29,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """`home` names whose ids are the caller's own; `belongs` False: it has no part in that, or lost it."""
+    """One caller with one credential.
+
+    `home` names the fixtures whose ids are the caller's own. With `has_access` False it never had access
+    to them, or lost it.
+    """
 
     name: str
     kind: Kind
@@ -37,8 +41,8 @@ class Caller:
     credential: str = field(default="", repr=False)
     role: str = ""
     scopes: tuple[str, ...] = ()
-    belongs: bool = True
-    state: State = State.GOOD
+    has_access: bool = True
+    state: State = State.VALID
     origin: str = ""
 
     @property
@@ -47,21 +51,21 @@ class Caller:
 
     @property
     def header(self) -> str:
-        """Where this kind of credential belongs."""
-        if self.kind is Kind.NOBODY:
-            return NOTHING
+        """The header for this kind of credential."""
+        if self.kind is Kind.ANONYMOUS:
+            return NO_CREDENTIAL
         return API_KEY if self.is_key else BEARER
 
     @property
-    def headers(self) -> tuple[str, ...]:
-        """Where it is tried: where it belongs, and in the other header."""
-        return (NOTHING,) if self.kind is Kind.NOBODY else (BEARER, API_KEY)
+    def tried_headers(self) -> tuple[str, ...]:
+        """The headers in which the credential is sent: the right one and the other one."""
+        return (NO_CREDENTIAL,) if self.kind is Kind.ANONYMOUS else (BEARER, API_KEY)
 
-    def shown_in(self, header: str) -> dict[str, str]:
-        """Return the request's headers, as Django's test client takes them."""
-        shown = {"HTTP_ORIGIN": self.origin} if self.origin else {}
+    def request_headers(self, header: str) -> dict[str, str]:
+        """Return the headers of a request, as Django's test client takes them."""
+        headers = {"HTTP_ORIGIN": self.origin} if self.origin else {}
         if header == BEARER:
-            shown["HTTP_AUTHORIZATION"] = f"Bearer {self.credential}"
+            headers["HTTP_AUTHORIZATION"] = f"Bearer {self.credential}"
         elif header == API_KEY:
-            shown["HTTP_X_API_KEY"] = self.credential
-        return shown
+            headers["HTTP_X_API_KEY"] = self.credential
+        return headers

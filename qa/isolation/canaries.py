@@ -1,24 +1,25 @@
-"""Marks, by which one look at an answer tells whose documents went into it.
+"""Canaries: texts and numbers that reveal whose documents went into an answer.
 
-Every text that a tenant owns carries its mark, and Umbrella's figures begin like no other number.
+Every text that a tenant owns contains its canary, and Umbrella's numbers begin with the same digits.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Umbrella's figures, and sums with little else in them, begin so.
-FIGURE = 77_700_000
-FIGURES = "umbrella.figures"
+#: Umbrella's tokens, messages and costs, and sums of few of them, begin with 777.
+NUMBER = 77_700_000
+#: The owner that `owners_in` returns for such a number.
+NUMBERS = "umbrella.numbers"
 
-_FIGURES = re.compile(r"(?<![\w.-])777\d{5}(?![\w-])")
-_MARKS = re.compile(r"7f3a-([a-z.]+)-e9c5")
+_NUMBERS = re.compile(r"(?<![\w.-])777\d{5}(?![\w-])")
+_CANARIES = re.compile(r"7f3a-([a-z.]+)-e9c5")
 
 
-def mark(owner: str) -> str:
+def canary(owner: str) -> str:
     return f"7f3a-{owner}-e9c5"
 
 
 def owners_in(text: str) -> set[str]:
-    """Return whose marks and figures a text shows."""
-    return set(_MARKS.findall(text)) | ({FIGURES} if _FIGURES.search(text) else set())
+    """Return the owners of the canaries in a text."""
+    return set(_CANARIES.findall(text)) | ({NUMBERS} if _NUMBERS.search(text) else set())

@@ -1,4 +1,4 @@
-"""The cells of the matrix, made of the routes of the resolver, the methods, callers, headers and ids."""
+"""The cases of the matrix: routes of the resolver, methods, callers, credential headers and ids."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.urls import get_resolver
 from django.urls.resolvers import URLResolver
 
 from qa.isolation.callers import Caller
-from qa.isolation.table import CONSOLE, ROUTES, Door, Id, Row, expected
-from qa.isolation.world import World
+from qa.isolation.dataset import Dataset
+from qa.isolation.table import CONSOLE, OPENAI, PUBLIC, ROUTES, Id, Row, expected_status
 
-#: Two ids of a path, outermost first.
-_PAIRS = [
+#: Combinations of the two ids of a path, outermost first.
+_PAIRS: list[tuple[Id, ...]] = [
     (Id.OWN, Id.OWN),
     (Id.FOREIGN, Id.FOREIGN),
     (Id.OWN, Id.FOREIGN),
@@ -27,7 +27,7 @@ _PAIRS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Case:
     route: str
     method: str
     caller: Caller
@@ -44,11 +44,11 @@ class Cell:
 
     @property
     def expected(self) -> int:
-        return expected(self.row, self.method, self.caller, self.header, self.ids)
+        return expected_status(self.row, self.method, self.caller, self.header, self.ids)
 
 
 def routes() -> list[str]:
-    """Return every route of the resolver below no console, as the table spells them."""
+    """Return every route of the resolver outside the console, as the table writes them."""
     return [route for route in all_routes() if not route.startswith(CONSOLE)]
 
 
@@ -64,29 +64,29 @@ def all_routes() -> list[str]:
     return list(below(get_resolver(), ""))
 
 
-def cells(world: World, route: str, method: str) -> Iterator[Cell]:
-    """Yield the cells of a route and method: all ids where an answer may depend on them, else some."""
+def cases_of(dataset: Dataset, route: str, method: str) -> Iterator[Case]:
+    """Yield the cases of a route and method: all ids where the answer may depend on them, else a few."""
     row = ROUTES[route]
-    number = len(parameters_of(route))
-    for caller in world.callers.values():
-        for header in caller.headers:
-            in_its_header = header == caller.header or row.door is Door.OPENAI
-            if row.door is Door.PUBLIC and not in_its_header:
+    count = len(parameters_of(route))
+    for caller in dataset.callers.values():
+        for header in caller.tried_headers:
+            is_right_header = header == caller.header or row.policy is OPENAI
+            if row.policy is PUBLIC and not is_right_header:
                 continue
-            for ids in _ids(number, offered=method in row.may, in_its_header=in_its_header):
-                yield Cell(route, method, caller, header, ids)
+            for ids in _ids(count, is_allowed=method in row.allowed, is_right_header=is_right_header):
+                yield Case(route, method, caller, header, ids)
 
 
 def parameters_of(route: str) -> list[str]:
-    """Return the names of the ids that a request to `route` holds: in the path, then in the body."""
-    named = [name for name in re.findall(r"<\w+:(\w+)>", route) if name.endswith("_id")]
-    return named + ([ROUTES[route].body_id] if ROUTES[route].body_id else [])
+    """Return the names of the ids in a request to `route`: those of the path, then that of the body."""
+    in_path = [name for name in re.findall(r"<\w+:(\w+)>", route) if name.endswith("_id")]
+    return in_path + ([ROUTES[route].body_id] if ROUTES[route].body_id else [])
 
 
-def _ids(number: int, *, offered: bool, in_its_header: bool) -> list[tuple[Id, ...]]:
-    if number == 0:
+def _ids(count: int, *, is_allowed: bool, is_right_header: bool) -> list[tuple[Id, ...]]:
+    if count == 0:
         return [()]
-    own, foreign = (Id.OWN,) * number, (Id.FOREIGN,) * number
-    if offered and in_its_header:
-        return [(each,) for each in Id] if number == 1 else _PAIRS
-    return [own, foreign] if offered or in_its_header else [own]
+    own, foreign = (Id.OWN,) * count, (Id.FOREIGN,) * count
+    if is_allowed and is_right_header:
+        return [(each,) for each in Id] if count == 1 else _PAIRS
+    return [own, foreign] if is_allowed or is_right_header else [own]

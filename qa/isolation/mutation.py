@@ -1,4 +1,4 @@
-"""The matrix put to the test: each scope of the product is dropped once, and has to be missed."""
+"""Mutation testing of the matrix: each scope of the product is dropped once, and a check must fail then."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from qa.isolation import probes, scopes
-from qa.isolation.cases import Cell, cells
+from qa.isolation.cases import Case, cases_of
 from qa.isolation.matrix import Matrix
-from qa.isolation.scopes import Scope
+from qa.isolation.scopes import Function, Scope
 from qa.isolation.table import METHODS, ROUTES
 
-#: Callers who differ in what a scope keeps from them; the rest differ at the door.
-_CALLERS = {
+#: Callers for whom scopes differ; the others are refused by their credentials or differ by their rights.
+CALLERS = {
     "viewer",
     "admin",
     "other admin",
@@ -30,100 +30,103 @@ _CALLERS = {
     "deleted tenant's admin",
 }
 
-#: What any one probe or cell takes is a fraction of this.
-PATIENCE_SECONDS = 20.0
+#: For one probe or case, which takes a fraction of this.
+TIMEOUT_SECONDS = 20.0
 
-#: The others ask every route, which takes seconds, and what they would find the cells find.
+#: The broad ones request every route, which takes seconds, and find what the cases find.
 NARROW_PROBES = tuple(name for name in probes.PROBES if name not in probes.BROAD)
 
-Place = tuple[str, str]
-Look = Callable[[], list[str]]
+Check = Callable[[], list[str]]
 
 
-class NoEnd(BaseException):
-    """No Exception: drivers and views would take it for a failure of their own and go on."""
+class TimedOut(BaseException):
+    """Not an Exception: drivers and views would handle it as an error of their own and continue."""
 
 
 @dataclass
-class Reach:
-    """Which probes and cells run which function; `failures` are what they found with nothing dropped."""
+class Coverage:
+    """The probes and cases that call each function; `failures` are theirs with no scope dropped."""
 
-    probes: dict[Place, list[str]] = field(default_factory=lambda: defaultdict(list))
-    cells: dict[Place, list[Cell]] = field(default_factory=lambda: defaultdict(list))
+    probes: dict[Function, list[str]] = field(default_factory=lambda: defaultdict(list))
+    cases: dict[Function, list[Case]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
 
 
-def find_reach(
+def measure_coverage(
     matrix: Matrix,
     found: list[Scope],
     *,
     names: Iterable[str] = NARROW_PROBES,
     routes: Iterable[str] = ROUTES,
-) -> Reach:
-    """Return which of the probes and of the routes' cells run the functions that hold a scope of `found`."""
-    reach = Reach()
-    with scopes.noted(found):
-        for which, look in _looks(matrix, list(names), telling_cells(matrix, routes)):
-            scopes.ran.clear()
-            reach.failures += look()
-            for place in scopes.ran:
-                (reach.cells if isinstance(which, Cell) else reach.probes)[place].append(which)
-    return reach
+) -> Coverage:
+    """Return which probes, and which cases of these routes, call the functions that contain `found`."""
+    coverage = Coverage()
+    with scopes.recording_calls(found):
+        for name in names:
+            scopes.called.clear()
+            coverage.failures += probes.run(matrix, name)
+            for function in scopes.called:
+                coverage.probes[function].append(name)
+        for case in selected_cases(matrix, routes):
+            scopes.called.clear()
+            coverage.failures += matrix.failures_of(case)
+            for function in scopes.called:
+                coverage.cases[function].append(case)
+    return coverage
 
 
-def telling_cells(matrix: Matrix, routes: Iterable[str]) -> list[Cell]:
-    """Return the cells that reach a query, well mixed: any few of them differ in all."""
-    every = (cell for route in routes for method in METHODS for cell in cells(matrix.world, route, method))
-    telling = [
-        cell
-        for cell in every
-        if cell.caller.name in _CALLERS
-        and cell.header == cell.caller.header
-        and cell.method in cell.row.may
-        and cell.expected != 401
+def selected_cases(matrix: Matrix, routes: Iterable[str]) -> list[Case]:
+    """Return the cases that reach a query, in a fixed random order: the first few differ in everything."""
+    every = (
+        case for route in routes for method in METHODS for case in cases_of(matrix.dataset, route, method)
+    )
+    selected = [
+        case
+        for case in every
+        if case.caller.name in CALLERS
+        and case.header == case.caller.header
+        and case.method in case.row.allowed
+        and case.expected != 401
     ]
-    return sorted(telling, key=lambda cell: zlib.crc32(str(cell).encode()))
+    return sorted(selected, key=lambda case: zlib.crc32(str(case).encode()))
 
 
-def caught(
-    matrix: Matrix, scope: Scope, reach: Reach, *, patience_seconds: float = PATIENCE_SECONDS
+def first_failure(
+    matrix: Matrix, scope: Scope, coverage: Coverage, *, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> str | None:
-    """Return what is wrong without `scope`, None if nobody notices.
+    """Return the first failure without `scope`, None if no check fails.
 
-    Code that goes round for ever without it is not caught: nobody has said what is wrong.
+    An endless loop without it is not a failure: no check has named one.
     """
-    place = (scope.module, scope.function)
     try:
         with scopes.without(scope):
-            for _, look in _looks(matrix, reach.probes[place], reach.cells[place]):
-                if found := _within(patience_seconds, look):
-                    return found[0]
-    except NoEnd:
+            for check in _checks(matrix, (scope.module, scope.function), coverage):
+                if failures := _run_within(timeout_seconds, check):
+                    return failures[0]
+    except TimedOut:
         return None
     finally:
         matrix.restore()
     return None
 
 
-def _looks(matrix: Matrix, names: list[str], cells: list[Cell]) -> Iterator[tuple[str | Cell, Look]]:
-    """Yield what looks for something wrong, by the name of the probe or by the cell."""
-    for which in [*names, *cells]:
-        if isinstance(which, Cell):
-            yield which, partial(matrix.failures_of, which)
-        else:
-            yield which, partial(probes.run, matrix, which)
+def _checks(matrix: Matrix, function: Function, coverage: Coverage) -> Iterator[Check]:
+    for name in coverage.probes[function]:
+        yield partial(probes.run, matrix, name)
+    for case in coverage.cases[function]:
+        yield partial(matrix.failures_of, case)
 
 
-def _within(seconds: float, look: Look) -> list[str]:
-    """Return what is wrong. Raises NoEnd in this thread: without its scope a loop may go round for ever."""
+def _run_within(seconds: float, check: Check) -> list[str]:
+    """Return the failures of `check`. Raises TimedOut in this thread, which interrupts an endless loop."""
     thread = ctypes.c_ulong(threading.get_ident())
 
     def interrupt() -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(NoEnd))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimedOut))
 
     timer = threading.Timer(seconds, interrupt)
     timer.start()
     try:
-        return look()
+        return check()
     finally:
         timer.cancel()

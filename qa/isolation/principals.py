@@ -1,4 +1,4 @@
-"""Everybody who calls upon the world, and what they show at the door."""
+"""Creates the callers of the dataset: users, API keys and visitors."""
 
 from __future__ import annotations
 
@@ -14,131 +14,158 @@ from accounts.tokens import AccessToken
 from chat.models import ChatSession
 from chat.visitors import VisitorToken
 from qa.isolation.callers import Caller, Kind, State
-from qa.isolation.canaries import mark
-from qa.isolation.tenant_fixtures import SHOP, actor, labels, person, talk
+from qa.isolation.canaries import canary
+from qa.isolation.tenant_fixtures import SHOP, actor, add_exchanges, create_user, session_texts
 from tenants.models import ApiKey, Invitation, Tenant
 from tenants.models.api_key import Scope
 
 if TYPE_CHECKING:
-    from qa.isolation.world import World
+    from qa.isolation.dataset import Dataset
 
 #: More than one tenant may have, fewer than all tenants have together.
 MAX_API_KEYS = 7
 
 
-def people(world: World) -> None:
-    acme = world.acme.tenant
+def add_users(dataset: Dataset) -> None:
+    _register(dataset, Caller("anonymous", Kind.ANONYMOUS, has_access=False))
+    _register(dataset, _signed_in("other admin", dataset.umbrella.admin, home="umbrella", role="admin"))
+    _register(dataset, _signed_in("staff", create_user("staff", is_staff=True), has_access=False))
+    _add_members(dataset)
+    _add_common_tenant(dataset)
+    _add_former_member(dataset)
+    _add_inactive_user(dataset)
+    suspended, deleted = dataset.fixtures["hooli"].admin, dataset.fixtures["initech"].admin
+    _register(
+        dataset,
+        _signed_in("suspended tenant's admin", suspended, home="hooli", role="admin", state=State.SUSPENDED),
+    )
+    _register(
+        dataset, _signed_in("deleted tenant's admin", deleted, home="initech", role="admin", has_access=False)
+    )
+
+
+def _add_members(dataset: Dataset) -> None:
     for role in ("viewer", "developer", "admin"):
-        user = person(f"acme-{role}2")
-        acme.memberships.create(user=user, role=role)
-        world.users[role] = user
-        _welcome(world, _signed_in(role, user, role=role))
-    _welcome(world, Caller("anonymous", Kind.NOBODY, belongs=False))
-    _welcome(world, _signed_in("other admin", world.umbrella.admin, home="umbrella", role="admin"))
-    _acquaint(world)
-    former = person("former")
-    acme.memberships.create(user=former, role="admin").remove(actor(world.acme.admin))
-    _welcome(world, _signed_in("former member", former, belongs=False))
-    lost = world.estates["initech"]
-    world.lost_invitation_token = Invitation.objects.send(
-        lost.tenant, email=former.email, role="viewer", by=actor(lost.admin)
-    ).token
-    inactive = person("inactive")
-    acme.memberships.create(user=inactive, role="admin")
-    _welcome(world, _signed_in("inactive user", inactive, role="admin", belongs=False, state=State.INACTIVE))
-    inactive.is_active = False
-    inactive.save()
-    _welcome(world, _signed_in("staff", person("staff", is_staff=True), belongs=False))
-    hooli, initech = world.estates["hooli"].admin, world.estates["initech"].admin
-    suspended = {"home": "hooli", "role": "admin", "state": State.SUSPENDED}
-    _welcome(world, _signed_in("suspended tenant's admin", hooli, **suspended))
-    _welcome(
-        world, _signed_in("deleted tenant's admin", initech, home="initech", role="admin", belongs=False)
-    )
+        user = dataset.users[role] = create_user(f"acme-{role}2")
+        dataset.acme.tenant.memberships.create(user=user, role=role)
+        _register(dataset, _signed_in(role, user, role=role))
 
 
-def _acquaint(world: World) -> None:
-    """Have both admins administer one more tenant, from which they may add somebody to theirs."""
-    acquaintance = world.users["acquaintance"] = person("acquaintance")
-    common = Tenant.objects.create_with_admin(
-        name="Common", plan=world.acme.tenant.plan, by=actor(acquaintance)
-    )
-    for admin in (world.users["admin"], world.umbrella.admin):
+def _add_common_tenant(dataset: Dataset) -> None:
+    """Make both admins administer one more tenant, whose members they may add to theirs."""
+    fellow = dataset.users["fellow member"] = create_user("fellow-member")
+    common = Tenant.objects.open(name="Common", plan=dataset.acme.tenant.plan, by=actor(fellow))
+    for admin in (dataset.users["admin"], dataset.umbrella.admin):
         common.memberships.create(user=admin, role="admin")
 
 
-def keys(world: World) -> None:
-    acme = world.acme.tenant
+def _add_former_member(dataset: Dataset) -> None:
+    former = create_user("former")
+    membership = dataset.acme.tenant.memberships.create(user=former, role="admin")
+    membership.end(actor(dataset.acme.admin))
+    _register(dataset, _signed_in("former member", former, has_access=False))
+    deleted = dataset.fixtures["initech"]
+    dataset.deleted_tenants_invitation_token = Invitation.objects.send(
+        deleted.tenant, email=former.email, role="viewer", by=actor(deleted.admin)
+    ).token
+
+
+def _add_inactive_user(dataset: Dataset) -> None:
+    inactive = create_user("inactive")
+    dataset.acme.tenant.memberships.create(user=inactive, role="admin")
+    caller = _signed_in("inactive user", inactive, role="admin", has_access=False, state=State.INACTIVE)
+    _register(dataset, caller)
+    inactive.is_active = False
+    inactive.save()
+
+
+def add_keys(dataset: Dataset) -> None:
     now = timezone.now()
-
-    def welcome(name: str, home: str = "acme", kind: str = "sk", **about: Any) -> ApiKey:
-        scopes = about.pop("scopes", list(Scope.values) if kind == "sk" else [])
-        fields = {name: about.pop(name) for name in ("expires_at", "revoked_at") if name in about}
-        tenant = world.estates[home].tenant
-        issued = ApiKey.objects.generate(
-            tenant, kind=kind, environment="live", name=mark(home), scopes=scopes, **fields
-        )
-        public = kind == "pk"
-        caller = Caller(
-            name,
-            Kind.PUBLIC_KEY if public else Kind.SECRET_KEY,
-            home,
-            issued.secret,
-            scopes=tuple(scopes),
-            origin=SHOP if public else "",
-            **about,
-        )
-        _welcome(world, caller)
-        return issued.key
-
-    world.public_key = welcome("pk", kind="pk")
-    welcome("sk")
-    welcome("sk that reads sessions", scopes=["sessions:read"])
-    welcome("sk of another tenant", "umbrella")
-    unusable = {"state": State.UNUSABLE, "belongs": False}
-    welcome("expired key", expires_at=now - timedelta(minutes=1), **unusable)
-    welcome("revoked key", revoked_at=now - timedelta(minutes=1), **unusable)
-    welcome("suspended tenant's key", "hooli", state=State.SUSPENDED)
-    welcome("deleted tenant's key", "initech", **unusable)
-    assert acme.api_keys.usable().count() < MAX_API_KEYS  # noqa: S101 - or issuing one would be refused
+    unusable: dict[str, Any] = {"state": State.UNUSABLE, "has_access": False}
+    dataset.public_key = _add_key(dataset, "pk", kind="pk")
+    _add_key(dataset, "sk")
+    _add_key(dataset, "sk that reads sessions", scopes=["sessions:read"])
+    _add_key(dataset, "sk of another tenant", "umbrella")
+    _add_key(dataset, "expired key", expires_at=now - timedelta(minutes=1), **unusable)
+    _add_key(dataset, "revoked key", revoked_at=now - timedelta(minutes=1), **unusable)
+    _add_key(dataset, "suspended tenant's key", "hooli", state=State.SUSPENDED)
+    _add_key(dataset, "deleted tenant's key", "initech", **unusable)
+    # Otherwise issuing one would be refused.
+    assert dataset.acme.tenant.api_keys.usable().count() < MAX_API_KEYS  # noqa: S101
 
 
-def visitors(world: World) -> None:
-    for name, room, belongs in (("visitor", "visitor", True), ("other visitor", "stranger", False)):
+def _add_key(
+    dataset: Dataset,
+    name: str,
+    home: str = "acme",
+    *,
+    kind: str = "sk",
+    scopes: list[str] | None = None,
+    state: State = State.VALID,
+    has_access: bool = True,
+    **dates: Any,
+) -> ApiKey:
+    """Issue a key and register its caller. `scopes` None are all; `dates` are fields of the key."""
+    is_public = kind == "pk"
+    if scopes is None:
+        scopes = [] if is_public else list(Scope.values)
+    issued = ApiKey.objects.generate(
+        dataset.fixtures[home].tenant,
+        kind=kind,
+        environment="live",
+        name=canary(home),
+        scopes=scopes,
+        **dates,
+    )
+    caller = Caller(
+        name,
+        Kind.PUBLIC_KEY if is_public else Kind.SECRET_KEY,
+        home,
+        issued.secret,
+        scopes=tuple(scopes),
+        has_access=has_access,
+        state=state,
+        origin=SHOP if is_public else "",
+    )
+    _register(dataset, caller)
+    return issued.key
+
+
+def add_visitors(dataset: Dataset) -> None:
+    for name, owner, has_access in (("visitor", "visitor", True), ("other visitor", "stranger", False)):
         session = ChatSession.objects.create(
-            tenant=world.acme.tenant, visitor=f"v_{room}", **labels(f"acme.{room}")
+            tenant=dataset.acme.tenant, visitor=f"v_{owner}", **session_texts(f"acme.{owner}")
         )
-        reply = talk(session, f"acme.{room}")
-        world.estates[room] = replace(world.acme, session=session, reply=reply)
-        _welcome(world, visiting(world, room, name=name, home="visitor", belongs=belongs))
+        reply = add_exchanges(session, f"acme.{owner}")
+        dataset.fixtures[owner] = replace(dataset.acme, session=session, reply=reply)
+        _register(dataset, visitor_caller(dataset, owner, name=name, has_access=has_access))
 
 
-def visiting(
-    world: World,
-    room: str,
+def visitor_caller(
+    dataset: Dataset,
+    owner: str,
     *,
     name: str = "visitor",
-    home: str = "visitor",
-    belongs: bool = True,
-    **other: Any,
+    has_access: bool = True,
+    **claims: Any,
 ) -> Caller:
-    """Return a visitor of the session in `room`; `other` has its pass say something else."""
-    estate = world.estates[room]
-    said = {
-        "tenant_id": estate.tenant.pk,
-        "key_id": world.public_key.pk,
-        "session_id": estate.session.pk,
-        "visitor": estate.session.visitor,
+    """Return the visitor of the session in the fixtures of `owner`; `claims` replace those of its token."""
+    fixtures = dataset.fixtures[owner]
+    own = {
+        "tenant_id": fixtures.tenant.pk,
+        "key_id": dataset.public_key.pk,
+        "session_id": fixtures.session.pk,
+        "visitor": fixtures.session.visitor,
         "origin": SHOP,
     }
-    token = VisitorToken(**said | other).encode()
-    return Caller(name, Kind.VISITOR, home, token, belongs=belongs, origin=SHOP)
+    token = VisitorToken(**own | claims).encode()
+    return Caller(name, Kind.VISITOR, "visitor", token, has_access=has_access, origin=SHOP)
 
 
-def _welcome(world: World, caller: Caller) -> None:
-    world.callers[caller.name] = caller
+def _register(dataset: Dataset, caller: Caller) -> None:
+    dataset.callers[caller.name] = caller
 
 
-def _signed_in(name: str, user: User, **about: Any) -> Caller:
+def _signed_in(name: str, user: User, **fields: Any) -> Caller:
     token = AccessToken.of_session(user.pk, uuid.uuid4().hex)
-    return Caller(name, Kind.PERSON, credential=str(token), **about)
+    return Caller(name, Kind.USER, credential=str(token), **fields)

@@ -1,15 +1,15 @@
-"""Every scope in the code of request paths, found in its syntax tree, and the code without it.
+"""Every scope in the code that requests run, found in its syntax tree, and the code without it.
 
-A *scope* is a condition that keeps the documents of one tenant, session or person from all others:
+A *scope* is a condition that restricts a query to the documents of one tenant, session or user:
 
 - `visible_to(…)`, `of_tenant(…)`, `present()`, and a related manager such as `tenant.api_keys`;
 - an argument of `filter`, `get`, `exclude` or `get_object_or_404` on an owner: `tenant=…`;
 - an entry of a raw query on an owner: `{"session_id": …}`, `match["tenant_id"] = …`, and the columns
   by which a `$lookup` joins one;
 - a comparison of an owner's id;
-- the look-up of what only its owner knows, and a caller's `rate_key` in what is kept for it.
+- a look-up by a secret of the owner, and a caller's `rate_key` in what is stored for it.
 
-They are found, not listed: a scope that is written tomorrow is dropped by tomorrow's tests.
+They are found, not listed, so that a new scope is tested without an entry here.
 """
 
 from __future__ import annotations
@@ -28,34 +28,37 @@ from django.conf import settings
 
 from accounts.models import User
 from chat.models import ChatSession
-from qa.isolation.exempt import FOR_STAFF, NO_PRODUCT, ONLY_IN_COMMANDS, WITHOUT_EFFECT
+from qa.isolation.exemptions import COMMANDS_ONLY, NOT_PRODUCT_CODE, STAFF_ONLY, WITHOUT_EFFECT
 from tenants.models import Tenant, Webhook
 
 FOLDERS = ("accounts", "tenants", "chat", "core/api", "core/audit")
 
-#: Fields and columns that say whose a document is; the last two hide what belongs to nobody any more.
+#: Fields and columns that name a document's owner; the last two hide documents of deleted tenants.
 OWNERS = {"tenant", "tenant_id", "user", "user_id", "session", "session_id", "visitor"}
 OWNERS |= {"deleted_at", "tenant.deleted_at"}
 
-#: What only its owner knows: digests of its tokens, and of what it called a request.
+#: Secrets of an owner: digests of its tokens, and of its idempotency keys.
 SECRETS = {"digest", "idempotency"}
 
-#: Keys of raw documents: a bare `tenant` or `user` there is a label of something shown.
+#: Keys of raw documents that are conditions: a bare `tenant` or `user` there is a label in an answer.
 COLUMNS = {"tenant_id", "user_id", "session_id", "visitor", "tenant.deleted_at"}
 
 _QUERIES = {"filter", "get", "exclude", "get_object_or_404"}
 _SCOPING_CALLS = {"visible_to", "of_tenant", "present"}
 
-#: What tells callers apart.
-_TELLING_APART = {"rate_key"}
+#: Attributes that identify a caller.
+_CALLER_KEYS = {"rate_key"}
+
+#: Module, and qualified name within it.
+Function = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One scope and one way to do without it.
+    """One scope and one mutation of it.
 
-    `change`: "drop", or for a comparison "always" and "never". `node` is its number in a walk of the
-    module's tree, `part` the number of the argument or entry within it.
+    `change`: "drop", or for a comparison "always" true and "never" true. `node` is its number in a walk of
+    the module's tree, `part` the number of the argument or entry within it.
     """
 
     module: str
@@ -75,24 +78,24 @@ class Scope:
         return f"{self.module}.{self}"
 
     def __str__(self) -> str:
-        how = "" if self.change == "drop" else f" is {self.change} so"
+        how = "" if self.change == "drop" else f" is {self.change} true"
         return f"{self.function}: {self.text}{how}"
 
 
 def find_scopes() -> list[Scope]:
-    """Return all scopes that a request could lose, in the order of their files."""
+    """Return all scopes without an exemption, in the order of their files."""
     return [scope for scope in _all_scopes() if not (_only_in_commands(scope) or _has_no_effect(scope))]
 
 
 def find_scopes_of_commands() -> list[Scope]:
-    """Return those that no request should ever come by."""
+    """Return those that no request should ever reach."""
     return [scope for scope in _all_scopes() if _only_in_commands(scope)]
 
 
-def exempt_but_gone() -> set[str]:
-    """Return what is exempt and stands in the code no more."""
+def stale_exemptions() -> set[str]:
+    """Return the exemptions whose code no longer exists."""
     found = {name for scope in _all_scopes() for name in (scope.module, scope.place, scope.name)}
-    return (ONLY_IN_COMMANDS.keys() | WITHOUT_EFFECT.keys()) - found
+    return (COMMANDS_ONLY.keys() | WITHOUT_EFFECT.keys()) - found
 
 
 @contextmanager
@@ -100,25 +103,25 @@ def without(scope: Scope) -> Iterator[None]:
     """Run the product without `scope`, in this process."""
     tree = _parse(scope.module)
     node = list(ast.walk(tree))[scope.node]
-    tree = ast.fix_missing_locations(_Replacing(node, _changed(node, scope)).visit(tree))
-    with _replaced(scope.module, scope.function, tree):
+    _Replacing(node, _changed(node, scope)).visit(tree)
+    with _replaced(scope.module, scope.function, ast.fix_missing_locations(tree)):
         yield
 
 
-#: Functions that ran since somebody cleared this, where `noted` is in force: (module, function).
-ran: set[tuple[str, str]] = set()
+#: Functions called since this was last cleared, within `recording_calls`.
+called: set[Function] = set()
 
 
 @contextmanager
-def noted(scopes: list[Scope]) -> Iterator[None]:
-    """Have every function that holds one of `scopes` add itself to `ran` when it runs."""
+def recording_calls(scopes: list[Scope]) -> Iterator[None]:
+    """Make every function that contains one of `scopes` add itself to `called` when it is called."""
     with ExitStack() as stack:
         for module in {scope.module for scope in scopes}:
             tree = _parse(module)
             functions = {scope.function for scope in scopes if scope.module == module}
             for function, node in _functions(tree):
-                note = f"__import__('{__name__}', fromlist=['ran']).ran.add({(module, function)!r})"
-                node.body.insert(0, ast.parse(note).body[0])
+                record = f"__import__('{__name__}', fromlist=['called']).called.add({(module, function)!r})"
+                node.body.insert(0, ast.parse(record).body[0])
             tree = ast.fix_missing_locations(tree)
             for function in functions:
                 stack.enter_context(_replaced(module, function, tree))
@@ -134,7 +137,7 @@ def _all_scopes() -> Iterator[Scope]:
 
 
 def _only_in_commands(scope: Scope) -> bool:
-    return scope.module in ONLY_IN_COMMANDS or scope.place in ONLY_IN_COMMANDS
+    return scope.module in COMMANDS_ONLY or scope.place in COMMANDS_ONLY
 
 
 def _has_no_effect(scope: Scope) -> bool:
@@ -145,13 +148,13 @@ def _modules() -> Iterator[str]:
     for folder in FOLDERS:
         for path in sorted((Path(settings.BASE_DIR) / folder).rglob("*.py")):
             parts = path.relative_to(settings.BASE_DIR).with_suffix("").parts
-            if not (NO_PRODUCT | FOR_STAFF).intersection(parts):
+            if not (NOT_PRODUCT_CODE | STAFF_ONLY).intersection(parts):
                 yield ".".join(parts).removesuffix(".__init__")
 
 
 @functools.cache
 def _source(module: str) -> str:
-    return Path(importlib.import_module(module).__file__).read_text()
+    return Path(str(importlib.import_module(module).__file__)).read_text()
 
 
 def _parse(module: str) -> ast.Module:
@@ -164,7 +167,8 @@ def _scopes_of(module: str) -> Iterator[Scope]:
     for function, body in _functions(tree):
         for node in (node for statement in body.body for node in ast.walk(statement)):
             for text, change, part in _found_in(node, function.partition(".")[0]):
-                yield Scope(module, function, node.lineno, text, change, numbers[id(node)], part)
+                line = node.lineno if isinstance(node, ast.expr | ast.stmt) else body.lineno
+                yield Scope(module, function, line, text, change, numbers[id(node)], part)
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -179,7 +183,7 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def _found_in(node: ast.AST, class_name: str) -> Iterator[tuple[str, str, int]]:
-    """Yield (text, change, part) of every scope that this very node is; `class_name` is where it stands."""
+    """Yield (text, change, part) of every scope that this node itself is, in the class `class_name`."""
     match node:
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in _QUERIES:
             for part, keyword in enumerate(node.keywords):
@@ -187,15 +191,15 @@ def _found_in(node: ast.AST, class_name: str) -> Iterator[tuple[str, str, int]]:
                     yield ast.unparse(keyword), "drop", part
         case ast.Call(func=ast.Attribute(attr=name)) if name in _SCOPING_CALLS:
             yield f".{name}({', '.join(map(ast.unparse, node.args))})", "drop", -1
-        case ast.Attribute(attr=name, ctx=ast.Load()) if name in _TELLING_APART:
+        case ast.Attribute(attr=name, ctx=ast.Load()) if name in _CALLER_KEYS:
             yield ast.unparse(node), "drop", -1
         case ast.Attribute(value=owner, attr=name, ctx=ast.Load()) if name in related_managers():
-            called = ast.unparse(owner).split(".")[-1].replace("self", class_name)
-            if called in related_managers()[name].owners:
+            owner_name = ast.unparse(owner).split(".")[-1].replace("self", class_name)
+            if owner_name in related_managers()[name].owners:
                 yield ast.unparse(node), "drop", -1
         case ast.Dict():
             for part, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
-                if _is_condition(key, value):
+                if key is not None and _is_condition(key, value):
                     yield f"{ast.unparse(key)}: {ast.unparse(value)}", "drop", part
         case ast.Assign(targets=[ast.Subscript(value=ast.Name(), slice=ast.Constant(value=name))]) if (
             name in COLUMNS
@@ -207,16 +211,16 @@ def _found_in(node: ast.AST, class_name: str) -> Iterator[tuple[str, str, int]]:
                 yield ast.unparse(node), "never", -1
 
 
-def _is_condition(key: ast.expr | None, value: ast.expr) -> bool:
-    if not isinstance(key, ast.Constant) or _is_shown(value):
+def _is_condition(key: ast.expr, value: ast.expr) -> bool:
+    if not isinstance(key, ast.Constant) or _is_output(value):
         return False
     if key.value == "foreignField":
         return isinstance(value, ast.Constant) and value.value in COLUMNS
     return key.value in COLUMNS | SECRETS or (key.value == "_id" and _names_owner(value))
 
 
-def _is_shown(value: ast.expr) -> bool:
-    """Whether a dict holds `value` to show it: as text, or as the 1 of a projection."""
+def _is_output(value: ast.expr) -> bool:
+    """Whether a dict holds `value` for an answer: as text, or as the 1 of a projection."""
     text = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "str"
     constant = isinstance(value, ast.Constant) and isinstance(value.value, int)
     return text or constant or isinstance(value, ast.List)
@@ -232,28 +236,28 @@ def _names_owner(expression: ast.expr) -> bool:
 
 @dataclass(slots=True)
 class _Manager:
-    """What `tenant.api_keys` is: of which model, and how its owners are called."""
+    """A manager such as `tenant.api_keys`: its model, and the names of its owners in code."""
 
     model: str
     owners: set[str]
 
 
-_OWNERS_CALLED = {Tenant: "tenant", User: "user", ChatSession: "session", Webhook: "webhook"}
+_OWNER_NAMES = {Tenant: "tenant", User: "user", ChatSession: "session", Webhook: "webhook"}
 
 
 @functools.cache
 def related_managers() -> dict[str, _Manager]:
     managers: dict[str, _Manager] = {}
-    for owner, called in _OWNERS_CALLED.items():
+    for owner, name in _OWNER_NAMES.items():
         for relation in owner._meta.related_objects:
             if relation.one_to_many and not relation.hidden:
                 model = relation.related_model._meta.label_lower
-                manager = managers.setdefault(relation.get_accessor_name(), _Manager(model, set()))
-                manager.owners |= {called, owner.__name__}
+                manager = managers.setdefault(str(relation.get_accessor_name()), _Manager(model, set()))
+                manager.owners |= {name, owner.__name__}
     return managers
 
 
-# -- dropping ------------------------------------------------------------------
+# -- mutating ------------------------------------------------------------------
 
 
 class _Replacing(ast.NodeTransformer):
@@ -264,17 +268,17 @@ class _Replacing(ast.NodeTransformer):
         return self._new if node is self._old else self.generic_visit(node)
 
 
-def _changed(node: Any, scope: Scope) -> ast.AST:
+def _changed(node: ast.AST, scope: Scope) -> ast.AST:
     match node:
         case ast.Compare():
             return ast.Constant(scope.change == "always")
         case ast.Call() if scope.part >= 0:
             kept = [each for number, each in enumerate(node.keywords) if number != scope.part]
             return ast.Call(node.func, node.args, kept)
-        case ast.Attribute(attr=name) if name in _TELLING_APART:
+        case ast.Attribute(attr=name) if name in _CALLER_KEYS:
             return ast.Constant("")
-        case ast.Call():
-            return ast.Call(ast.Attribute(node.func.value, "all", ast.Load()), [], [])
+        case ast.Call(func=ast.Attribute(value=queryset)):
+            return ast.Call(ast.Attribute(queryset, "all", ast.Load()), [], [])
         case ast.Dict():
             return _without_entry(node, scope.part)
         case ast.Assign():
@@ -288,17 +292,17 @@ _ALL = "__import__('django.apps').apps.apps.get_model('{}')._default_manager"
 
 
 def _without_entry(node: ast.Dict, part: int) -> ast.Dict:
-    entries = list(zip(node.keys, node.values, strict=True))
+    names = [ast.literal_eval(key) if isinstance(key, ast.Constant) else None for key in node.keys]
     dropped = {part}
-    if entries[part][0].value == "foreignField":  # Both columns or none: the look-up is then of all.
-        dropped |= {n for n, (key, _) in enumerate(entries) if key.value == "localField"}
-    kept = [entry for number, entry in enumerate(entries) if number not in dropped]
-    return ast.Dict([key for key, _ in kept], [value for _, value in kept])
+    if names[part] == "foreignField":  # Both columns or none: the look-up then joins all documents.
+        dropped |= {number for number, name in enumerate(names) if name == "localField"}
+    kept = [number for number in range(len(names)) if number not in dropped]
+    return ast.Dict([node.keys[number] for number in kept], [node.values[number] for number in kept])
 
 
 @contextmanager
 def _replaced(module: str, qualified: str, tree: ast.Module) -> Iterator[None]:
-    """Give a function the code that it has in `tree`, for all who hold it already."""
+    """Replace the code of a function by that in `tree`, also for modules that have imported it."""
     function = _function(module, qualified)
     original = function.__code__
     compiled = compile(tree, original.co_filename, "exec", dont_inherit=True)
@@ -317,7 +321,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _function(module: str, qualified: str) -> FunctionType:
-    """Return the function itself, from under properties and decorators."""
+    """Return the function itself, without properties and decorators."""
     found: Any = importlib.import_module(module)
     for name in qualified.split("."):
         found = vars(found)[name]

@@ -1,4 +1,4 @@
-"""What a tenant of the world owns, each furnished alike, and all of it marked."""
+"""The objects that every tenant of the dataset owns, of the same kinds, each with the tenant's canary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from chat.models import ChatSession, Message
 from core.audit.models import Actor, Source
-from qa.isolation.canaries import FIGURE, mark
+from qa.isolation.canaries import NUMBER, canary
 from tenants.billing.limits import month_of
 from tenants.models import ApiKey, ErasureManifest, Invitation, LedgerEntry, Plan, Tenant, Webhook
 from tenants.webhooks.models import Event
@@ -20,25 +20,25 @@ from tenants.webhooks.models import Event
 SHOP = "https://shop.example"
 
 #: An address that every tenant has invited.
-INVITED_EVERYWHERE = "invited@example.com"
+INVITED_BY_ALL = "invited@example.com"
 
-#: When people talked, all in the same quarter hour: there are whole days, weeks and months of figures since.
-TALKED_AT = timezone.now() - timedelta(days=70)
+#: When all messages were created, within one quarter hour: whole days, weeks and months have passed since.
+CREATED_AT = timezone.now() - timedelta(days=70)
 
-#: Before that one of them had talked already.
-TALKED_FIRST_AT = TALKED_AT - timedelta(days=5)
+#: Umbrella has one session from before that.
+FIRST_CREATED_AT = CREATED_AT - timedelta(days=5)
 
 
-def since() -> str:
-    """Return the day from which on analytics show everything."""
-    return str((TALKED_AT - timedelta(days=35)).date())
+def analytics_from() -> str:
+    """Return a date before all sessions but Umbrella's first."""
+    return str((CREATED_AT - timedelta(days=35)).date())
 
 
 @dataclass(frozen=True)
-class Estate:
-    """What ids may name: the objects of one tenant, or of one visitor in it.
+class TenantFixtures:
+    """The objects of one tenant, or of one visitor of it, that ids in a request may name.
 
-    `reply` has failed, so that it can be retried; `member` is nobody's caller.
+    `reply` has failed, so that it can be retried. `member` is not a caller of the matrix.
     """
 
     tenant: Tenant
@@ -57,118 +57,134 @@ class Estate:
         """Return the id for a parameter of a path or a body."""
         if parameter == "visitor_id":
             return self.visitor
-        owner = {"tenant_id": "tenant", "user_id": "member"}.get(parameter, parameter.removesuffix("_id"))
-        return getattr(self, {"message": "reply"}.get(owner, owner)).pk
+        attribute = {"tenant_id": "tenant", "user_id": "member", "message_id": "reply"}.get(
+            parameter, parameter.removesuffix("_id")
+        )
+        pk: ObjectId | str = getattr(self, attribute).pk
+        return pk
 
 
-def furnish(name: str, plan: Plan) -> Estate:
-    admin = person(f"{name}-admin")
-    source = Source("192.0.2.1", user_agent=mark(name), request_id=mark(name))
-    by = Actor(mark(name), user_id=admin.pk, source=source)
-    tenant = Tenant.objects.create_with_admin(name=f"{name} {mark(name)}", plan=plan, by=by)
+def build_tenant(name: str, plan: Plan) -> TenantFixtures:
+    admin = create_user(f"{name}-admin")
+    source = Source("192.0.2.1", user_agent=canary(name), request_id=canary(name))
+    by = Actor(canary(name), user_id=admin.pk, source=source)
+    tenant = Tenant.objects.open(name=f"{name} {canary(name)}", plan=plan, by=by)
     tenant.change(
         by,
-        domain=f"{mark(name)}.example",
-        system_prompt=f"You work for {mark(name)}.",
+        domain=f"{canary(name)}.example",
+        system_prompt=f"You work for {canary(name)}.",
         allowed_origins=[SHOP],
     )
-    member = person(f"{name}-member", name=mark(name))
+    member = create_user(f"{name}-member", name=canary(name))
     tenant.memberships.create(user=member, role="developer")
     sent = [
         Invitation.objects.send(tenant, email=email, role="viewer", by=by)
-        for email in (INVITED_EVERYWHERE, f"{mark(name)}@example.com")
+        for email in (INVITED_BY_ALL, f"{canary(name)}@example.com")
     ]
-    key = _key(tenant, name=mark(name))
-    hook = Webhook.objects.register(
-        tenant, by=by, url=f"https://{mark(name)}.example/", events=Event.values
-    ).webhook
-    told = hook.enqueue(Event.values[0], {"note": mark(name)}, dedup_key=name)
-    told.failed(mark(name))
-    erasure = ErasureManifest.objects.create(
-        tenant=tenant.pk,
-        scope="visitor",
-        subject_digest=mark(name),
-        asked_by=mark(name),
-        asked_at=timezone.now(),
+    visited = ChatSession.objects.create(
+        tenant=tenant, visitor=f"v_{name}", **session_texts(f"{name}.session")
     )
-    passed_by = ChatSession.objects.create(tenant=tenant, visitor=f"v_{name}", **labels(f"{name}.session"))
-    session = ChatSession.objects.create(tenant=tenant, user=admin, **labels(f"{name}.session"))
-    reply = talk(session, f"{name}.session")
-    LedgerEntry.objects.create(
-        tenant=tenant,
-        month=reply.month,
-        session=session.pk,
-        reply=reply.pk,
-        provider="groq",
-        model=mark(name),
-        outcome="ok",
-    )
-    return Estate(
+    session = ChatSession.objects.create(tenant=tenant, user=admin, **session_texts(f"{name}.session"))
+    reply = add_exchanges(session, f"{name}.session")
+    _add_ledger_entry(reply, canary(name))
+    return TenantFixtures(
         tenant=tenant,
         admin=admin,
         member=member,
         invitation=sent[1].invitation,
         invitation_token=sent[1].token,
-        key=key,
-        webhook=hook,
-        erasure=erasure,
-        visitor=passed_by.visitor,
+        key=_create_key(tenant, name),
+        webhook=_register_webhook(tenant, name, by),
+        erasure=_create_manifest(tenant, canary(name)),
+        visitor=visited.visitor,
         session=session,
         reply=reply,
     )
 
 
-def labels(owner: str) -> dict[str, Any]:
+def _create_key(tenant: Tenant, name: str) -> ApiKey:
+    return ApiKey.objects.generate(tenant, kind="sk", environment="live", name=canary(name)).key
+
+
+def _register_webhook(tenant: Tenant, name: str, by: Actor) -> Webhook:
+    """Return a webhook with a delivery that failed."""
+    url = f"https://{canary(name)}.example/"
+    webhook = Webhook.objects.register(tenant, by=by, url=url, events=Event.values).webhook
+    delivery = webhook.tell(Event.values[0], {"note": canary(name)}, once=name)
+    assert delivery  # noqa: S101 - the first of its name
+    delivery.failed(canary(name))
+    return webhook
+
+
+def _create_manifest(tenant: Tenant, text: str) -> ErasureManifest:
+    return ErasureManifest.objects.create(
+        tenant=tenant.pk, scope="visitor", subject_digest=text, asked_by=text, asked_at=timezone.now()
+    )
+
+
+def _add_ledger_entry(reply: Message, model: str) -> None:
+    LedgerEntry.objects.create(
+        tenant=reply.tenant,
+        month=reply.month,
+        session=reply.session.pk,
+        reply=reply.pk,
+        provider="groq",
+        model=model,
+        outcome="ok",
+    )
+
+
+def session_texts(owner: str) -> dict[str, Any]:
     return {
-        "title": mark(owner),
+        "title": canary(owner),
         "origin": SHOP,
-        "metadata": {"note": mark(owner)},
-        "overrides": {"system_prompt": f"Remember {mark(owner)}."},
+        "metadata": {"note": canary(owner)},
+        "overrides": {"system_prompt": f"Remember {canary(owner)}."},
     }
 
 
-def talk(session: ChatSession, owner: str) -> Message:
-    """Put two questions into the session, one answered, one not; return the reply that failed."""
-    figure = FIGURE if owner.startswith("umbrella") else 10
-    receipt = {"target": "groq/groq-model", "provider": "groq", "model": "groq-model", "run": 1}
-    receipt |= {"outcome": "ok", "input_tokens": figure, "output_tokens": figure, "waited_ms": 1}
-    receipt |= {"cost": None, "cost_basis": "unpriced", "detail": mark(owner)}
+def add_exchanges(session: ChatSession, owner: str) -> Message:
+    """Add two questions with replies to the session; return the second reply, which failed."""
+    tokens = NUMBER if owner.startswith("umbrella") else 10
+    attempt = {"target": "groq/groq-model", "provider": "groq", "model": "groq-model", "run": 1}
+    attempt |= {"outcome": "ok", "input_tokens": tokens, "output_tokens": tokens, "waited_ms": 1}
+    attempt |= {"cost": None, "cost_basis": "unpriced", "detail": canary(owner)}
     for seq, status in ((1, "complete"), (3, "failed")):
-        common = {"session": session, "tenant": session.tenant, "metadata": {"note": mark(owner)}}
-        asked = Message.objects.create(
-            **common, seq=seq, role="user", content=f"Question {mark(owner)}", fingerprint=mark(owner)[:64]
+        common = {"session": session, "tenant": session.tenant, "metadata": {"note": canary(owner)}}
+        question = Message.objects.create(
+            **common,
+            seq=seq,
+            role="user",
+            content=f"Question {canary(owner)}",
+            fingerprint=canary(owner)[:64],
         )
         reply = Message.objects.create(
             **common,
             seq=seq + 1,
             role="assistant",
-            in_reply_to=asked,
+            in_reply_to=question,
             status=status,
-            content=f"Reply {mark(owner)}",
+            content=f"Reply {canary(owner)}",
             provider="groq",
-            model=mark(owner),
-            attempts=[receipt],
-            input_tokens=figure,
-            output_tokens=figure,
-            feedback={"rating": "up", "comment": mark(owner)},
-            error={"kind": "server_error", "detail": mark(owner)} if status == "failed" else None,
+            model=canary(owner),
+            attempts=[attempt],
+            input_tokens=tokens,
+            output_tokens=tokens,
+            feedback={"rating": "up", "comment": canary(owner)},
+            error={"kind": "server_error", "detail": canary(owner)} if status == "failed" else None,
             settled=True,
             reservation=ObjectId(),
             month=month_of(timezone.now()),
             finished_at=timezone.now(),
         )
-    Message.objects.filter(session=session).update(created_at=TALKED_AT, finished_at=TALKED_AT)
-    ChatSession.objects.filter(pk=session.pk).update(created_at=TALKED_AT)
+    Message.objects.filter(session=session).update(created_at=CREATED_AT, finished_at=CREATED_AT)
+    ChatSession.objects.filter(pk=session.pk).update(created_at=CREATED_AT)
     return reply
 
 
-def person(login: str, **fields: Any) -> User:
+def create_user(login: str, **fields: Any) -> User:
     return User.objects.create_user(f"{login}@example.com", **{"name": login, **fields})
 
 
 def actor(user: User) -> Actor:
     return user.as_actor()
-
-
-def _key(tenant: Tenant, **fields: Any) -> ApiKey:
-    return ApiKey.objects.generate(tenant, kind="sk", environment="live", **fields).key

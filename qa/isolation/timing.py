@@ -1,8 +1,8 @@
-"""Whether a foreign id can be told from a missing one by the time its answer takes.
+"""Whether the time of an answer distinguishes a foreign id from a missing one.
 
-Both are asked for in turn, so that a slow moment of the machine meets both, and which of them goes first
-alternates. What counts is in how many pairs the foreign one took longer (a sign test): of two
-equal ones it is half of them, however long they take and however the times are spread.
+Both are requested alternately, so that other load of the machine affects both, and the order within a
+pair alternates too. The measure is in how many pairs the foreign one took longer (a sign test): for
+equal distributions that is half of them, whatever the durations and their spread.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from bson import ObjectId
 
-from qa.isolation.cases import Cell, parameters_of
+from qa.isolation.cases import Case, parameters_of
 from qa.isolation.matrix import Answer, Matrix
-from qa.isolation.table import ROUTES, Door, Id
+from qa.isolation.table import ROUTES, SITE, Id
 
-#: How likely it is at most that any one of all comparisons tells equal ones apart.
+#: The greatest probability that any of all comparisons finds a difference between equal distributions.
 ERROR_RATE = 0.01
 
-#: Differences of less than this share are beyond what can be told through a network.
+#: Smaller differences cannot be measured through a network.
 TOLERATED_SHARE = 0.1
 
-Ask = Callable[[], Answer]
+Request = Callable[[], Answer]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """The same request for a foreign id, and for one that is missing."""
+class Comparison:
+    """The same request for a foreign id and for a missing one."""
 
     what: str
-    foreign: Ask
-    missing: Ask
+    foreign: Request
+    missing: Request
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Of one question: milliseconds of every pair, foreign before missing; `error_rate` is its share."""
+    """The times of one comparison: (foreign, missing) in milliseconds; `error_rate` is its share of all."""
 
     what: str
     pairs: list[tuple[float, float]]
@@ -58,100 +58,105 @@ class Timing:
 
     @property
     def share(self) -> float:
-        """How much longer a foreign one takes, in the median of all pairs, as a share of a missing one."""
+        """The median difference within a pair, as a share of the median for a missing id."""
         return statistics.median(foreign - missing for foreign, missing in self.pairs) / self.missing_ms
 
     @property
     def p_value(self) -> float:
-        """How likely at least so uneven a count is for two that take the same time."""
+        """The probability of a count at least this uneven for equal distributions."""
         slower = sum(foreign > missing for foreign, missing in self.pairs)
-        fewer, number = min(slower, len(self.pairs) - slower), len(self.pairs)
-        return min(1.0, 2 * sum(comb(number, count) for count in range(fewer + 1)) / 2**number)
+        fewer, count = min(slower, len(self.pairs) - slower), len(self.pairs)
+        tail: float = sum(comb(count, number) for number in range(fewer + 1)) / 2**count
+        return min(1.0, 2 * tail)
 
     @property
-    def is_told_apart(self) -> bool:
+    def is_distinguishable(self) -> bool:
         return self.p_value < self.error_rate and abs(self.share) > TOLERATED_SHARE
 
 
 def timings(matrix: Matrix, pairs: int) -> Iterator[Timing]:
-    """Compare ids in paths, bodies, queries and cursors, each asked for `pairs` times."""
-    asked = list(questions(matrix))
-    for question in asked:
-        yield Timing(question.what, list(_pairs(question, pairs)), ERROR_RATE / len(asked))
+    """Compare ids in paths, bodies, queries and cursors, each with this number of pairs."""
+    compared = list(comparisons(matrix))
+    for comparison in compared:
+        yield Timing(comparison.what, list(_pairs(comparison, pairs)), ERROR_RATE / len(compared))
 
 
-def _pairs(question: Question, number: int) -> Iterator[tuple[float, float]]:
-    _milliseconds(question.foreign), _milliseconds(question.missing)  # The first of all is slower.
-    for turn in range(number):
-        if turn % 2:
-            foreign, missing = _milliseconds(question.foreign), _milliseconds(question.missing)
+def _pairs(comparison: Comparison, count: int) -> Iterator[tuple[float, float]]:
+    _milliseconds(comparison.foreign), _milliseconds(comparison.missing)  # The first request is slower.
+    for number in range(count):
+        if number % 2:
+            foreign, missing = _milliseconds(comparison.foreign), _milliseconds(comparison.missing)
         else:
-            missing, foreign = _milliseconds(question.missing), _milliseconds(question.foreign)
+            missing, foreign = _milliseconds(comparison.missing), _milliseconds(comparison.foreign)
         yield foreign, missing
 
 
-def _milliseconds(ask: Ask) -> float:
+def _milliseconds(request: Request) -> float:
     began = time.perf_counter()
-    ask()
+    request()
     return (time.perf_counter() - began) * 1000
 
 
-# -- what is asked -------------------------------------------------------------
+# -- comparisons -------------------------------------------------------------
 
 
-def questions(matrix: Matrix) -> Iterator[Question]:
-    """Yield what changes nothing, asked by somebody who may do it with an id of their own."""
+def comparisons(matrix: Matrix) -> Iterator[Comparison]:
+    """Yield the requests that change nothing, by a caller who may make them with its own ids."""
     for route, row in ROUTES.items():
-        number = len(parameters_of(route))
-        caller = matrix.world["sk" if row.door is Door.SITE else "admin"]
+        count = len(parameters_of(route))
+        caller = matrix.dataset["sk" if row.policy is SITE else "admin"]
         method = "POST" if row.body_id else "GET"
-        if method not in row.may:
+        if method not in row.allowed:
             continue
-        for at in range(number):
+        for position in range(count):
 
-            def ask(which: Id, cell: Cell, at: int = at) -> Ask:
-                ids = tuple(which if n == at else own for n, own in enumerate(cell.ids))
-                asked = Cell(cell.route, cell.method, cell.caller, cell.header, ids)
-                return lambda: matrix.ask(asked)
+            def request(which: Id, case: Case, position: int = position) -> Request:
+                ids = tuple(which if n == position else own for n, own in enumerate(case.ids))
+                changed = Case(case.route, case.method, case.caller, case.header, ids)
+                return lambda: matrix.request_case(changed)
 
-            own = Cell(route, method, caller, caller.header, (Id.OWN,) * number)
-            what = f"{method} {route}" + (f" {parameters_of(route)[at]}" if number > 1 else "")
-            yield Question(what, ask(Id.FOREIGN, own), ask(Id.MISSING, own))
+            own = Case(route, method, caller, caller.header, (Id.OWN,) * count)
+            what = f"{method} {route}" + (f" {parameters_of(route)[position]}" if count > 1 else "")
+            yield Comparison(what, request(Id.FOREIGN, own), request(Id.MISSING, own))
     yield from _queries(matrix)
     yield from _cursors(matrix)
 
 
-def _queries(matrix: Matrix) -> Iterator[Question]:
-    theirs = matrix.world.umbrella
-    place = "api/chat/tenants/<str:tenant_id>/sessions"
-    path = f"/api/chat/tenants/{matrix.world.acme.tenant.pk}/sessions"
-    named = {"user_id": (theirs.admin.pk, ObjectId()), "visitor": (theirs.visitor, "v_nobodyes")}
-    for name, values in named.items():
-        yield Question(f"GET {place}?{name}", *(_get(matrix, f"{path}?{name}={value}") for value in values))
+def _queries(matrix: Matrix) -> Iterator[Comparison]:
+    umbrella = matrix.dataset.umbrella
+    route = "api/chat/tenants/<str:tenant_id>/sessions"
+    path = f"/api/chat/tenants/{matrix.dataset.acme.tenant.pk}/sessions"
+    named = {"user_id": (umbrella.admin.pk, ObjectId()), "visitor": (umbrella.visitor, "v_missing")}
+    for name, (foreign, missing) in named.items():
+        yield Comparison(
+            f"GET {route}?{name}",
+            _get(matrix, f"{path}?{name}={foreign}"),
+            _get(matrix, f"{path}?{name}={missing}"),
+        )
 
 
-def _cursors(matrix: Matrix) -> Iterator[Question]:
-    """Another tenant's cursor stands for a moment; a missing one is that of a moment beside it."""
+def _cursors(matrix: Matrix) -> Iterator[Comparison]:
+    """Compare another tenant's cursor, which encodes a time, with one for a millisecond later."""
     parameter = "<str:tenant_id>"
-    for place in (f"api/tenants/{parameter}/members", f"api/chat/tenants/{parameter}/messages"):
-        theirs, ours = (
-            f"/{place.replace(parameter, str(each.tenant.pk))}"
-            for each in (matrix.world.umbrella, matrix.world.acme)
+    for route in (f"api/tenants/{parameter}/members", f"api/chat/tenants/{parameter}/messages"):
+        umbrellas, own = (
+            f"/{route.replace(parameter, str(fixtures.tenant.pk))}"
+            for fixtures in (matrix.dataset.umbrella, matrix.dataset.acme)
         )
-        page = matrix.request("GET", f"{theirs}?page_size=1", matrix.world["other admin"]).json()
+        page = matrix.request("GET", f"{umbrellas}?page_size=1", matrix.dataset["other admin"]).json()
         cursor = parse_qs(urlsplit(page["next"]).query)["cursor"][0]
-        yield Question(
-            f"GET {place}?cursor",
-            *(_get(matrix, f"{ours}?cursor={quote(each)}") for each in (cursor, _beside(cursor))),
+        yield Comparison(
+            f"GET {route}?cursor",
+            _get(matrix, f"{own}?cursor={quote(cursor)}"),
+            _get(matrix, f"{own}?cursor={quote(_a_millisecond_later(cursor))}"),
         )
 
 
-def _get(matrix: Matrix, path: str) -> Ask:
-    return lambda: matrix.request("GET", path, matrix.world["admin"])
+def _get(matrix: Matrix, path: str) -> Request:
+    return lambda: matrix.request("GET", path, matrix.dataset["admin"])
 
 
-def _beside(cursor: str) -> str:
-    """Return the cursor of a millisecond later."""
-    said = {name: values[0] for name, values in parse_qs(b64decode(cursor).decode()).items()}
-    moment = datetime.fromisoformat(said["p"]) + timedelta(milliseconds=1)
-    return b64encode(urlencode(said | {"p": str(moment)}).encode()).decode()
+def _a_millisecond_later(cursor: str) -> str:
+    fields = {name: values[0] for name, values in parse_qs(b64decode(cursor).decode()).items()}
+    time_encoded = datetime.fromisoformat(fields["p"]) + timedelta(milliseconds=1)
+    return b64encode(urlencode(fields | {"p": str(time_encoded)}).encode()).decode()

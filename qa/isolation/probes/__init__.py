@@ -1,17 +1,12 @@
-"""What is no cell of the matrix: ids in queries, cursors, headers and tokens, and locks behind locks.
+"""Checks beyond the matrix: ids in queries, cursors, headers and tokens; conditions behind other conditions.
 
-Each probe yields sentences about what is wrong, and is called by its name.
+Each probe is a generator of failure descriptions, registered under the name of its function.
 """
 
 from __future__ import annotations
 
-from qa.isolation.probes import (
-    figures,  # noqa: F401 - they enter themselves
-    locks,  # noqa: F401 - they enter themselves
-    own,  # noqa: F401 - they enter themselves
-    requests,  # noqa: F401 - they enter themselves
-    turns,  # noqa: F401 - they enter themselves
-)
-from qa.isolation.probes.probe import BROAD, PROBES, run
+# Importing a module registers its probes.
+from qa.isolation.probes import analytics, defense_in_depth, members_and_logins, requests, turns  # noqa: F401
+from qa.isolation.probes.registry import BROAD, PROBES, run
 
 __all__ = ["BROAD", "PROBES", "run"]

@@ -12,16 +12,16 @@ from django.urls.resolvers import URLPattern, URLResolver
 from rest_framework.views import APIView
 
 from core.audit.models import AuditEvent
-from qa.isolation.cases import Cell, parameters_of
+from qa.isolation.cases import Case, parameters_of
 from qa.isolation.matrix import Matrix
-from qa.isolation.table import ROUTES, Door, Id
+from qa.isolation.table import OPENAI, ROUTES, SESSION, SITE, TENANT, Id
 from tenants.access.permission import HasRight
 from tenants.access.views import TenantScopedView
 
 pytestmark = pytest.mark.django_db
 
-#: Doors of routes on which a caller acts in a tenant.
-TENANT_DOORS = {Door.TENANT, Door.SESSION, Door.SITE, Door.OPENAI}
+#: Credential policies of routes on which a caller acts in a tenant.
+TENANT_POLICIES = {TENANT, SESSION, SITE, OPENAI}
 
 
 def patterns(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -43,11 +43,11 @@ VIEWS = {
     for route, pattern in patterns(get_resolver())
     if (found := view_class(pattern)) and issubclass(found, TenantScopedView)
 }
-ACTIONS = [(route, method) for route in VIEWS for method in ROUTES[route].may]
+ACTIONS = [(route, method) for route in VIEWS for method in ROUTES[route].allowed]
 
 
 def test_every_route_on_which_a_caller_acts_in_a_tenant_has_such_a_view():
-    assert {route for route, row in ROUTES.items() if row.door in TENANT_DOORS} == set(VIEWS)
+    assert {route for route, row in ROUTES.items() if row.policy in TENANT_POLICIES} == set(VIEWS)
 
 
 @pytest.mark.parametrize("route", VIEWS)
@@ -55,10 +55,10 @@ def test_a_view_uses_the_permission_and_no_other(route: str):
     assert VIEWS[route].permission_classes == [HasRight]
 
 
-def allowed_cell(matrix: Matrix, route: str, method: str) -> Cell:
+def allowed_case(matrix: Matrix, route: str, method: str) -> Case:
     """Return a request with ids of its own by a caller who may do all that can be done there."""
-    caller = matrix.world["sk" if ROUTES[route].door in (Door.SITE, Door.OPENAI) else "admin"]
-    return Cell(route, method, caller, caller.header, (Id.OWN,) * len(parameters_of(route)))
+    caller = matrix.dataset["sk" if ROUTES[route].policy in (SITE, OPENAI) else "admin"]
+    return Case(route, method, caller, caller.header, (Id.OWN,) * len(parameters_of(route)))
 
 
 @pytest.mark.parametrize(("route", "method"), ACTIONS)
@@ -74,11 +74,14 @@ def test_an_action_judges_the_access_it_uses(
 
     monkeypatch.setattr(HasRight, "has_object_permission", record)
     try:
-        assert matrix.ask(allowed_cell(matrix, route, method)).status == ROUTES[route].may[method][1]
+        assert (
+            matrix.request_case(allowed_case(matrix, route, method)).status
+            == ROUTES[route].allowed[method][1]
+        )
     finally:
-        matrix.fresh()
+        matrix.reset()
 
-    assert judged == {matrix.world.acme.tenant.pk}
+    assert judged == {matrix.dataset.acme.tenant.pk}
 
 
 @pytest.mark.parametrize(("route", "method"), ACTIONS)
@@ -87,10 +90,10 @@ def test_an_action_whose_access_is_denied_does_nothing(
 ):
     monkeypatch.setattr(HasRight, "has_object_permission", lambda *args: False)
     try:
-        status = matrix.ask(allowed_cell(matrix, route, method)).status
+        status = matrix.request_case(allowed_case(matrix, route, method)).status
         changed = matrix.changed_collections()
     finally:
-        matrix.fresh()
+        matrix.reset()
 
     assert status == 403
     assert set(changed) <= {AuditEvent._meta.db_table}
@@ -98,9 +101,9 @@ def test_an_action_whose_access_is_denied_does_nothing(
 
 def test_an_action_that_forgets_it_is_an_error(matrix: Matrix, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(TenantScopedView, "authorize", lambda self, access: access)
-    tenant = matrix.world.acme.tenant.pk
+    tenant = matrix.dataset.acme.tenant.pk
 
-    response = matrix.request("GET", f"/api/tenants/{tenant}/usage", matrix.world["admin"])
+    response = matrix.request("GET", f"/api/tenants/{tenant}/usage", matrix.dataset["admin"])
 
     assert response.status == 500
     assert str(tenant) not in response.text

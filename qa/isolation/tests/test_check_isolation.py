@@ -1,4 +1,4 @@
-"""`manage.py check_isolation`, as an operator runs it."""
+"""`manage.py check_isolation`, run as a process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from accounts.models import User
 USAGE = "api/tenants/<str:tenant_id>/usage"
 HEALTH_ALONE = ("--route", "health", "--pairs", "0")
 
-#: As an operator runs it. Nothing listens at the Redis: a command that used or cleared it would fail.
+#: Nothing listens on this Redis: a command that used or cleared the configured cache would fail.
 CONFIGURED = {"DJANGO_ENV": "development", "REDIS_URL": "redis://127.0.0.1:1/0"}
 
-#: Has the product forget that a membership is one in a certain tenant.
+#: Runs the command with a product that does not check of which tenant a user is a member.
 BROKEN = """
 import os, sys, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
@@ -35,8 +35,10 @@ with without(scope):
 """
 
 
-def run(uri: str, program: list[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run it in a process of its own, which may close its connections and end."""
+def run(
+    uri: str, program: list[str], *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it in its own process, where it may close its connections and exit."""
     return subprocess.run(
         [sys.executable, *program, *arguments],
         cwd=settings.BASE_DIR,
@@ -47,21 +49,21 @@ def run(uri: str, program: list[str], *arguments: str, **environment: str) -> su
     )
 
 
-def check(uri: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def check(uri: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return run(uri, ["manage.py", "check_isolation"], *arguments, **environment)
 
 
-def scratch_database(report: str) -> str:
-    return re.search(r"scratch database (\w+)", report)[1]
+def temporary_database(report: str) -> str:
+    return re.findall(r"temporary database (\w+)", report)[0]
 
 
 def configured_documents() -> dict[str, str]:
-    """The hash of every collection of the configured database."""
+    """Return the hash of every collection of the configured database."""
     return connection.database.command("dbHash")["collections"]
 
 
-def test_it_reports_and_leaves_the_configured_database_and_cache_alone(mongodb_uri):
-    User.objects.create_user("somebody@example.com")
+def test_it_reports_and_does_not_change_the_configured_database_and_cache(mongodb_uri):
+    User.objects.create_user("configured@example.com")
     before = configured_documents()
 
     outcome = check(
@@ -70,34 +72,34 @@ def test_it_reports_and_leaves_the_configured_database_and_cache_alone(mongodb_u
 
     assert outcome.returncode == 0, outcome.stderr
     assert f" 0  {USAGE}" in outcome.stdout
-    assert "Mutation score: 100 %: of 2 scopes 2 are missed" in outcome.stdout
-    assert "foreign ids are told from missing ones by time" in outcome.stdout
-    assert "Nothing failed" in outcome.stdout
+    assert "Mutation score: 100 %: 2 of 2 scopes are detected" in outcome.stdout
+    assert "foreign ids are distinguishable from missing ones by time" in outcome.stdout
+    assert "No failures" in outcome.stdout
     assert configured_documents() == before
-    scratch = scratch_database(outcome.stdout)
-    assert scratch != connection.settings_dict["NAME"]
-    assert scratch not in connection.connection.list_database_names()
+    temporary = temporary_database(outcome.stdout)
+    assert temporary != connection.settings_dict["NAME"]
+    assert temporary not in connection.connection.list_database_names()
 
 
-def test_a_leak_fails_it_and_names_the_cell(mongodb_uri):
+def test_it_fails_on_a_leak_and_names_the_case(mongodb_uri):
     leak = run(mongodb_uri, ["-c", BROKEN], "--route", USAGE, "--pairs", "0")
 
     assert leak.returncode == 1
     assert f"GET {USAGE} (foreign) by admin with Authorization: Bearer: 200 instead of 404" in leak.stderr
-    assert scratch_database(leak.stdout) not in connection.connection.list_database_names()
+    assert temporary_database(leak.stdout) not in connection.connection.list_database_names()
 
 
-def test_a_scope_that_nobody_misses_fails_it(mongodb_uri):
+def test_it_fails_on_a_scope_that_can_be_dropped_undetected(mongodb_uri):
     outcome = check(mongodb_uri, *HEALTH_ALONE, "--mutations", "MemberCaller.access_to")
 
     assert outcome.returncode == 1
-    assert "Mutation score: 0 %: of 2 scopes 0 are missed" in outcome.stdout
-    assert "nobody misses tenants.access.callers:" in outcome.stderr
+    assert "Mutation score: 0 %: 0 of 2 scopes are detected" in outcome.stdout
+    assert "no check fails without tenants.access.callers:" in outcome.stderr
 
 
-@override_settings(ROOT_URLCONF="qa.isolation.tests.urls_with_one_more")
-def test_a_route_that_nobody_has_stated_fails_it():
-    with pytest.raises(CommandError, match=r"without a row.*: api/tenants/<str:tenant_id>/unstated"):
+@override_settings(ROOT_URLCONF="qa.isolation.tests.urls_with_unlisted_route")
+def test_it_fails_on_a_route_without_a_row():
+    with pytest.raises(CommandError, match=r"without a row.*: api/tenants/<str:tenant_id>/unlisted"):
         call_command("check_isolation")
 
 

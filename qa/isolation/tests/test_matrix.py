@@ -1,18 +1,18 @@
-"""Every route, caller, header and id, against the table."""
+"""Every route, caller, credential header and id is answered as the table states."""
 
 from __future__ import annotations
 
 import pytest
 
-from qa.isolation.matrix import Matrix, judge_route
+from qa.isolation.matrix import Matrix, check_route
 from qa.isolation.table import ROUTES
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_route_keeps_to_the_table(matrix: Matrix, route: str):
-    report = judge_route(matrix, route)
+def test_a_route_answers_as_the_table_states(matrix: Matrix, route: str):
+    report = check_route(matrix, route)
 
-    assert report.cells.total() >= 5 * len(matrix.world.callers)
+    assert report.cases.total() >= 5 * len(matrix.dataset.callers)
     assert report.failures == []

@@ -1,12 +1,12 @@
-"""The matrix is itself tested: without any one scope, it fails."""
+"""Mutation testing of the matrix: without any single scope, a check fails."""
 
 from __future__ import annotations
 
 import pytest
 
 from qa.isolation.matrix import Matrix
-from qa.isolation.mutation import Reach, caught, find_reach
-from qa.isolation.scopes import Scope, exempt_but_gone, find_scopes, find_scopes_of_commands
+from qa.isolation.mutation import Coverage, first_failure, measure_coverage
+from qa.isolation.scopes import Scope, find_scopes, find_scopes_of_commands
 
 pytestmark = pytest.mark.django_db
 
@@ -15,36 +15,31 @@ SCOPES_OF_COMMANDS = find_scopes_of_commands()
 
 
 @pytest.fixture(scope="module")
-def reach(matrix: Matrix) -> Reach:
-    return find_reach(matrix, [*SCOPES, *SCOPES_OF_COMMANDS])
+def coverage(matrix: Matrix) -> Coverage:
+    return measure_coverage(matrix, [*SCOPES, *SCOPES_OF_COMMANDS])
 
 
-def test_nothing_is_noticed_when_nothing_is_dropped(reach: Reach):
-    assert reach.failures == []
+def test_nothing_fails_while_no_scope_is_dropped(coverage: Coverage):
+    assert coverage.failures == []
 
 
 @pytest.mark.parametrize("scope", SCOPES, ids=str)
-def test_dropping_a_scope_is_noticed(matrix: Matrix, reach: Reach, scope: Scope):
-    assert caught(matrix, scope, reach), f"{scope.module}:{scope.line} could go, and nobody would notice"
+def test_a_check_fails_without_a_scope(matrix: Matrix, coverage: Coverage, scope: Scope):
+    assert first_failure(matrix, scope, coverage), f"{scope.module}:{scope.line} could be removed unnoticed"
 
 
 @pytest.mark.parametrize("scope", SCOPES_OF_COMMANDS, ids=str)
-def test_what_only_commands_run_is_run_by_no_request(reach: Reach, scope: Scope):
-    place = (scope.module, scope.function)
+def test_code_exempt_as_run_by_commands_only_is_called_by_no_request(coverage: Coverage, scope: Scope):
+    function = (scope.module, scope.function)
 
-    assert (reach.probes.get(place), reach.cells.get(place)) == (None, None)
-
-
-def test_what_is_exempt_stands_in_the_code():
-    assert exempt_but_gone() == set()
+    assert (coverage.probes.get(function), coverage.cases.get(function)) == (None, None)
 
 
-def test_code_that_does_not_come_to_an_end_is_not_caught(matrix: Matrix):
-    """Nobody has said what is wrong with it."""
+def test_an_endless_loop_is_not_a_failure(matrix: Matrix):
     scope = next(
         scope for scope in SCOPES if scope.name == "chat.erasure.sessions_of: 'tenant_id': erasure.tenant"
     )
-    endless = Reach()
-    endless.probes[scope.module, scope.function] = ["an_erased_visitor_takes_nobody_along"]
+    coverage = Coverage()
+    coverage.probes[scope.module, scope.function] = ["erasing_a_visitor_deletes_no_other_data"]
 
-    assert caught(matrix, scope, endless, patience_seconds=2) is None
+    assert first_failure(matrix, scope, coverage, timeout_seconds=2) is None

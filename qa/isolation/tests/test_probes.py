@@ -1,4 +1,4 @@
-"""What is no cell of the matrix."""
+"""The checks beyond the matrix."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("name", probes.PROBES)
-def test_probe_finds_nothing(matrix: Matrix, name: str):
+def test_a_probe_has_no_failures(matrix: Matrix, name: str):
     assert probes.run(matrix, name) == []

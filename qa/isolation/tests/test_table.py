@@ -1,4 +1,4 @@
-"""The table and the routes are the same, and the console is for staff."""
+"""The table has exactly the routes of the resolver, and every page of the console is for staff."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.test import Client
 from accounts.models import User
 from qa.isolation.cases import all_routes, routes
 from qa.isolation.scopes import find_scopes
-from qa.isolation.table import CONSOLE, CONSOLE_DOOR, METHODS, ROUTES
+from qa.isolation.table import CONSOLE, CONSOLE_LOGIN, METHODS, ROUTES
 
-CONSOLE_ROUTES = [route for route in all_routes() if route.startswith(CONSOLE) and route != CONSOLE_DOOR]
+CONSOLE_ROUTES = [route for route in all_routes() if route.startswith(CONSOLE) and route != CONSOLE_LOGIN]
 
 
 def test_every_route_has_a_row_and_every_row_a_route():
@@ -37,13 +37,13 @@ def statuses(client: Client, route: str) -> set[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("route", CONSOLE_ROUTES)
-def test_console_page_is_for_staff(db, route: str):
+def test_a_console_page_is_for_staff(db, route: str):
     customer, staff = Client(), Client(raise_request_exception=False)
     customer.force_login(User.objects.create_user("customer@example.com"))
     staff.force_login(User.objects.create_user("staff@example.com", is_staff=True))
 
-    for nobody in (Client(), customer):
-        assert {location for _, location in statuses(nobody, route)} <= {"/admin/login/", "/admin/"}
-        assert {status for status, _ in statuses(nobody, route)} == {302}
+    for refused in (Client(), customer):
+        assert {location for _, location in statuses(refused, route)} <= {"/admin/login/", "/admin/"}
+        assert {status for status, _ in statuses(refused, route)} == {302}
     if route != "admin/logout/":
         assert "/admin/login/" not in {location for _, location in statuses(staff, route)}

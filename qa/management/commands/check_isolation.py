@@ -1,4 +1,4 @@
-"""Put every route, caller and id to the test, in a database of its own."""
+"""Checks who may do what: every route, caller and id, in a temporary database."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from django.core.management.base import BaseCommand, CommandError
 
 from qa.isolation import mutation, probes, timing
 from qa.isolation.cases import routes
-from qa.isolation.exempt import ONLY_IN_COMMANDS, WITHOUT_EFFECT
-from qa.isolation.matrix import Matrix, Report, judge_route
+from qa.isolation.environment import prepared_matrix, temporary_database
+from qa.isolation.exemptions import COMMANDS_ONLY, WITHOUT_EFFECT
+from qa.isolation.matrix import Matrix, Report, check_route
 from qa.isolation.scopes import Scope, find_scopes
-from qa.isolation.scratch import database, furnished
 from qa.isolation.table import ROUTES
 
 
 class Command(BaseCommand):
     help = (
-        "Check who may do what, on a scratch database of the configured server, which is made and dropped. "
-        "Exit code 1 on any failure."
+        "Check who may do what, in a temporary database on the configured server, which is created and "
+        "dropped. Exit code 1 on any failure."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--route",
             action="append",
-            help="only the cells of routes that contain this text, and no probes; repeatable",
+            help="only the cases of routes that contain this text, and no probes; repeatable",
         )
         parser.add_argument(
-            "--pairs", type=int, default=60, help="how often each two ids are compared in time; 0: not at all"
+            "--pairs", type=int, default=60, help="how many pairs of times each comparison has; 0: no times"
         )
         parser.add_argument(
             "--mutations",
@@ -41,88 +41,92 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, route: list[str] | None, pairs: int, mutations: str | None, **options: Any) -> None:
-        self._refuse_unstated_routes()
-        self.began = time.monotonic()
-        wanted = [name for name in ROUTES if not route or any(part in name for part in route)]
-        if not wanted:
-            raise CommandError(f"No route contains {' or '.join(route)}.")
-        looks = [] if route else list(probes.PROBES)
+        self._compare_routes_with_table()
+        began = time.monotonic()
+        selected = [name for name in ROUTES if not route or any(part in name for part in route)]
+        if not selected:
+            raise CommandError(f"No route contains {' or '.join(route or [])}.")
+        names = [] if route else list(probes.PROBES)
         found = [] if mutations is None else [scope for scope in find_scopes() if mutations in scope.name]
         if mutations and not found:
             raise CommandError(f"No scope contains {mutations}.")
-        with database() as name, furnished() as matrix:
-            self.stdout.write(f"In the scratch database {name}, which is dropped at the end.\n\n")
-            failures = self._cells(matrix, wanted)
-            failures += self._probes(matrix, looks)
+        with temporary_database() as database, prepared_matrix() as matrix:
+            self.stdout.write(f"In the temporary database {database}, which is dropped at the end.\n\n")
+            failures = self._check_cases(matrix, selected)
+            failures += self._run_probes(matrix, names)
             if pairs:
-                self._times(matrix, pairs)
+                self._report_times(matrix, pairs)
             if found and failures:
-                self.stdout.write("\nNo scope is dropped while something fails without that.")
+                self.stdout.write("\nNo scope is dropped, because something fails already.")
             elif found:
-                failures += self._mutations(matrix, found, looks, wanted)
-        seconds = f"{time.monotonic() - self.began:.0f} seconds"
+                failures += self._drop_scopes(matrix, found, names, selected)
+        seconds = f"{time.monotonic() - began:.0f} seconds"
         if failures:
             raise CommandError("\n".join([f"{len(failures)} failures, after {seconds}:", *failures]))
-        self.stdout.write(f"\nNothing failed. {seconds}.")
+        self.stdout.write(f"\nNo failures. {seconds}.")
 
-    def _refuse_unstated_routes(self) -> None:
+    def _compare_routes_with_table(self) -> None:
         found = set(routes())
-        if unstated := sorted(found - ROUTES.keys()):
-            raise CommandError(f"Routes without a row in qa/isolation/table.py: {', '.join(unstated)}")
-        if gone := sorted(ROUTES.keys() - found):
-            raise CommandError(f"Rows of qa/isolation/table.py without a route: {', '.join(gone)}")
+        if unlisted := sorted(found - ROUTES.keys()):
+            raise CommandError(f"Routes without a row in qa/isolation/table.py: {', '.join(unlisted)}")
+        if stale := sorted(ROUTES.keys() - found):
+            raise CommandError(f"Rows of qa/isolation/table.py without a route: {', '.join(stale)}")
 
-    def _cells(self, matrix: Matrix, wanted: list[str]) -> list[str]:
+    def _check_cases(self, matrix: Matrix, selected: list[str]) -> list[str]:
         total = Report()
-        self.stdout.write(f"{'cells':>6} {'failed':>6}  route")
-        for route in wanted:
-            report = judge_route(matrix, route)
-            self.stdout.write(f"{report.cells.total():>6} {len(report.failures):>6}  {route}")
+        self.stdout.write(f"{'cases':>6} {'failed':>6}  route")
+        for route in selected:
+            report = check_route(matrix, route)
+            self.stdout.write(f"{report.cases.total():>6} {len(report.failures):>6}  {route}")
             total += report
-        self.stdout.write(f"{total.cells.total():>6} {len(total.failures):>6}  all\n\n{'cells':>6}  caller")
-        for caller, count in total.cells.most_common():
+        self.stdout.write(f"{total.cases.total():>6} {len(total.failures):>6}  all\n\n{'cases':>6}  caller")
+        for caller, count in total.cases.most_common():
             self.stdout.write(f"{count:>6}  {caller}")
         return total.failures
 
-    def _probes(self, matrix: Matrix, looks: list[str]) -> list[str]:
-        failures = [wrong for name in looks for wrong in probes.run(matrix, name)]
-        self.stdout.write(f"\n{len(looks)} probes, {len(failures)} failures")
+    def _run_probes(self, matrix: Matrix, names: list[str]) -> list[str]:
+        failures = [failure for name in names for failure in probes.run(matrix, name)]
+        self.stdout.write(f"\n{len(names)} probes, {len(failures)} failures")
         return failures
 
-    def _times(self, matrix: Matrix, pairs: int) -> None:
-        """Report only: what a loaded machine does to times is no fault of the product."""
-        self.stdout.write(f"\nMedian ms of {pairs} answers each, and whether they are told apart:")
+    def _report_times(self, matrix: Matrix, pairs: int) -> None:
+        """Report only: the load of the machine affects times, so they are no failures."""
+        self.stdout.write(f"\nMedian ms of {pairs} answers each, and whether they are distinguishable:")
         self.stdout.write("foreign missing  longer by       p")
-        told_apart = 0
+        distinguishable = 0
         for each in timing.timings(matrix, pairs):
-            told_apart += each.is_told_apart
+            distinguishable += each.is_distinguishable
             self.stdout.write(
                 f"{each.foreign_ms:7.2f} {each.missing_ms:7.2f} {each.share:9.1%} {each.p_value:8.4f}"
-                f"  {each.what}{'  TOLD APART' if each.is_told_apart else ''}"
+                f"  {each.what}{'  DISTINGUISHABLE' if each.is_distinguishable else ''}"
             )
         self.stdout.write(
-            f"{told_apart or 'No'} foreign ids are told from missing ones by time (sign test, error rate "
-            f"{timing.ERROR_RATE:.0%} in all; differences below {timing.TOLERATED_SHARE:.0%} don't count)."
+            f"{distinguishable or 'No'} foreign ids are distinguishable from missing ones by time (sign "
+            f"test, error rate {timing.ERROR_RATE:.0%} in all; differences below "
+            f"{timing.TOLERATED_SHARE:.0%} are ignored)."
         )
 
-    def _mutations(
-        self, matrix: Matrix, found: list[Scope], looks: list[str], wanted: list[str]
+    def _drop_scopes(
+        self, matrix: Matrix, found: list[Scope], names: list[str], selected: list[str]
     ) -> list[str]:
         self.stdout.write(f"\nDropping {len(found)} scopes, one at a time:")
-        narrow = [name for name in looks if name in mutation.NARROW_PROBES]
-        reach = mutation.find_reach(matrix, found, names=narrow, routes=wanted)
-        if reach.failures:
-            return reach.failures
-        survivors = []
+        narrow = [name for name in names if name in mutation.NARROW_PROBES]
+        coverage = mutation.measure_coverage(matrix, found, names=narrow, routes=selected)
+        if coverage.failures:
+            return coverage.failures
+        undetected = []
         for scope in found:
-            missed = mutation.caught(matrix, scope, reach)
-            self.stdout.write(f"{'missed' if missed else 'SURVIVES'}  {scope.module}:{scope.line} {scope}")
-            if missed is None:
-                survivors.append(scope)
-        number, caught = len(found), len(found) - len(survivors)
+            failure = mutation.first_failure(matrix, scope, coverage)
+            self.stdout.write(
+                f"{'UNDETECTED' if failure is None else 'detected  '}  {scope.module}:{scope.line} {scope}"
+            )
+            if failure is None:
+                undetected.append(scope)
+        detected = len(found) - len(undetected)
         self.stdout.write(
-            f"\nMutation score: {100 * caught / number:.0f} %: of {number} scopes {caught} are missed when"
-            f" they are dropped.\nExempt, with reasons in qa/isolation/exempt.py: {len(WITHOUT_EFFECT)}"
-            f" scopes without effect, and what only commands run, in {len(ONLY_IN_COMMANDS)} places."
+            f"\nMutation score: {100 * detected / len(found):.0f} %: {detected} of {len(found)} scopes are "
+            "detected when they are dropped.\nExempt, with reasons in qa/isolation/exemptions.py: "
+            f"{len(WITHOUT_EFFECT)} scopes without effect, and code that only commands run, in "
+            f"{len(COMMANDS_ONLY)} places."
         )
-        return [f"nobody misses {scope.module}:{scope.line} {scope}" for scope in survivors]
+        return [f"no check fails without {scope.module}:{scope.line} {scope}" for scope in undetected]

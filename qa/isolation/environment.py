@@ -1,4 +1,4 @@
-"""A provider and settings in which the matrix meets no limit but those it is about."""
+"""The database, provider and settings that the matrix runs with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from django.db import connection
 from django.test import override_settings
 
 from qa.fake_provider.server import FakeProvider
+from qa.isolation.dataset import build
 from qa.isolation.matrix import Matrix
-from qa.isolation.world import build
 from qa.snapshot import drop_abandoned
 from tenants.models import Tenant
 
 
 @contextmanager
-def database() -> Iterator[str]:
-    """Have the default connection use a new, migrated database on its server; its name.
+def temporary_database() -> Iterator[str]:
+    """Switch the default connection to a new, migrated database on its server; yield its name.
 
     It is dropped at the end, with those of runs that were killed. The connection is closed then.
     """
@@ -40,30 +40,31 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
-def furnished() -> Iterator[Matrix]:
-    """Build the world in the database of the default connection, which is migrated and holds no tenant.
+def prepared_matrix() -> Iterator[Matrix]:
+    """Build the dataset in the database of the default connection, which is migrated and has no tenant.
 
-    Raises RuntimeError for one that does: the matrix changes and deletes what it finds.
+    Raises RuntimeError for one that has: the matrix changes and deletes what it finds.
     """
     if Tenant.objects.exists():
         raise RuntimeError(
-            f"{connection.settings_dict['NAME']} holds tenants. The matrix needs a database of its own."
+            f"{connection.settings_dict['NAME']} has tenants. The matrix needs a database of its own."
         )
-    with FakeProvider() as fake, override_settings(**_unlimited(fake)), _quiet():
+    with FakeProvider() as fake, override_settings(**_settings(fake)), _logging_disabled():
         yield Matrix(build(), fake)
 
 
-def _unlimited(fake: FakeProvider) -> dict[str, object]:
+def _settings(fake: FakeProvider) -> dict[str, object]:
+    """Return settings without limits other than those of the dataset's plan."""
     return {
         "ALLOWED_HOSTS": ["testserver"],
-        # In the scratch database. The configured one may be a Redis that others use, and it is cleared here.
+        # In the temporary database: the configured cache may be a shared Redis, and this one is cleared.
         "CACHES": {"default": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "cache"}},
         "RATELIMIT_ENABLE": False,
         "EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend",
         "LLM_ROUTE": ["groq"],
         "LLM_PROVIDERS": {
             name: {
-                "api_key": "key-of-nobody" if name == "groq" else "",
+                "api_key": "fake-key" if name == "groq" else "",
                 "base_url": fake.base_url(name),
                 "model": "groq-model" if name == "groq" else "",
             }
@@ -73,7 +74,7 @@ def _unlimited(fake: FakeProvider) -> dict[str, object]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _logging_disabled() -> Iterator[None]:
     """Keep thousands of refused requests out of the log."""
     logging.disable(logging.CRITICAL)
     try:

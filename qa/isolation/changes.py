@@ -1,4 +1,4 @@
-"""What a request leaves in the database: which collections it changed, of whom, and the way back."""
+"""What a request changed in the database: which collections, whose documents, and the way back."""
 
 from __future__ import annotations
 
@@ -17,54 +17,51 @@ from pymongo.database import Database
 from chat.analytics.models import RollupCoverage
 from chat.models import ChatSession, Message
 from core.audit.models import AuditEvent
-from core.mongo.models import Document
 from qa.snapshot import DatabaseSnapshot
 from tenants.models import ApiKey, Membership, Tenant, Usage
 
-#: Not documents of the product: counters and answers kept for a day.
+#: Not documents of a tenant: rate limit counters, and responses stored for a day.
 _UNOWNED = {"cache"}
 _SETTLED_WITHIN_SECONDS = 5.0
 
-_TRAIL = AuditEvent._meta.db_table
-_REFUSALS = ("api_key.refused", "member.refused")
+_AUDIT_TRAIL = AuditEvent._meta.db_table
+_DENIALS = ("api_key.refused", "member.refused")
 
 
-class Traces:
-    """Compares a database with what it was when this was made. `tenant_ids` are all there are."""
+class ChangeDetector:
+    """Compares a database with its state when this object was created. `tenant_ids` are all tenants."""
 
-    def __init__(self, database: Database, tenant_ids: set[ObjectId]) -> None:
+    def __init__(self, database: Database[dict[str, Any]], tenant_ids: set[ObjectId]) -> None:
         self._database = database
         self._tenant_ids = tenant_ids
         self._snapshot = DatabaseSnapshot(database)
         self._hashes = self._current_hashes()
 
     def changed(self) -> list[str]:
-        """Return the collections that are not as they were."""
+        """Return the collections that differ."""
         now = self._current_hashes()
         return sorted(name for name in now.keys() | self._hashes if now.get(name) != self._hashes.get(name))
 
-    def changed_but_for_refusals(self) -> list[str]:
-        """`changed`, without the audit trail if it only grew, by whom a tenant itself refused."""
-        return [name for name in self.changed() if name != _TRAIL or not self._tells_own_refusals()]
+    def changed_except_denials(self) -> list[str]:
+        """Return `changed`, without an audit trail that only grew by denials of a tenant's own callers."""
+        return [name for name in self.changed() if name != _AUDIT_TRAIL or not self._only_own_denials_added()]
 
-    def _tells_own_refusals(self) -> bool:
-        before = self._snapshot.documents.get(_TRAIL, [])
-        known = [line["_id"] for line in before]
-        lines = self._database[_TRAIL]
-        return _digest(lines.find({"_id": {"$in": known}})) == _digest(before) and all(
-            map(_is_own_refusal, lines.find({"_id": {"$nin": known}}))
+    def _only_own_denials_added(self) -> bool:
+        before = self._snapshot.documents.get(_AUDIT_TRAIL, [])
+        known = [event["_id"] for event in before]
+        events = self._database[_AUDIT_TRAIL]
+        return _digest(events.find({"_id": {"$in": known}})) == _digest(before) and all(
+            map(_is_own_denial, events.find({"_id": {"$nin": known}}))
         )
 
-    def touched_beside(self, tenant_id: ObjectId) -> list[str]:
-        """Return the collections in which something of other tenants is not as it was."""
-        return [name for name in self.changed() if self._is_touched(name, tenant_id)]
+    def changed_for_others(self, tenant_id: ObjectId) -> list[str]:
+        """Return the collections in which documents of other tenants, or of none, differ."""
+        return [name for name in self.changed() if self._is_changed_for_others(name, tenant_id)]
 
-    def remove(self) -> None:
-        """Put everything back as it was."""
+    def restore(self) -> None:
         self._snapshot.restore()
 
-    def _is_touched(self, name: str, tenant_id: ObjectId) -> bool:
-        """Whether documents in there that belong to other tenants, or to none, are not as they were."""
+    def _is_changed_for_others(self, name: str, tenant_id: ObjectId) -> bool:
         column = {model._meta.db_table: column for model, column in owned_models().items()}.get(name)
         if column is None:
             return False
@@ -81,17 +78,17 @@ class Traces:
 _UNSETTLED = {"$or": [{"settled": False}, {"status": "streaming"}]}
 
 
-def stray_turns(tenant_id: ObjectId) -> list[str]:
-    """Return in words the turns that are not settled yet and are not wholly this tenant's."""
-    stray = [
+def misplaced_turns(tenant_id: ObjectId) -> list[str]:
+    """Return descriptions of the unsettled turns that do not belong wholly to this tenant."""
+    misplaced = [
         "a turn that counts against another tenant"
         for _ in Usage.collection().find({"_id": {"$ne": tenant_id}, "live": {"$gt": 0}})
     ]
     for message in Message.collection().find(_UNSETTLED):
         session = {"_id": message["session_id"], "tenant_id": tenant_id}
         if message["tenant_id"] != tenant_id or not ChatSession.collection().find_one(session):
-            stray.append("a turn in no session of its tenant")
-    return stray
+            misplaced.append("a turn in no session of its tenant")
+    return misplaced
 
 
 def wait_until_settled() -> None:
@@ -103,8 +100,8 @@ def wait_until_settled() -> None:
         time.sleep(0.005)
 
 
-def owned_models() -> dict[type[Document], str]:
-    """Return every kind of document that a tenant owns, with the column that names the tenant."""
+def owned_models() -> dict[type[Model], str]:
+    """Return every model whose documents belong to a tenant, with the column that holds the tenant's id."""
     columns = {model: _owner_column(model) for model in apps.get_models()}
     return {model: column for model, column in columns.items() if column}
 
@@ -116,22 +113,22 @@ def _owner_column(model: type[Model]) -> str:
     return next((name for name in ("tenant_id", "tenant") if name in columns), "")
 
 
-def _is_own_refusal(line: dict[str, Any]) -> bool:
-    """Whether a line says that its tenant refused a member or a key of its own."""
-    tenant = line["tenant_id"]
-    own_key = {"_id": line["actor_key"], "tenant_id": tenant}
-    own_member = {"user_id": line["actor_id"], "tenant_id": tenant}
-    return line["action"] in _REFUSALS and bool(
+def _is_own_denial(event: dict[str, Any]) -> bool:
+    """Whether an event is the denial of a member or a key of the tenant in whose trail it is."""
+    tenant = event["tenant_id"]
+    own_key = {"_id": event["actor_key"], "tenant_id": tenant}
+    own_member = {"user_id": event["actor_id"], "tenant_id": tenant}
+    return event["action"] in _DENIALS and bool(
         ApiKey.collection().find_one(own_key) or Membership.collection().find_one(own_member)
     )
 
 
-def _concerns_a_person_alone(document: dict[str, Any]) -> bool:
+def _concerns_a_user_only(document: dict[str, Any]) -> bool:
     return document.get("target_type") == "user" and document["tenant_id"] is None
 
 
 def _digest(documents: Iterable[dict[str, Any]]) -> str:
     digest = hashlib.sha256()
-    for encoded in sorted(map(bson.encode, itertools.filterfalse(_concerns_a_person_alone, documents))):
+    for encoded in sorted(map(bson.encode, itertools.filterfalse(_concerns_a_user_only, documents))):
         digest.update(encoded)
     return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""Memberships, roles, the plan, and login sessions: changed for the caller's own tenant and user only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from accounts.models import RefreshToken, User
+from qa.isolation.callers import Caller, Kind
+from qa.isolation.matrix import Answer, Matrix
+from qa.isolation.probes.registry import has_status, probe
+
+
+@probe
+def members_see_and_end_only_their_own_membership(matrix: Matrix) -> Iterator[str]:
+    members = f"/api/tenants/{matrix.dataset.acme.tenant.pk}/members"
+    for name in ("viewer", "developer", "admin"):
+        own, caller = f"{members}/{matrix.dataset.users[name].pk}", matrix.dataset[name]
+        yield from has_status(matrix.request("GET", own, caller), 200, f"{name} reads its own")
+        changed = matrix.request("PATCH", own, caller, body={"role": "admin"})
+        yield from has_status(changed, 200 if name == "admin" else 403, f"{name} changes its own")
+        yield from has_status(matrix.request("DELETE", own, caller), 204, f"{name} ends its own")
+    ended = f"{members}/{matrix.dataset.users['viewer'].pk}"
+    answer = matrix.request("GET", ended, matrix.dataset["viewer"])
+    yield from has_status(answer, 404, "the former viewer reads the ended one")
+
+
+@probe
+def the_last_admin_cannot_leave(matrix: Matrix) -> Iterator[str]:
+    umbrella, caller = matrix.dataset.umbrella, matrix.dataset["other admin"]
+    own = f"/api/tenants/{umbrella.tenant.pk}/members/{umbrella.admin.pk}"
+    yield from has_status(matrix.request("DELETE", own, caller), 409, "leaving")
+    changed = matrix.request("PATCH", own, caller, body={"role": "viewer"})
+    yield from has_status(changed, 409, "taking a lesser role")
+
+
+@probe
+def users_without_a_common_tenant_cannot_be_added_by_id(matrix: Matrix) -> Iterator[str]:
+    members = f"/api/tenants/{matrix.dataset.acme.tenant.pk}/members"
+    for name in ("hooli", "initech"):
+        body = {"user": str(matrix.dataset.fixtures[name].admin.pk), "role": "viewer"}
+        answer = matrix.request("POST", members, matrix.dataset["admin"], body=body)
+        yield from has_status(answer, 404, f"the admin of {name}")
+
+
+@probe
+def the_list_of_tenants_shows_the_callers_own_role(matrix: Matrix) -> Iterator[str]:
+    for name in ("viewer", "developer", "admin"):
+        found = matrix.request("GET", "/api/tenants", matrix.dataset[name]).json()["results"]
+        if {each["role"] for each in found} != {name}:
+            yield f"for {name} it is {found}"
+
+
+@probe
+def login_sessions_are_listed_and_ended_for_one_user(matrix: Matrix) -> Iterator[str]:
+    first, second = (matrix.log_in(name) for name in ("admin", "viewer"))
+    for tokens in (first, second):
+        answer = _request(matrix, tokens.access, "GET", "/api/auth/sessions")
+        if len(answer.json()["results"]) != 1:
+            yield f"{len(answer.json()['results'])} are listed"
+    yield from has_status(_request(matrix, first.access, "POST", "/api/auth/logout-all"), 204, "logging out")
+    refreshed = _refresh(matrix, second.refresh)
+    yield from has_status(refreshed, 200, "another user's session afterwards")
+    ended = _request(matrix, refreshed.json()["access"], "POST", "/api/auth/logout")
+    yield from has_status(ended, 204, "logging out of one session")
+
+
+@probe
+def logging_out_does_not_end_sessions_of_other_users(matrix: Matrix) -> Iterator[str]:
+    first, second = (matrix.log_in(name) for name in ("admin", "viewer"))
+    yield from has_status(_request(matrix, first.access, "POST", "/api/auth/logout"), 204, "logging out")
+    yield from has_status(_refresh(matrix, second.refresh), 200, "another user's session afterwards")
+
+
+@probe
+def only_an_admin_requests_another_plan(matrix: Matrix) -> Iterator[str]:
+    path = f"/api/tenants/{matrix.dataset.acme.tenant.pk}"
+    for name, expected in (("viewer", 403), ("developer", 403), ("admin", 200), ("sk", 403)):
+        answer = matrix.request("PATCH", path, matrix.dataset[name], body={"requested_plan": "enterprise"})
+        yield from has_status(answer, expected, f"requested by {name}")
+
+
+@probe
+def a_login_is_dated_for_one_user(matrix: Matrix) -> Iterator[str]:
+    """Even if another user's password had the same hash, which never happens."""
+    one, other = matrix.dataset.users["admin"], matrix.dataset.users["viewer"]
+    same = User.objects.filter(pk__in=[one.pk, other.pk])
+    same.update(password=one.password, last_login=None)
+    matrix.log_in("admin")
+    if list(same.filter(last_login=None)) != [other]:
+        yield "that of another user is dated too"
+
+
+@probe
+def a_login_session_ends_for_one_user(matrix: Matrix) -> Iterator[str]:
+    """Even if another user's session had the same id, which never happens."""
+    first, second = (matrix.log_in(name) for name in ("admin", "viewer"))
+    RefreshToken.objects.filter(family=second.session).update(family=first.session)
+    yield from has_status(_request(matrix, first.access, "POST", "/api/auth/logout"), 204, "logging out")
+    if not RefreshToken.objects.filter(user=matrix.dataset.users["viewer"], revoked_at=None).exists():
+        yield "that of another user has ended too"
+
+
+def _request(matrix: Matrix, access: str, method: str, path: str) -> Answer:
+    return matrix.request(method, path, Caller("logged in", Kind.USER, credential=access))
+
+
+def _refresh(matrix: Matrix, refresh: str) -> Answer:
+    body = {"refresh": refresh}
+    return matrix.request("POST", "/api/auth/refresh-token", matrix.dataset["anonymous"], body=body)
