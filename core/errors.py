@@ -1,4 +1,4 @@
-"""Domain errors: what the product's rules refuse. `core.api.errors` turns them into responses.
+"""Domain errors: violations of the product's rules. `core.api.errors` turns them into responses.
 
 DomainError
 ├── InvalidInput         a value breaks a rule; `fields` names it            400

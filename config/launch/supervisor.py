@@ -33,7 +33,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from config.launch.locks import lock_folder, lock_port
 from config.launch.processes import ManagedProcess
-from core.mongo import embedded
+from core.mongo import database, embedded
 from llm.route import default_route
 
 #: Folders whose changes restart the workers in development. Not the whole project: the database
@@ -92,8 +92,7 @@ class Supervisor:
         self._wait_for_server(self._server)
         self._jobs = self._start_jobs({"MONGODB_URI": uri})
         demo = self._seed_demo()  # Last: a start that fails must not use up what is shown only once.
-        wrapper: Any = connection  # Django's type does not know what the engine adds.
-        wrapper.close_pool()  # The supervisor itself uses the database no more.
+        database.close()  # The supervisor itself uses it no more.
         self._report(
             f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.\n"
             f"  API      {self._url}/api, documented at {self._url}/api/docs\n"

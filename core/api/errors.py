@@ -1,10 +1,10 @@
-"""From an exception to the error response: DRF's exception handler and Django's error handlers.
+"""Error responses: DRF's exception handler and Django's error handlers.
 
-APIException             DRF's own, and those of HTTP itself:
+APIException             errors of HTTP itself, most of them DRF's
 ├── PreconditionFailed   412
 └── PayloadTooLarge      413
 
-What the product's rules refuse is a domain error (`core.errors`); its status is in `core.api.problems`.
+Violations of the product's rules are domain errors (`core.errors`), with statuses in `core.api.problems`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PayloadTooLarge(exceptions.APIException):
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
-    """Return the response for any exception of a view; an unexpected one is logged and becomes a bare 500."""
+    """Return the response for any exception of a view. An unexpected one is logged and becomes a 500."""
     request = context["request"]
     problem = _problem(exc)
     if problem is None:
@@ -57,7 +57,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
 
 
 def _problem(exc: Exception) -> ProblemDetails | None:
-    """Return the problem that `exc` stands for, None for an error that no code expected."""
+    """Return the problem that `exc` means for a client, None for an unexpected error."""
     if isinstance(exc, exceptions.APIException | DomainError):
         return problem_of(exc)
     if isinstance(exc, Http404):
@@ -74,7 +74,7 @@ def _problem(exc: Exception) -> ProblemDetails | None:
 
 
 def problem_of(error: exceptions.APIException | DomainError) -> ProblemDetails:
-    """Return the problem of an error; an APIException may carry `headers` and `extra` members."""
+    """Return the problem of an error. An APIException may have `headers`, a dict."""
     if isinstance(error, DomainError):
         return ProblemDetails.of(error)
     rows = list(_flattened(error.detail))
@@ -85,7 +85,6 @@ def problem_of(error: exceptions.APIException | DomainError) -> ProblemDetails:
         rows[0].code if rows else error.default_code,
         rows[0].detail if rows else "",
         headers=_headers(error),
-        extra=getattr(error, "extra", {}),
     )
 
 

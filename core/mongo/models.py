@@ -12,6 +12,7 @@ from django.db import connection, models
 from django.db.models.base import ModelState
 from pymongo.collection import Collection
 
+from core.mongo import database
 from core.time import in_milliseconds, utc
 
 
@@ -44,9 +45,7 @@ class Document(models.Model):
 
         Raw documents have column names (`tenant_id`), naive UTC datetimes and Decimal128.
         """
-        wrapper: Any = connection  # Django's type does not know what the engine adds.
-        collection: Collection[dict[str, Any]] = wrapper.get_collection(cls._meta.db_table)
-        return collection
+        return database.collection(cls._meta.db_table)
 
     @classmethod
     def from_document(cls, raw: Mapping[str, Any]) -> Self:
