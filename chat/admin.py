@@ -1,6 +1,9 @@
-"""Conversations in the console: found by tenant, read as a conversation, never written."""
+"""The admin pages of sessions, messages and roll-ups, all read-only; a session can be erased."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -15,12 +18,18 @@ from chat.models import ChatSession, Message
 from core.api.actors import actor_of
 from core.mongo.ids import object_id
 
-#: Messages of a transcript on one page; the list of messages has the rest.
+#: The latest messages, shown in a transcript. Earlier ones are in the list of messages.
 TRANSCRIPT_MESSAGES = 200
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """What people said is not for staff to write or change."""
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:  # Not subscriptable at run time.
+    _ModelAdmin = admin.ModelAdmin
+
+
+class ReadOnlyAdmin(_ModelAdmin):
+    """An admin without adding and changing: staff must not write in the name of a tenant's people."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -31,8 +40,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet:
-        # Not select_related: MongoDB would join the whole collection before it cuts the page.
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Not select_related: MongoDB would join the whole collection before it limits it to the page.
         return super().get_queryset(request).prefetch_related("tenant")
 
 
@@ -76,19 +85,23 @@ class ChatSessionAdmin(ReadOnlyAdmin):
         }
         return render_to_string("admin/chat/transcript.html", context)
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str):
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
         return found_by_id(queryset, search_term) or super().get_search_results(
             request, queryset, search_term
         )
 
-    def get_deleted_objects(self, objs: list[ChatSession], request: HttpRequest):
-        """The sessions; their messages go with them, though none can be deleted alone."""
+    def get_deleted_objects(
+        self, objs: Sequence[Any] | QuerySet[Any, Any], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """Return the sessions: their messages are deleted too, although staff may not delete one alone."""
         return [str(session) for session in objs], {"chat sessions": len(objs)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: ChatSession) -> None:
         erase_session(obj, actor_of(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for session in queryset:
             erase_session(session, actor_of(request))
 
@@ -122,37 +135,39 @@ class MessageAdmin(ReadOnlyAdmin):
     def excerpt(self, message: Message) -> str:
         return message.content[:80] or "(empty)"
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str):
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
         return found_by_id(queryset, search_term) or super().get_search_results(
             request, queryset, search_term
         )
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """A gap in a conversation would be sent to the model as if nothing had been said."""
+        """Return False: a conversation with a gap would be sent to the model as if it had none."""
         return False
 
 
-def found_by_id(queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool] | None:
-    """Return the row whose id was searched for; None if the term is no id."""
+def found_by_id(queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool] | None:
+    """Return the search result for an id, None if the term is not one."""
     pk = object_id(search_term.strip())
     return None if pk is None else (queryset.filter(pk=pk), False)
 
 
-class FiguresAdmin(ReadOnlyAdmin):
-    """Figures of analytics; here to be looked into, not to be used."""
+class DerivedAdmin(ReadOnlyAdmin):
+    """Stored metrics, for debugging."""
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Those of conversations that were removed could not be counted again."""
+        """Return False: the metrics of deleted conversations cannot be counted again."""
         return False
 
 
 @admin.register(Rollup)
-class RollupAdmin(FiguresAdmin):
-    list_display = ["tenant", "kind", "start", "end", "fresh"]
-    list_filter = ["kind", "fresh"]
+class RollupAdmin(DerivedAdmin):
+    list_display = ["tenant", "kind", "start", "end", "is_fresh"]
+    list_filter = ["kind", "is_fresh"]
     ordering = ["-start", "-id"]
 
 
 @admin.register(RollupCoverage)
-class RollupCoverageAdmin(FiguresAdmin):
+class RollupCoverageAdmin(DerivedAdmin):
     list_display = ["tenant", "since", "until"]

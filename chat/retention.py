@@ -1,7 +1,7 @@
-"""Conversations leave when nothing has happened in them for as long as their tenant keeps them.
+"""Deletes conversations that have been inactive for the tenant's retention period.
 
-The tenant's setting holds, else its plan's; without either they stay. What counts is a session's last
-activity: a conversation goes as a whole or not at all, and never while it is being answered.
+The period is the tenant's own setting or that of its plan; without either nothing is deleted. A
+conversation is deleted as a whole or not at all, and never while a reply is running.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from tenants.models.erasure import ErasureScope
 
 BATCH_SESSIONS = 500
 
-#: From closing sessions to looking whether one got a message: a request that read its session
+#: Waited between closing sessions and checking them for new messages: a request that has read its session
 #: as open has stored its question by then.
 SETTLE_SECONDS = 1.0
 
 
 def retention_days(tenant: Tenant) -> int | None:
-    """Return how long a conversation of the tenant is kept; None for ever."""
+    """Return for how many days an inactive conversation is kept; None without a limit."""
     return tenant.plan.retention_days if tenant.retention_days is None else tenant.retention_days
 
 
 def count_due(tenant: Tenant) -> int:
-    """Return how many sessions `prune` would look at; those that run just now stay."""
+    """Return how many sessions `prune` would check; active ones among them stay."""
     due = _due(tenant)
     return ChatSession.collection().count_documents(due) if due else 0
 
 
 def prune(tenant: Tenant, batch: int = BATCH_SESSIONS) -> ErasureManifest | None:
-    """Remove the sessions that are due, `batch` at a time; return what went, None if nothing was due.
+    """Delete the sessions that are due, `batch` at a time; return what was deleted, None if none was due.
 
-    Stopped half-way, the next call does the rest and its manifest has both.
+    If it is interrupted, the next call continues; its manifest then covers both.
     """
     due = _due(tenant)
-    under_way = Erasure.objects.filter(tenant=tenant.pk, scope=ErasureScope.RETENTION).first()
-    if under_way is None and (due is None or not ChatSession.collection().find_one(due, {"_id": 1})):
+    unfinished = Erasure.objects.filter(tenant=tenant.pk, scope=ErasureScope.RETENTION).first()
+    if unfinished is None and (due is None or not ChatSession.collection().find_one(due, {"_id": 1})):
         return None
-    removing = under_way or Erasure.objects.begin(tenant.pk, ErasureScope.RETENTION, "", SYSTEM)
-    busy: list[ObjectId] = []
-    while due and (rows := _oldest({**due, "_id": {"$nin": busy}}, batch)):
-        idle = _close_idle(rows, since=due["last_message_at"]["$lt"])
-        busy += [row["_id"] for row in rows if row["_id"] not in idle]
-        erasure.remove_sessions(removing, list(idle))
-    return removing.finish()
+    pruning = unfinished or Erasure.objects.begin(tenant.pk, ErasureScope.RETENTION, "", SYSTEM)
+    active: list[ObjectId] = []
+    while due and (rows := _oldest({**due, "_id": {"$nin": active}}, batch)):
+        inactive = _close_inactive(rows, since=due["last_message_at"]["$lt"])
+        active += [row["_id"] for row in rows if row["_id"] not in inactive]
+        erasure.erase_sessions(pruning, list(inactive))
+    return pruning.finish()
 
 
 def _due(tenant: Tenant) -> dict[str, Any] | None:
@@ -67,34 +67,31 @@ def _oldest(match: dict[str, Any], limit: int) -> list[dict[str, Any]]:
     return list(ChatSession.collection().find(match, {"status": 1}, sort=order, limit=limit))
 
 
-def _close_idle(rows: list[dict[str, Any]], since: datetime) -> set[ObjectId]:
-    """Close the sessions in which nothing happened `since`, and return them; the others stay as they are."""
+def _close_inactive(rows: list[dict[str, Any]], since: datetime) -> set[ObjectId]:
+    """Close and return the sessions without activity `since`; the others keep their status."""
     ids = {row["_id"] for row in rows}
-    idle = ids - _active(ids, since)
-    _set_status(idle, ChatSession.Status.CLOSED)
-    if idle:
+    inactive = ids - _active(ids, since)
+    _set_status(inactive, ChatSession.Status.CLOSED)
+    if inactive:
         time.sleep(SETTLE_SECONDS)
-    woken = _active(idle, since)
+    resumed = _active(inactive, since)
     _set_status(
-        {row["_id"] for row in rows if row["_id"] in woken and row["status"] == ChatSession.Status.ACTIVE},
+        {row["_id"] for row in rows if row["_id"] in resumed and row["status"] == ChatSession.Status.ACTIVE},
         ChatSession.Status.ACTIVE,
     )
-    return idle - woken
+    return inactive - resumed
 
 
 def _active(ids: set[ObjectId], since: datetime) -> set[ObjectId]:
-    """Those with a message that is newer, ended later or is being answered."""
-    signs = [
+    """Return the sessions with a message that was created or finished `since`, or is running."""
+    activity = [
         {"status": Message.Status.STREAMING.value},
         {"created_at": {"$gte": since}},
         {"finished_at": {"$gte": since}},
     ]
-    match = {"session_id": {"$in": list(ids)}, "$or": signs}
-    return {row["_id"] for row in _sessions(match)}
-
-
-def _sessions(match: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(Message.collection().aggregate([{"$match": match}, {"$group": {"_id": "$session_id"}}]))
+    match = {"session_id": {"$in": list(ids)}, "$or": activity}
+    sessions = Message.collection().aggregate([{"$match": match}, {"$group": {"_id": "$session_id"}}])
+    return {row["_id"] for row in sessions}
 
 
 def _set_status(ids: set[ObjectId], status: ChatSession.Status) -> None:

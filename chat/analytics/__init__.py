@@ -1,10 +1,11 @@
-"""What happened in a tenant over a period: figures counted from messages, kept in roll-ups.
+"""Metrics of a tenant over a period: counted from messages, stored in roll-ups.
 
-- `periods`: which stretches of time are asked for
-- `counting`: figures straight from messages and sessions
-- `figures`: figures that can be added up and stored
-- `models`, `rollups`, `calendars`, `stored`: figures kept per quarter hour, day, week and month
-- `reading`: a period's figures from the fewest documents
-- `removal`: messages go, their figures stay
-- `serializers`, `views`: the endpoint
+- `periods`: the spans of time that a request covers
+- `counting`: metrics counted from messages and sessions
+- `metrics`: metrics that can be added up and stored
+- `models`, `rollup_store`: the stored documents
+- `rollups`, `calendar_rollups`: metrics per quarter hour, and per day, week and month
+- `reader`: the metrics of a period, from as few documents as possible
+- `deletion`: deletes messages and keeps their metrics
+- `serializers`, `analytics_data`, `views`: the endpoint
 """

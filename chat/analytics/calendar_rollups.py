@@ -1,16 +1,17 @@
-"""Days, weeks and months of a time zone's calendar, made of quarter hours.
+"""Roll-ups of the days, weeks and months of a time zone's calendar.
 
-Days are summed up from quarter hours that are all fresh; weeks and months from days that are all
-stored. What is made first gets an empty document, then its parts are read, then the document is filled
-if it is still there. `mark` does it the other way round: quarter hours are not fresh any more, then
-days are deleted, then weeks and months. So whichever way the two meet, nothing is stored that was summed
-up from what is being changed.
+Days are the sum of quarter hours that are all fresh; weeks and months are the sum of days that are all
+stored. To build one, a placeholder document is inserted, then its parts are read, then the placeholder is
+completed if it still exists. `rollups.invalidate` works in the opposite order: it marks quarter hours as not
+fresh, then deletes days, then weeks and months. However the two interleave, nothing is stored that was
+summed up from a part about to change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from bson import ObjectId
@@ -18,36 +19,35 @@ from django.utils import timezone
 from pymongo import DeleteMany, UpdateOne
 from pymongo.client_session import ClientSession
 
-from chat.analytics.metrics import Figures, Summary
+from chat.analytics.metrics import Metrics, Summary
 from chat.analytics.models import Rollup
-from chat.analytics.periods import Interval, Period, Span, joined
+from chat.analytics.periods import Interval, Period, Span, merge
 from chat.analytics.rollup_store import calendar_match, key, quarters_match, span_of, write_new
-from core.time import utc
 
-#: With more people in it a document could outgrow 16 MiB. Such a span is read from its parts.
-MOST_PEOPLE = 500_000
+#: With more people a document could exceed 16 MiB. Such a span is read from its parts.
+MAX_PEOPLE = 500_000
 
-#: No span of the kind is longer, whatever the clock does.
-LONGEST: dict[Interval, timedelta] = {
+#: Upper bounds of the length of each kind; the clock may be put back within it.
+MAX_LENGTH: dict[Interval, timedelta] = {
     "day": timedelta(hours=26),
     "week": timedelta(days=7, hours=2),
     "month": timedelta(days=31, hours=2),
 }
 
-_DAYS_AT_ONCE = 31
+_DAYS_PER_BATCH = 31
 
 
-def make(tenant_id: ObjectId, period: Period) -> None:
-    """Make what the period's answer is read from. The period is rolled up in quarter hours already."""
+def build(tenant_id: ObjectId, period: Period) -> None:
+    """Store the roll-ups from which the period is read. Its quarter hours are rolled up already."""
     if period.interval == "hour":
         return
     kinds: dict[Interval, None] = dict.fromkeys(("day", "month", period.interval))
     for kind in kinds:
-        _make(tenant_id, kind, period)
+        _build_kind(tenant_id, kind, period)
 
 
 def deletions(tenant_id: ObjectId, quarters: Iterable[datetime]) -> list[DeleteMany]:
-    """Return what is to be deleted, in this order, where quarter hours are not fresh any more."""
+    """Return the writes that delete what contains any of the quarter hours; their order matters."""
     quarters = list(quarters)
     return [
         DeleteMany(
@@ -55,38 +55,38 @@ def deletions(tenant_id: ObjectId, quarters: Iterable[datetime]) -> list[DeleteM
                 "tenant_id": tenant_id,
                 "kind": Rollup.Kind(kind).value,
                 # The lower bound keeps the index from being read from its beginning.
-                "start": {"$lte": quarter, "$gt": quarter - longest},
+                "start": {"$lte": quarter, "$gt": quarter - max_length},
                 "end": {"$gt": quarter},
             }
         )
-        for kind, longest in LONGEST.items()
+        for kind, max_length in MAX_LENGTH.items()
         for quarter in quarters
     ]
 
 
-def read_figures(
+def read_metrics(
     tenant_id: ObjectId, kind: Interval, spans: Sequence[Span], session: ClientSession | None = None
-) -> Iterator[tuple[Span, Figures]]:
-    """Return the figures of those of `spans` that are stored."""
-    for span, row in _stored(tenant_id, kind, spans, {"live": 1}, session):
-        yield span, Figures.from_document(row["live"])
+) -> Iterator[tuple[Span, Metrics]]:
+    """Yield the metrics of those of `spans` that are stored, in any order."""
+    for span, row in _find(tenant_id, kind, spans, {"live": 1}, session):
+        yield span, Metrics.from_document(row["live"])
 
 
 def read_summaries(
     tenant_id: ObjectId, kind: Interval, spans: Sequence[Span], session: ClientSession | None = None
 ) -> Iterator[tuple[Span, Summary]]:
-    """Return the summaries of those of `spans` that are stored."""
-    for span, row in _stored(tenant_id, kind, spans, {"summary": 1}, session):
+    """Yield the summaries of those of `spans` that are stored, in any order."""
+    for span, row in _find(tenant_id, kind, spans, {"summary": 1}, session):
         yield span, Summary.from_document(row["summary"])
 
 
-def _stored(
+def _find(
     tenant_id: ObjectId,
     kind: Interval,
     spans: Sequence[Span],
     fields: dict[str, int],
     session: ClientSession | None = None,
-) -> Iterator[tuple[Span, dict]]:
+) -> Iterator[tuple[Span, dict[str, Any]]]:
     if not spans:
         return
     wanted = set(spans)
@@ -96,68 +96,68 @@ def _stored(
             yield span, row
 
 
-def _make(tenant_id: ObjectId, kind: Interval, period: Period) -> None:
-    spans = period.whole(kind)
-    there = {span for span, _ in _stored(tenant_id, kind, spans, {})}
-    missing = [span for span in spans if span not in there]
-    at_once = _DAYS_AT_ONCE if kind == "day" else 1
-    for at in range(0, len(missing), at_once):
-        some = missing[at : at + at_once]
-        places = _places(tenant_id, kind, some)
-        summed = (
-            _from_quarters(tenant_id, some) if kind == "day" else _from_days(tenant_id, some, period.zone)
-        )
+def _build_kind(tenant_id: ObjectId, kind: Interval, period: Period) -> None:
+    spans = period.full_intervals(kind)
+    stored = {span for span, _ in _find(tenant_id, kind, spans, {})}
+    missing = [span for span in spans if span not in stored]
+    batch_size = _DAYS_PER_BATCH if kind == "day" else 1
+    for first in range(0, len(missing), batch_size):
+        batch = missing[first : first + batch_size]
+        placeholders = _insert_placeholders(tenant_id, kind, batch)
+        sums = _sum_quarters(tenant_id, batch) if kind == "day" else _sum_days(tenant_id, batch, period.zone)
         write_new(
             [
-                UpdateOne({"_id": places[span]}, {"$set": _filled(figures)})
-                for span, figures in summed
-                if span in places and len(figures.users) + len(figures.visitors) <= MOST_PEOPLE
+                UpdateOne({"_id": placeholders[span]}, {"$set": _completion(metrics)})
+                for span, metrics in sums
+                if span in placeholders and len(metrics.users) + len(metrics.visitors) <= MAX_PEOPLE
             ]
         )
 
 
-def _filled(figures: Figures) -> dict:
+def _insert_placeholders(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -> dict[Span, ObjectId]:
+    """Return the ids of the spans' documents, which are inserted where there are none."""
+    now = timezone.now()
+    empty: dict[str, Any] = {"fresh": False, "marks": 0, "marked_at": None}
+    empty |= {"live": {}, "kept": {}, "summary": {}, "created_at": now, "updated_at": now}
+    keys = [key(tenant_id, Rollup.Kind(kind), span) for span in spans]
+    write_new([UpdateOne(each, {"$setOnInsert": empty}, upsert=True) for each in keys])
+    rows = Rollup.collection().find(calendar_match(tenant_id, kind, spans), {"start": 1, "end": 1})
+    return {span_of(row): row["_id"] for row in rows}
+
+
+def _completion(metrics: Metrics) -> dict[str, Any]:
+    """Return the fields that complete a placeholder."""
     return {
-        "live": figures.document(),
-        "summary": figures.summary().document(),
+        "live": metrics.document(),
+        "summary": metrics.summary().document(),
         "fresh": True,
         "updated_at": timezone.now(),
     }
 
 
-def _places(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -> dict[Span, ObjectId]:
-    """Return the ids of the spans' documents, made here as empty ones where there are none."""
-    now = timezone.now()
-    empty = {"fresh": False, "marks": 0, "marked_at": None, "live": {}, "kept": {}, "summary": {}}
-    new = {**empty, "created_at": now, "updated_at": now}
-    keys = [key(tenant_id, Rollup.Kind(kind), span) for span in spans]
-    write_new([UpdateOne(each, {"$setOnInsert": new}, upsert=True) for each in keys])
-    rows = Rollup.collection().find(calendar_match(tenant_id, kind, spans), {"start": 1, "end": 1})
-    return {span_of(row): row["_id"] for row in rows}
-
-
-def _from_quarters(tenant_id: ObjectId, days: Sequence[Span]) -> Iterator[tuple[Span, Figures]]:
-    """Sum up each day, but for days with a quarter hour that is not fresh."""
-    rows = Rollup.collection().find(quarters_match(tenant_id, joined(days)), sort=[("start", 1)])
-    row = next(rows, None)
+def _sum_quarters(tenant_id: ObjectId, days: Sequence[Span]) -> Iterator[tuple[Span, Metrics]]:
+    """Yield the sum of each day of which all quarter hours are fresh."""
+    rows = Rollup.collection().find(quarters_match(tenant_id, merge(days)), sort=[("start", 1)])
+    rollups = map(Rollup.from_document, rows)
+    rollup = next(rollups, None)
     for day in days:
-        figures, fresh = Figures(), True
-        while row and utc(row["start"]) < day.end:
-            fresh &= row["fresh"]
-            figures.add(Figures.from_document(row["live"]))
-            figures.add(Figures.from_document(row["kept"]))
-            row = next(rows, None)
+        metrics, fresh = Metrics(), True
+        while rollup and rollup.start < day.end:
+            fresh &= rollup.is_fresh
+            metrics.add(Metrics.from_document(rollup.current))
+            metrics.add(Metrics.from_document(rollup.archived))
+            rollup = next(rollups, None)
         if fresh:
-            yield day, figures
+            yield day, metrics
 
 
-def _from_days(tenant_id: ObjectId, spans: Sequence[Span], zone: ZoneInfo) -> Iterator[tuple[Span, Figures]]:
-    """Sum up each span of which all days are stored."""
+def _sum_days(tenant_id: ObjectId, spans: Sequence[Span], zone: ZoneInfo) -> Iterator[tuple[Span, Metrics]]:
+    """Yield the sum of each span of which all days are stored."""
     for span in spans:
-        days = Period(span, "day", zone).whole("day")
-        stored = [figures for _, figures in read_figures(tenant_id, "day", days)]
+        days = Period(span, "day", zone).full_intervals("day")
+        stored = [metrics for _, metrics in read_metrics(tenant_id, "day", days)]
         if len(stored) == len(days):
-            sum_of_days = Figures()
-            for figures in stored:
-                sum_of_days.add(figures)
-            yield span, sum_of_days
+            total = Metrics()
+            for metrics in stored:
+                total.add(metrics)
+            yield span, total

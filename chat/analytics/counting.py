@@ -1,7 +1,7 @@
-"""Figures counted from messages and sessions, per quarter hour.
+"""Metrics per quarter hour, counted from messages and sessions.
 
-Three aggregations over messages and two queries of sessions, whatever the number of messages, each
-on an index. Pipelines hold literals of ours, ids and dates, never a client's value.
+Takes three aggregations over messages and two queries of sessions, whatever the number of messages, each
+on an index. Pipelines contain our own literals, ids and dates, never a client's value.
 
 A message belongs to the quarter hour in which it was created; a reply counts once it is final.
 """
@@ -19,15 +19,14 @@ from bson import Decimal128, ObjectId
 from pymongo.client_session import ClientSession
 
 from chat.analytics.histogram import rounded_expression
-from chat.analytics.metrics import ATTEMPT_COUNTS, Figures, Share, Target, person
+from chat.analytics.metrics import ATTEMPT_COUNTS, Metrics, Target, TargetMetrics, person_digest
 from chat.analytics.periods import Span
-from chat.models import ChatSession, Message
+from chat.models import FINAL, ChatSession, Message
 from core.time import utc
 
-FINAL = ("complete", "cancelled", "failed", "interrupted")
 COST_BASES = ("reported", "priced", "estimated")
-#: Ends of attempts that are no error of the provider: answered, stopped, our own server's death.
-NO_ERRORS = ("ok", "cancelled", "interrupted")
+#: Outcomes of attempts that are not errors of the provider: success, cancelled, lost with one of our servers.
+NON_ERRORS = ("ok", "cancelled", "interrupted")
 
 _REPLY_SUMS = (
     *FINAL,
@@ -39,31 +38,36 @@ _REPLY_SUMS = (
     "down",
 )
 
-#: With more clauses in one match, planning costs more than another round trip.
-SPANS_AT_ONCE = 100
+#: With more clauses in one match, planning the query takes longer than another round trip.
+SPANS_PER_QUERY = 100
 
 _QUARTER = {"$dateTrunc": {"date": "$created_at", "unit": "minute", "binSize": 15}}
 
 
 @dataclass(slots=True)
-class Counted:
-    """Figures by the start of their quarter hour; `running`: quarter hours with unfinished replies."""
+class QuarterMetrics:
+    """Metrics by the start of their quarter hour.
 
-    quarters: dict[datetime, Figures] = field(default_factory=lambda: defaultdict(Figures))
+    `running` are the quarter hours with replies that are not final, which count for nothing yet.
+    """
+
+    quarters: dict[datetime, Metrics] = field(default_factory=lambda: defaultdict(Metrics))
     running: set[datetime] = field(default_factory=set)
 
 
-def count_spans(tenant_id: ObjectId, spans: Sequence[Span], session: ClientSession | None = None) -> Counted:
+def count_spans(
+    tenant_id: ObjectId, spans: Sequence[Span], session: ClientSession | None = None
+) -> QuarterMetrics:
     """Count what was created within any of `spans`, which don't overlap."""
-    counted = Counted()
-    for at in range(0, len(spans), SPANS_AT_ONCE):
-        match = within(tenant_id, spans[at : at + SPANS_AT_ONCE])
+    counted = QuarterMetrics()
+    for first in range(0, len(spans), SPANS_PER_QUERY):
+        match = created_within(tenant_id, spans[first : first + SPANS_PER_QUERY])
         count_messages(counted, tenant_id, match, session)
         count_sessions(counted, match, session)
     return counted
 
 
-def within(tenant_id: ObjectId, spans: Iterable[Span]) -> dict[str, Any]:
+def created_within(tenant_id: ObjectId, spans: Iterable[Span]) -> dict[str, Any]:
     """Return the condition that finds a tenant's documents created within any of `spans`."""
     # The tenant in each branch, so that each is a range of the index.
     return {
@@ -74,25 +78,27 @@ def within(tenant_id: ObjectId, spans: Iterable[Span]) -> dict[str, Any]:
 
 
 def count_messages(
-    counted: Counted, tenant_id: ObjectId, match: dict[str, Any], session: ClientSession | None = None
+    counted: QuarterMetrics, tenant_id: ObjectId, match: dict[str, Any], session: ClientSession | None = None
 ) -> None:
-    """Add the messages that `match` finds."""
+    """Add the messages that match."""
     messages = Message.collection()
     for row in messages.aggregate(reply_pipeline(match), session=session):
-        quarter, target = _place(row)
+        quarter, target = _quarter_and_target(row)
         if row["_id"]["running"]:
             counted.running.add(quarter)
         else:
-            _add_replies(counted.quarters[quarter].share(target), row)
+            _add_replies(counted.quarters[quarter].target(target), row)
     for row in messages.aggregate(attempt_pipeline(match), session=session):
-        quarter, target = _place(row)
-        _add_attempts(counted.quarters[quarter].share(target), row)
+        quarter, target = _quarter_and_target(row)
+        _add_attempts(counted.quarters[quarter].target(target), row)
     questions = list(messages.aggregate(question_pipeline(match), session=session))
     _add_questions(counted, tenant_id, questions, session)
 
 
-def count_sessions(counted: Counted, match: dict[str, Any], session: ClientSession | None = None) -> None:
-    """Add the sessions that `match` finds, each in the quarter hour in which it was created."""
+def count_sessions(
+    counted: QuarterMetrics, match: dict[str, Any], session: ClientSession | None = None
+) -> None:
+    """Add the sessions that match."""
     for row in ChatSession.collection().aggregate(session_pipeline(match), session=session):
         counted.quarters[utc(row["_id"])].sessions += row["sessions"]
 
@@ -101,7 +107,7 @@ def count_sessions(counted: Counted, match: dict[str, Any], session: ClientSessi
 
 
 def reply_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
-    """Replies by quarter hour and by who answered, the running ones apart from the final."""
+    """Group replies by quarter hour and replying target, running replies apart from final ones."""
     complete = {"$eq": ["$status", "complete"]}
     return [
         {"$match": {**match, "role": "assistant"}},
@@ -128,11 +134,11 @@ def reply_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def attempt_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
-    """Attempts of final replies by quarter hour, by who was called and by how it ended."""
+    """Group the attempts of final replies by quarter hour, called target and outcome."""
     this, following = "$$this", "$$following"
     attempt = {
         "provider": f"{this}.provider",
-        # What the provider says it used, as in the ledger and in the reply itself.
+        # The model that the provider reports, as in the ledger and in the reply itself.
         "model": {"$cond": [{"$gt": [f"{this}.model_used", ""]}, f"{this}.model_used", f"{this}.model"]},
         "outcome": f"{this}.outcome",
         "failover": {
@@ -147,23 +153,23 @@ def attempt_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
         "basis": f"{this}.cost_basis",
         "cost": {"$convert": {"input": f"{this}.cost", "to": "decimal", "onError": None, "onNull": None}},
     }
-    receipt = {"$ifNull": ["$attempts", []]}
+    attempts = {"$ifNull": ["$attempts", []]}
     with_following = {
         "$let": {
             "vars": {
-                "this": {"$arrayElemAt": [receipt, "$$at"]},
-                "following": {"$arrayElemAt": [receipt, {"$add": ["$$at", 1]}]},
+                "this": {"$arrayElemAt": [attempts, "$$index"]},
+                "following": {"$arrayElemAt": [attempts, {"$add": ["$$index", 1]}]},
             },
             "in": attempt,
         }
     }
-    numbers = {"$range": [0, {"$size": receipt}]}
+    indexes = {"$range": [0, {"$size": attempts}]}
     return [
         {"$match": {**match, "role": "assistant", "status": {"$in": list(FINAL)}}},
         {
             "$project": {
                 "quarter": _QUARTER,
-                "attempt": {"$map": {"input": numbers, "as": "at", "in": with_following}},
+                "attempt": {"$map": {"input": indexes, "as": "index", "in": with_following}},
             }
         },
         {"$unwind": "$attempt"},
@@ -191,7 +197,7 @@ def attempt_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def question_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
-    """Questions by quarter hour and session."""
+    """Group questions by quarter hour and session."""
     return [
         {"$match": {**match, "role": "user"}},
         {"$group": {"_id": {"quarter": _QUARTER, "session": "$session_id"}, "messages": {"$sum": 1}}},
@@ -199,7 +205,7 @@ def question_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def session_pipeline(match: dict[str, Any]) -> list[dict[str, Any]]:
-    """Sessions by the quarter hour in which they were created."""
+    """Group sessions by quarter hour."""
     return [{"$match": match}, {"$group": {"_id": _QUARTER, "sessions": {"$sum": 1}}}]
 
 
@@ -215,51 +221,51 @@ def _rounded_if(condition: Any, path: str) -> dict[str, Any]:
 # -- rows ----------------------------------------------------------------------
 
 
-def _place(row: dict[str, Any]) -> tuple[datetime, Target]:
+def _quarter_and_target(row: dict[str, Any]) -> tuple[datetime, Target]:
     group = row["_id"]
     return utc(group["quarter"]), Target(group.get("provider") or "", group.get("model") or "")
 
 
-def _add_replies(share: Share, row: dict[str, Any]) -> None:
-    _add_sums(share, row, _REPLY_SUMS)
-    share.latency.add(Counter(row["latency"]))
-    share.first_token.add(Counter(row["first_token"]))
+def _add_replies(metrics: TargetMetrics, row: dict[str, Any]) -> None:
+    _add_counts(metrics, row, _REPLY_SUMS)
+    metrics.latency.add(Counter(row["latency"]))
+    metrics.first_token.add(Counter(row["first_token"]))
 
 
-def _add_attempts(share: Share, row: dict[str, Any]) -> None:
-    _add_sums(share, row, ATTEMPT_COUNTS)
+def _add_attempts(metrics: TargetMetrics, row: dict[str, Any]) -> None:
+    _add_counts(metrics, row, ATTEMPT_COUNTS)
     outcome = row["_id"].get("outcome") or "error"
-    if outcome not in NO_ERRORS:
-        share.errors[outcome] = share.errors.get(outcome, 0) + row["attempts"]
+    if outcome not in NON_ERRORS:
+        metrics.errors[outcome] = metrics.errors.get(outcome, 0) + row["attempts"]
     for basis in COST_BASES:
-        if isinstance(row[basis], Decimal128):  # A sum of nothing is a plain 0.
-            share.costs[basis] = share.costs.get(basis, Decimal(0)) + row[basis].to_decimal()
+        if isinstance(row[basis], Decimal128):  # MongoDB's sum of no values is the integer 0.
+            metrics.costs[basis] = metrics.costs.get(basis, Decimal(0)) + row[basis].to_decimal()
 
 
-def _add_sums(share: Share, row: dict[str, Any], names: Iterable[str]) -> None:
+def _add_counts(metrics: TargetMetrics, row: dict[str, Any], names: Iterable[str]) -> None:
     for name in names:
         if row[name]:
-            share.counts[name] = share.count(name) + row[name]
+            metrics.counts[name] = metrics.count(name) + row[name]
 
 
 def _add_questions(
-    counted: Counted, tenant_id: ObjectId, rows: list[dict[str, Any]], session: ClientSession | None
+    counted: QuarterMetrics, tenant_id: ObjectId, rows: list[dict[str, Any]], session: ClientSession | None
 ) -> None:
-    asked = ChatSession.collection().find(
+    sessions = ChatSession.collection().find(
         {"_id": {"$in": list({row["_id"]["session"] for row in rows})}, "tenant_id": tenant_id},
         {"user_id": 1, "visitor": 1},
         session=session,
     )
     users, visitors = {}, {}
-    for document in asked:
+    for document in sessions:
         if document.get("user_id"):
-            users[document["_id"]] = person(tenant_id, "user", document["user_id"])
+            users[document["_id"]] = person_digest(tenant_id, "user", document["user_id"])
         elif document.get("visitor"):
-            visitors[document["_id"]] = person(tenant_id, "visitor", document["visitor"])
+            visitors[document["_id"]] = person_digest(tenant_id, "visitor", document["visitor"])
     for row in rows:
-        figures, asker = counted.quarters[utc(row["_id"]["quarter"])], row["_id"]["session"]
-        figures.messages += row["messages"]
-        if asker in users:
-            figures.users.add(users[asker])
-        elif asker in visitors:
-            figures.visitors.add(visitors[asker])
+        metrics, session_id = counted.quarters[utc(row["_id"]["quarter"])], row["_id"]["session"]
+        metrics.messages += row["messages"]
+        if session_id in users:
+            metrics.users.add(users[session_id])
+        elif session_id in visitors:
+            metrics.visitors.add(visitors[session_id])

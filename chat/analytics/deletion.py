@@ -1,8 +1,8 @@
-"""Messages and sessions go, their figures stay.
+"""Deletes messages and sessions, and keeps their metrics.
 
-Retention, erasure and the deletion of a session all remove through here. What is removed is counted
-in the same transaction into the `kept` part of its quarter hours, which names nobody: the people in
-it are digests, and `forget_person` cuts even that tie.
+Retention, erasure and the deletion of a session all use this. What is deleted is counted, in the same
+transaction, into the archived metrics of its quarter hours. These identify no person: people are counted
+by digests, and `anonymize_person` replaces a person's digest.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from django.utils import timezone
 from pymongo.client_session import ClientSession
 
 from chat.analytics import rollups
-from chat.analytics.calendar_rollups import LONGEST
-from chat.analytics.counting import Counted, count_messages, count_sessions
-from chat.analytics.metrics import Figures, packed, person, unpacked
+from chat.analytics.calendar_rollups import MAX_LENGTH
+from chat.analytics.counting import QuarterMetrics, count_messages, count_sessions
+from chat.analytics.metrics import Metrics, pack_digests, person_digest, unpack_digests
 from chat.analytics.models import Rollup
 from chat.analytics.rollup_store import quarter_key
 from chat.models import ChatSession, Message
@@ -29,90 +29,103 @@ from core.time import utc
 
 BATCH = 1000
 
-#: Is told, within the transaction, from which collection how many documents of which times are removed.
-Note = Callable[[ClientSession, str, int, Sequence[datetime]], None]
+#: Called in the transaction of each deletion with its session, the name of the collection, the number of
+#: deleted documents and the times of their creation.
+DeletionCallback = Callable[[ClientSession, str, int, Sequence[datetime]], None]
 
 
 @dataclass(slots=True)
-class Removed:
+class DeletedCounts:
     sessions: int = 0
     messages: int = 0
 
 
-def remove_sessions(
-    tenant_id: ObjectId, session_ids: Sequence[ObjectId], note: Note | None = None
-) -> Removed:
-    """Remove sessions with all their messages; return how many of both there were.
+def delete_sessions(
+    tenant_id: ObjectId, session_ids: Sequence[ObjectId], on_delete: DeletionCallback | None = None
+) -> DeletedCounts:
+    """Delete sessions with all their messages; return how many of both.
 
-    Repeatable: stopping in between leaves sessions with fewer messages. `note` is told of each removal
-    within its transaction.
+    Repeatable: a process that dies in between leaves sessions with fewer messages.
     """
-    removed = Removed()
+    deleted = DeletedCounts()
     in_sessions = {"session_id": {"$in": list(session_ids)}, "tenant_id": tenant_id}
     while ids := [row["_id"] for row in Message.collection().find(in_sessions, {"_id": 1}, limit=BATCH)]:
-        removed.messages += remove_messages(tenant_id, ids, note)
-    for at in range(0, len(session_ids), BATCH):
-        removed.sessions += _remove(ChatSession, tenant_id, session_ids[at : at + BATCH], note)
-    return removed
+        deleted.messages += delete_messages(tenant_id, ids, on_delete)
+    for first in range(0, len(session_ids), BATCH):
+        deleted.sessions += _delete(ChatSession, tenant_id, session_ids[first : first + BATCH], on_delete)
+    return deleted
 
 
-def remove_messages(tenant_id: ObjectId, message_ids: Sequence[ObjectId], note: Note | None = None) -> int:
-    """Remove messages; return how many there were. Their sessions must still be there to be counted."""
-    batches = range(0, len(message_ids), BATCH)
-    return sum(_remove(Message, tenant_id, message_ids[at : at + BATCH], note) for at in batches)
+def delete_messages(
+    tenant_id: ObjectId, message_ids: Sequence[ObjectId], on_delete: DeletionCallback | None = None
+) -> int:
+    """Delete messages; return how many. Their sessions must still exist: they say who asked."""
+    return sum(
+        _delete(Message, tenant_id, message_ids[first : first + BATCH], on_delete)
+        for first in range(0, len(message_ids), BATCH)
+    )
 
 
-def forget_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> None:
-    """Have a number of chance stand for a person in all figures, whose sessions are removed already.
+def anonymize_person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> None:
+    """Replace a person's digest in all metrics by a random number. Their sessions are deleted already.
 
-    Nobody can tell any more whether the person was there, and all counts stay.
+    All counts stay, and it can no longer be tested whether the person was among those counted.
     """
-    known, unknown = person(tenant_id, kind, identity), secrets.randbits(64) - 2**63
+    known, unknown = person_digest(tenant_id, kind, identity), secrets.randbits(64) - 2**63
     quarters = {"tenant_id": tenant_id, "kind": Rollup.Kind.QUARTER.value}
-    for part in ("live", "kept"):
-        path = f"{part}.{kind}s"
+    for column in ("live", "kept"):
+        path = f"{column}.{kind}s"
         for row in Rollup.collection().find({**quarters, path: {"$exists": True}}, {path: 1}):
-            there = row[part][f"{kind}s"]
-            people = unpacked(there)
-            if known in people:
-                # Whoever changes these people at this moment counts without the removed sessions.
-                Rollup.collection().update_one(
-                    {"_id": row["_id"], path: there}, {"$set": {path: packed(people - {known} | {unknown})}}
-                )
-    Rollup.collection().delete_many({**quarters, "kind": {"$in": list(LONGEST)}})
+            packed = row[column][f"{kind}s"]
+            digests = unpack_digests(packed)
+            if known in digests:
+                # If another process changes them now, it has counted without the deleted sessions.
+                changed = pack_digests(digests - {known} | {unknown})
+                Rollup.collection().update_one({"_id": row["_id"], path: packed}, {"$set": {path: changed}})
+    Rollup.collection().delete_many({**quarters, "kind": {"$in": list(MAX_LENGTH)}})
 
 
-def _remove(model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId], note: Note | None) -> int:
+def _delete(
+    model: type[Document], tenant_id: ObjectId, ids: Sequence[ObjectId], on_delete: DeletionCallback | None
+) -> int:
     match = {"_id": {"$in": list(ids)}, "tenant_id": tenant_id}
     moments = [utc(row["created_at"]) for row in model.collection().find(match, {"created_at": 1})]
-    rollups.mark(tenant_id, moments)
+    rollups.invalidate(tenant_id, moments)
 
-    def move_figures(session: ClientSession) -> int:
-        counted = Counted()
+    def archive_and_delete(session: ClientSession) -> int:
+        counted = QuarterMetrics()
         if model is Message:
             count_messages(counted, tenant_id, match, session)
         else:
             count_sessions(counted, match, session)
-        _keep(tenant_id, counted.quarters, session)
+        _archive(tenant_id, counted.quarters, session)
         count = model.collection().delete_many(match, session=session).deleted_count
-        if note:
-            note(session, model.collection().name, count, moments)
+        if on_delete:
+            on_delete(session, model.collection().name, count, moments)
         return count
 
     with Rollup.collection().database.client.start_session() as session:
-        return session.with_transaction(move_figures)
+        return session.with_transaction(archive_and_delete)
 
 
-def _keep(tenant_id: ObjectId, quarters: Mapping[datetime, Figures], session: ClientSession) -> None:
-    keys = [quarter_key(tenant_id, quarter) for quarter in quarters]
-    for key, figures in zip(keys, quarters.values(), strict=True):
+def _archive(tenant_id: ObjectId, quarters: Mapping[datetime, Metrics], session: ClientSession) -> None:
+    for quarter, metrics in quarters.items():
+        key = quarter_key(tenant_id, quarter)
         row = Rollup.collection().find_one(key, {"kept": 1}, session=session)
-        figures.add(Figures.from_document(row["kept"] if row else {}))
+        metrics.add(Metrics.from_document(row["kept"] if row else {}))
         now = timezone.now()
-        new = {"marks": 0, "marked_at": None, "live": {}, "fresh": False, "created_at": now}
         Rollup.collection().update_one(
             key,
-            {"$set": {"kept": figures.document(), "updated_at": now}, "$setOnInsert": new},
+            {
+                "$set": {"kept": metrics.document(), "updated_at": now},
+                "$setOnInsert": {
+                    "marks": 0,
+                    "marked_at": None,
+                    "live": {},
+                    "fresh": False,
+                    "created_at": now,
+                },
+            },
             upsert=True,
             session=session,
         )

@@ -1,22 +1,25 @@
-"""Figures that can be added up: of a quarter hour, a day, a year, all the same.
+"""Metrics of a span of time, which can be added up and stored.
 
-Whatever is added up, in whatever order, gives the figures of counting everything at once: sums
-are integers and decimals, active people are sets, durations are histograms.
+The sum of the metrics of all parts of a span equals the metrics counted over the span at once: counts are
+integers, costs are decimals, active people are sets, durations are histograms.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from bson import Binary, ObjectId
 
 from chat.analytics.histogram import Histogram
 
-#: What is counted of attempts.
+Number = TypeVar("Number", int, Decimal)
+
+#: The counts of `TargetMetrics` that are taken from attempts.
 ATTEMPT_COUNTS = (
     "attempts",
     "failovers",
@@ -28,15 +31,15 @@ ATTEMPT_COUNTS = (
 
 
 class Target(NamedTuple):
-    """Who answered or was called. Both are empty for replies that have no answer."""
+    """The model that replied or was called. Both fields are empty for replies without an answer."""
 
     provider: str
     model: str
 
 
 @dataclass(slots=True)
-class Share:
-    """What concerns one target: counts by name, US dollars by basis, errors by kind."""
+class TargetMetrics:
+    """The metrics of one target: counts by name, US dollars by cost basis, errors by kind."""
 
     counts: dict[str, int] = field(default_factory=dict)
     costs: dict[str, Decimal] = field(default_factory=dict)
@@ -44,7 +47,7 @@ class Share:
     latency: Histogram = field(default_factory=Histogram)
     first_token: Histogram = field(default_factory=Histogram)
 
-    def add(self, other: Share) -> None:
+    def add(self, other: TargetMetrics) -> None:
         _add(self.counts, other.counts)
         _add(self.costs, other.costs)
         _add(self.errors, other.errors)
@@ -56,164 +59,172 @@ class Share:
 
 
 @dataclass(slots=True)
-class Figures:
-    """All figures of some stretch of time. `messages` are questions; people are digests."""
+class Metrics:
+    """All metrics of a span of time.
+
+    `messages` counts questions. `users` and `visitors` hold the `person_digest` of each who asked one.
+    """
 
     sessions: int = 0
     messages: int = 0
     users: set[int] = field(default_factory=set)
     visitors: set[int] = field(default_factory=set)
-    shares: dict[Target, Share] = field(default_factory=dict)
+    targets: dict[Target, TargetMetrics] = field(default_factory=dict)
 
-    def share(self, target: Target) -> Share:
-        """Return the target's share, to be added to."""
-        share = self.shares.get(target)
-        if share is None:
-            share = self.shares[target] = Share()
-        return share
+    def target(self, target: Target) -> TargetMetrics:
+        """Return the metrics of a target, to be added to."""
+        metrics = self.targets.get(target)
+        if metrics is None:
+            metrics = self.targets[target] = TargetMetrics()
+        return metrics
 
-    def add(self, other: Figures) -> None:
+    def add(self, other: Metrics) -> None:
         self.sessions += other.sessions
         self.messages += other.messages
         self.users |= other.users
         self.visitors |= other.visitors
-        for target, share in other.shares.items():
-            self.share(target).add(share)
+        for target, metrics in other.targets.items():
+            self.target(target).add(metrics)
 
-    def by_provider(self) -> dict[str, Share]:
-        """Return the sum of each provider's shares."""
-        shares: dict[str, Share] = {}
-        for target, share in self.shares.items():
+    def by_provider(self) -> dict[str, TargetMetrics]:
+        """Return the sum over the models of each provider."""
+        providers: dict[str, TargetMetrics] = {}
+        for target, metrics in self.targets.items():
             if target.provider:
-                shares.setdefault(target.provider, Share()).add(share)
-        return shares
+                providers.setdefault(target.provider, TargetMetrics()).add(metrics)
+        return providers
 
     def summary(self) -> Summary:
-        whole = Share()
-        for share in self.shares.values():
-            whole.add(share)
+        total = TargetMetrics()
+        for metrics in self.targets.values():
+            total.add(metrics)
         people = len(self.users), len(self.visitors)
-        return Summary(self.sessions, self.messages, *people, whole, self.by_provider())
+        return Summary(self.sessions, self.messages, *people, total, self.by_provider())
 
     def document(self) -> dict[str, Any]:
-        """Return the figures as they are stored.
+        """Return the metrics as they are stored.
 
-        Names that come from data are values, never keys. What there is much of is packed, and costs are
-        text: BSON's own numbers, arrays and decimals take ten times as long to read.
+        Names that come from data are values, never keys. Sets and histograms are packed and costs are text,
+        because BSON's own numbers, arrays and decimals take ten times as long to read.
         """
         return {
             "sessions": self.sessions,
             "messages": self.messages,
-            "users": packed(self.users),
-            "visitors": packed(self.visitors),
+            "users": pack_digests(self.users),
+            "visitors": pack_digests(self.visitors),
             "shares": [
-                {**target._asdict(), **_share_document(share)} for target, share in self.shares.items()
+                {**target._asdict(), **_target_document(metrics)} for target, metrics in self.targets.items()
             ],
         }
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Figures:
+    def from_document(cls, document: Mapping[str, Any]) -> Metrics:
+        """Return stored metrics; none at all if the document is empty."""
         if not document:
             return cls()
         return cls(
             document["sessions"],
             document["messages"],
-            unpacked(document["users"]),
-            unpacked(document["visitors"]),
-            {Target(row["provider"], row["model"]): _share(row) for row in document["shares"]},
+            unpack_digests(document["users"]),
+            unpack_digests(document["visitors"]),
+            {Target(row["provider"], row["model"]): _target_metrics(row) for row in document["shares"]},
         )
 
 
 @dataclass(slots=True)
 class Summary:
-    """What is told of an interval. Summaries can't be added up: people are only numbers here."""
+    """What the API shows of one interval. Summaries can't be added up: they hold people as counts."""
 
     sessions: int
     messages: int
     users: int
     visitors: int
-    whole: Share
-    providers: dict[str, Share]
+    total: TargetMetrics
+    providers: dict[str, TargetMetrics]
 
     def document(self) -> dict[str, Any]:
-        """Return what is stored; of the providers' shares their attempts alone."""
+        """Return the summary as it is stored, of the providers only what `attempts` shows."""
         return {
             "sessions": self.sessions,
             "messages": self.messages,
             "users": self.users,
             "visitors": self.visitors,
-            "whole": _share_document(self.whole),
+            "whole": _target_document(self.total),
             "providers": [
                 {
                     "provider": provider,
-                    "counts": {name: share.count(name) for name in ATTEMPT_COUNTS},
-                    "errors": _errors_document(share),
+                    "counts": {name: metrics.count(name) for name in ATTEMPT_COUNTS},
+                    "errors": _errors_document(metrics),
                 }
-                for provider, share in self.providers.items()
+                for provider, metrics in self.providers.items()
             ],
         }
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Summary:
+    def from_document(cls, document: Mapping[str, Any]) -> Summary:
         return cls(
             document["sessions"],
             document["messages"],
             document["users"],
             document["visitors"],
-            _share(document["whole"]),
-            {row["provider"]: Share(row["counts"], errors=_errors(row)) for row in document["providers"]},
+            _target_metrics(document["whole"]),
+            {
+                row["provider"]: TargetMetrics(row["counts"], errors=_errors(row))
+                for row in document["providers"]
+            },
         )
 
 
-def person(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> int:
-    """Return the digest that stands for a user or visitor in the tenant's figures: 64 bits, signed.
+def person_digest(tenant_id: ObjectId, kind: Literal["user", "visitor"], identity: object) -> int:
+    """Return the signed 64-bit digest by which a user or visitor is counted in the tenant's metrics.
 
-    The same person is counted once over any period. Among a million people the chance that any two
+    Equal digests are counted once over any period. Among a million people the probability that any two
     share a digest is one in forty million.
     """
     digest = hashlib.blake2b(f"{kind}:{identity}".encode(), key=tenant_id.binary, digest_size=8)
     return int.from_bytes(digest.digest(), "big", signed=True)
 
 
-def _add(to: dict[str, Any], other: dict[str, Any]) -> None:
-    if not to:
-        to.update(other)
+def pack_digests(digests: set[int]) -> Binary:
+    """Return the digests as little-endian 64-bit numbers."""
+    return Binary(struct.pack(f"<{len(digests)}q", *digests))
+
+
+def unpack_digests(packed: bytes) -> set[int]:
+    return set(struct.unpack(f"<{len(packed) // 8}q", packed))
+
+
+def _add(amounts: dict[str, Number], other: Mapping[str, Number]) -> None:
+    if not amounts:
+        amounts.update(other)
         return
     for name, amount in other.items():
-        to[name] = to.get(name, 0) + amount
+        amounts[name] = amounts[name] + amount if name in amounts else amount
 
 
-def packed(people: set[int]) -> Binary:
-    return Binary(struct.pack(f"<{len(people)}q", *people))
-
-
-def unpacked(people: bytes) -> set[int]:
-    return set(struct.unpack(f"<{len(people) // 8}q", people))
-
-
-def _share_document(share: Share) -> dict[str, Any]:
+def _target_document(metrics: TargetMetrics) -> dict[str, Any]:
     return {
-        "counts": share.counts,
-        "costs": {basis: str(cost) for basis, cost in share.costs.items()},
-        "errors": _errors_document(share),
-        "latency": share.latency.packed(),
-        "first_token": share.first_token.packed(),
+        "counts": metrics.counts,
+        "costs": {basis: str(cost) for basis, cost in metrics.costs.items()},
+        "errors": _errors_document(metrics),
+        "latency": metrics.latency.pack(),
+        "first_token": metrics.first_token.pack(),
     }
 
 
-def _share(row: dict[str, Any]) -> Share:
-    return Share(
+def _target_metrics(row: Mapping[str, Any]) -> TargetMetrics:
+    return TargetMetrics(
         row["counts"],
         {basis: Decimal(cost) for basis, cost in row["costs"].items()},
         _errors(row),
-        Histogram.unpacked(row["latency"]),
-        Histogram.unpacked(row["first_token"]),
+        Histogram.unpack(row["latency"]),
+        Histogram.unpack(row["first_token"]),
     )
 
 
-def _errors_document(share: Share) -> list[dict[str, Any]]:
-    return [{"kind": kind, "count": count} for kind, count in share.errors.items()]
+def _errors_document(metrics: TargetMetrics) -> list[dict[str, Any]]:
+    return [{"kind": kind, "count": count} for kind, count in metrics.errors.items()]
 
 
-def _errors(row: dict[str, Any]) -> dict[str, int]:
+def _errors(row: Mapping[str, Any]) -> dict[str, int]:
     return {error["kind"]: error["count"] for error in row["errors"]}

@@ -1,21 +1,22 @@
-"""Kept figures. All of it is derived: `rollups` makes it again from messages."""
+"""Stored metrics. All of them can be computed again from messages, except those of deleted messages."""
 
 from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
 
+from chat.analytics.periods import Span
 from core.mongo.models import Document
 from tenants.models import Tenant
 
 
 class Rollup(Document):
-    """The figures of one tenant over one quarter hour, or one day, week or month of some time zone.
+    """The metrics of one tenant over one quarter hour, or over one day, week or month of a time zone.
 
-    A quarter hour's figures are `live` (of the messages that exist) plus `kept` (of those
-    that were removed). `fresh` says that `live` may be believed; what is not fresh is counted from
-    the messages. `marks` grows with each announced change, last at `marked_at`. The longer ones have
-    `live` alone, the sum of their quarter hours, and its `summary`.
+    The metrics of a quarter hour are `current` (of the messages that exist) plus `archived` (of deleted
+    messages). Unless `is_fresh`, `current` is out of date and messages are counted instead. `invalidations`
+    counts how often a change was announced, last at `invalidated_at`. Days, weeks and months have only
+    `current`, the sum of their quarter hours, and its `summary`.
     """
 
     class Kind(models.TextChoices):
@@ -28,11 +29,11 @@ class Rollup(Document):
     kind = models.CharField(max_length=7, choices=Kind)
     start = models.DateTimeField()
     end = models.DateTimeField()
-    fresh = models.BooleanField(default=False)
-    marks = models.IntegerField(default=0)
-    marked_at = models.DateTimeField(null=True)
-    live = models.JSONField(default=dict)
-    kept = models.JSONField(default=dict)
+    is_fresh = models.BooleanField(default=False, db_column="fresh")
+    invalidations = models.IntegerField(default=0, db_column="marks")
+    invalidated_at = models.DateTimeField(null=True, db_column="marked_at")
+    current = models.JSONField(default=dict, db_column="live")
+    archived = models.JSONField(default=dict, db_column="kept")
     summary = models.JSONField(default=dict)
 
     class Meta:
@@ -41,17 +42,23 @@ class Rollup(Document):
             models.UniqueConstraint(fields=["tenant", "kind", "start", "end"], name="rollup_once"),
         ]
         indexes = [
-            models.Index(fields=["tenant", "kind", "start"], name="rollup_stale", condition=Q(fresh=False)),
+            models.Index(
+                fields=["tenant", "kind", "start"], name="rollup_stale", condition=Q(is_fresh=False)
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.start:%Y-%m-%d %H:%M}"
 
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.end)
+
 
 class RollupCoverage(Document):
-    """The stretch of time for which a tenant's quarter hours are rolled up.
+    """The span of time for which a tenant's quarter hours are rolled up.
 
-    Within it a quarter hour without a document is one in which nothing happened.
+    Within it, a quarter hour without a document is one without activity.
     """
 
     tenant = models.OneToOneField(

@@ -1,8 +1,8 @@
-"""How roll-ups are found and written, in pymongo's terms."""
+"""How roll-ups are found and written with pymongo."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +14,14 @@ from chat.analytics.models import Rollup
 from chat.analytics.periods import QUARTER, Interval, Span
 from core.time import utc
 
+#: A write of `write_new`.
+Write = InsertOne[dict[str, Any]] | UpdateOne
+
 _DUPLICATE_KEY = 11000
 
 
 def quarter_key(tenant_id: ObjectId, quarter: datetime) -> dict[str, Any]:
-    """Return what a quarter hour's document is found by, and by which it is unique."""
+    """Return the unique key of the roll-up of a quarter hour."""
     return key(tenant_id, Rollup.Kind.QUARTER, Span(quarter, quarter + QUARTER))
 
 
@@ -38,8 +41,9 @@ def quarters_match(tenant_id: ObjectId, spans: Iterable[Span]) -> dict[str, Any]
 
 
 def calendar_match(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -> dict[str, Any]:
-    """Return the condition that finds the documents of `spans`, and perhaps those of another zone that
-    begin alike and end elsewhere.
+    """Return the condition that finds the roll-ups of `spans`.
+
+    It may also find those of another time zone that begin at the same time and end at another.
     """
     return {
         "tenant_id": tenant_id,
@@ -48,8 +52,8 @@ def calendar_match(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -
     }
 
 
-def write_new(writes: Sequence[InsertOne | UpdateOne]) -> None:
-    """Write in one round trip; where others were faster to make a document theirs stays."""
+def write_new(writes: Sequence[Write]) -> None:
+    """Write in one round trip. A document that another process has inserted meanwhile stays as it is."""
     if not writes:
         return
     try:
@@ -59,5 +63,6 @@ def write_new(writes: Sequence[InsertOne | UpdateOne]) -> None:
             raise
 
 
-def span_of(row: dict[str, Any]) -> Span:
+def span_of(row: Mapping[str, Any]) -> Span:
+    """Return the span of a raw document that has at least `start` and `end`."""
     return Span(utc(row["start"]), utc(row["end"]))

@@ -6,9 +6,10 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.analytics.answers import AnalyticsSerializer, answer
+from chat.analytics.analytics_data import analytics_data
 from chat.analytics.reader import read
-from chat.analytics.serializers import PeriodSerializer
+from chat.analytics.serializers import AnalyticsSerializer, PeriodSerializer
+from core.api.serializers import validated
 from tenants.access.rights import VIEW_ANALYTICS
 from tenants.access.views import TenantScopedView
 
@@ -26,7 +27,5 @@ class AnalyticsView(TenantScopedView):
     )
     def get(self, request: Request, tenant_id: str) -> Response:
         tenant = self.get_tenant()
-        asked = PeriodSerializer(data=request.query_params.dict())
-        asked.is_valid(raise_exception=True)
-        period = asked.validated_data["period"]
-        return Response(answer(period, *read(tenant.pk, period)))
+        period = validated(PeriodSerializer(data=request.query_params.dict()))["period"]
+        return Response(analytics_data(period, *read(tenant.pk, period)))

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from chat.analytics import calendar_rollups, rollups
 from chat.analytics.counting import count_spans
-from chat.analytics.deletion import forget_person, remove_messages, remove_sessions
+from chat.analytics.deletion import anonymize_person, delete_messages, delete_sessions
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter
 from chat.models import ChatSession, Message
@@ -39,7 +39,7 @@ def a_reply(tenant, **match) -> dict:
 
 
 def announced(tenant, message: dict) -> None:
-    rollups.mark(tenant.pk, [message["created_at"].replace(tzinfo=UTC)])
+    rollups.invalidate(tenant.pk, [message["created_at"].replace(tzinfo=UTC)])
 
 
 def let_settle() -> None:
@@ -109,13 +109,15 @@ def test_a_day_that_is_announced_while_its_month_is_made_is_not_in_it(site, acme
     )
     rollups.refresh(acme.pk, february_and_march)
     Rollup.collection().delete_many({"kind": "month"})
-    months = february_and_march.whole("month")
-    places = calendar_rollups._places(acme.pk, "month", months)
-    summed = dict(calendar_rollups._from_days(acme.pk, months, ZoneInfo("UTC")))
+    months = february_and_march.full_intervals("month")
+    places = calendar_rollups._insert_placeholders(acme.pk, "month", months)
+    summed = dict(calendar_rollups._sum_days(acme.pk, months, ZoneInfo("UTC")))
     reply = a_reply(acme)
     announced(acme, reply)
     for month, figures in summed.items():
-        Rollup.collection().update_one({"_id": places[month]}, {"$set": calendar_rollups._filled(figures)})
+        Rollup.collection().update_one(
+            {"_id": places[month]}, {"$set": calendar_rollups._completion(figures)}
+        )
     Message.collection().update_one({"_id": reply["_id"]}, {"$set": {"feedback": {"rating": "up"}}})
 
     check(ask(site, acme, **{"from": "2026-02-01", "to": "2026-04-01"}), acme)
@@ -242,7 +244,7 @@ def test_readers_agree_with_each_other_while_messages_go(site, acme, traffic):
     reader = Thread(target=read)
     reader.start()
     for session in traffic.sessions[:20]:
-        remove_sessions(acme.pk, [session["_id"]])
+        delete_sessions(acme.pk, [session["_id"]])
     over.set()
     reader.join()
 
@@ -263,8 +265,8 @@ def test_the_present_is_counted(site, acme):
 def test_removed_messages_stay_in_the_figures(site, acme, traffic):
     before = ask(site, acme, **WEEK)
     some = [message["_id"] for message in traffic.messages[::3]]
-    assert remove_messages(acme.pk, some) == len(some)
-    assert remove_messages(acme.pk, some) == 0
+    assert delete_messages(acme.pk, some) == len(some)
+    assert delete_messages(acme.pk, some) == 0
     assert ask(site, acme, **WEEK) == before
 
     let_settle()
@@ -278,7 +280,7 @@ def test_messages_removed_before_anyone_asked_stay_too(site, acme, umbrella, tra
     Rollup.collection().delete_many({})
     RollupCoverage.collection().delete_many({})
 
-    removed = remove_sessions(acme.pk, [session["_id"] for session in traffic.sessions])
+    removed = delete_sessions(acme.pk, [session["_id"] for session in traffic.sessions])
 
     assert (removed.sessions, removed.messages) == (len(traffic.sessions), 600)
     assert Message.collection().count_documents({}) == 40
@@ -290,30 +292,30 @@ def test_another_tenants_messages_are_never_removed(acme, umbrella, traffic):
     ids = [message["_id"] for message in traffic.messages]
     sessions = [session["_id"] for session in traffic.sessions]
 
-    assert remove_messages(umbrella.pk, ids) == 0
-    assert remove_sessions(umbrella.pk, sessions).sessions == 0
+    assert delete_messages(umbrella.pk, ids) == 0
+    assert delete_sessions(umbrella.pk, sessions).sessions == 0
     assert Message.collection().count_documents({}) == 600
 
 
 def test_a_forgotten_visitor_leaves_the_counts_but_no_trace(site, acme, traffic):
-    from chat.analytics.metrics import person, unpacked
+    from chat.analytics.metrics import person_digest, unpack_digests
 
     before = ask(site, acme, **WEEK)
     visitor = "visitor-3"
     of_visitor = [session["_id"] for session in traffic.sessions if session["visitor"] == visitor]
     assert of_visitor
-    remove_sessions(acme.pk, of_visitor)
-    forget_person(acme.pk, "visitor", visitor)
+    delete_sessions(acme.pk, of_visitor)
+    anonymize_person(acme.pk, "visitor", visitor)
 
     assert ask(site, acme, **WEEK)["series"][0]["active"] == before["series"][0]["active"]
     there = [
-        unpacked(row[part]["visitors"])
+        unpack_digests(row[part]["visitors"])
         for row in Rollup.collection().find()
         for part in ("live", "kept")
         if row[part]
     ]
     assert there
-    assert not [people for people in there if person(acme.pk, "visitor", visitor) in people]
+    assert not [people for people in there if person_digest(acme.pk, "visitor", visitor) in people]
 
 
 def test_the_command_rolls_up_everything_that_is_over(site, acme, traffic, capsys):
@@ -349,7 +351,7 @@ def test_every_query_is_answered_by_an_index(site, acme, traffic, commands):
         ask(site, acme, **{"from": "2026-02-01", "to": "2026-04-01"})
         announced(acme, a_reply(acme))
         ask(site, acme, **{"from": "2026-03-01T00:07", "to": "2026-03-08"})
-        remove_sessions(acme.pk, [traffic.sessions[0]["_id"]])
+        delete_sessions(acme.pk, [traffic.sessions[0]["_id"]])
 
     relevant = [command for command in recording.commands if "chat_" in str(command)]
     assert len(relevant) > 30

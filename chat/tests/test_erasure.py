@@ -193,7 +193,7 @@ def test_a_session_of_another_tenant_is_not_erased(talk, umbrella):
 def test_an_erasure_left_behind_is_finished_and_its_manifest_has_all(talk, acme):
     sessions = [talk(turns=1), talk(turns=1)]
     begun = Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_ada", SYSTEM)
-    erasure.remove_sessions(begun, [sessions[0].pk])  # and here its process dies
+    erasure.erase_sessions(begun, [sessions[0].pk])  # and here its process dies
 
     out = StringIO()
     call_command("prune", stdout=out)

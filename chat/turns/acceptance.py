@@ -68,7 +68,7 @@ def reopen_turn(tenant: Tenant, question: Question, reply: Reply, options: Optio
     earlier = replies.messages_before(question, options.history_messages)
     if reply.settled is False:
         settlement.settle([FinishedRun.of(reply)])  # releases what a dead worker may still hold
-    rollups.mark(reply.tenant_id, [reply.created_at])
+    rollups.invalidate(reply.tenant_id, [reply.created_at])
     request = options.request(question.content, earlier)
     reservation_id = ObjectId()
     budget = Budget(tenant, reservation_id, request, options.route)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.utils import timezone
 from pymongo import UpdateOne
 
-from chat.analytics.deletion import remove_messages
+from chat.analytics.deletion import delete_messages
 from chat.models import ChatSession
 from chat.turns import replies
 from chat.turns.finished_run import FinishedRun
@@ -60,7 +60,7 @@ def _remove_messages_of_erased_sessions(runs: Sequence[FinishedRun]) -> None:
         {"reply": {"$in": [run.reply_id for run in late]}}, {"$set": {"session": None}}
     )
     for run in late:
-        remove_messages(run.tenant_id, [id_ for id_ in (run.question_id, run.reply_id) if id_])
+        delete_messages(run.tenant_id, [id_ for id_ in (run.question_id, run.reply_id) if id_])
 
 
 def title_of(question: str) -> str:

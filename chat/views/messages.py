@@ -131,7 +131,7 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         conversation = self.get_conversation()
         feedback = FEEDBACK.run_validation(request.data)
         reply = self.get_reply(conversation)
-        rollups.mark(reply.tenant_id, [reply.created_at])
+        rollups.invalidate(reply.tenant_id, [reply.created_at])
         rated = store_feedback(reply.id, feedback)
         if rated is None:
             raise NotFound

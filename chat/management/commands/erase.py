@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import User
@@ -17,17 +18,17 @@ from tenants.models import ErasureManifest, Tenant
 
 class Command(BaseCommand):
     help = (
-        "Erase data of a tenant for good and print the manifest of what was removed. "
-        "Stopped half-way, the same command goes on, and so does `prune`."
+        "Erase data of a tenant permanently and print the manifest of what was removed. "
+        "If interrupted, the same command or the next `prune` finishes the erasure."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True, help="id of the tenant")
-        what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--visitor", help="a visitor of the tenant's site, with all sessions")
-        what.add_argument("--user", help="id or e-mail address: what the user said in this tenant")
-        what.add_argument("--session", help="id of a session")
-        what.add_argument("--all", action="store_true", help="every conversation, with its figures")
+        subject = parser.add_mutually_exclusive_group(required=True)
+        subject.add_argument("--visitor", help="all sessions of a visitor of the tenant's site")
+        subject.add_argument("--user", help="all sessions of a user in this tenant, by id or e-mail address")
+        subject.add_argument("--session", help="id of a session")
+        subject.add_argument("--all", action="store_true", help="all sessions, with their metrics")
 
     def handle(self, *args: Any, tenant: str, **options: Any) -> None:
         found = Tenant.objects.filter(pk=object_id(tenant)).first()
@@ -39,7 +40,7 @@ class Command(BaseCommand):
     def _erase(self, tenant: Tenant, options: dict[str, Any]) -> ErasureManifest:
         if options["visitor"] is not None:
             if not options["visitor"]:
-                raise CommandError("--visitor: a name is expected.")
+                raise CommandError("--visitor: must not be empty.")
             return erasure.erase_visitor(tenant.pk, options["visitor"], SYSTEM)
         if options["user"] is not None:
             return erasure.erase_user(tenant.pk, _user_id(options["user"]), SYSTEM)
@@ -48,19 +49,20 @@ class Command(BaseCommand):
         return erasure.erase_chat(tenant.pk, SYSTEM)
 
 
-def _user_id(name: str) -> Any:
-    """Return the id; that of a closed account may still stand in sessions."""
+def _user_id(name: str) -> ObjectId:
+    """Return the user's id. Any id is accepted, since sessions may refer to deleted accounts."""
     if pk := object_id(name):
         return pk
     user = User.objects.filter(email=name.lower()).first()
     if user is None:
-        raise CommandError(f"{name}: there is no such user. Give the id of a closed account.")
-    return user.pk
+        raise CommandError(f"{name}: there is no such user. Use the id for a deleted account.")
+    user_id: ObjectId = user.pk
+    return user_id
 
 
 def _session(tenant: Tenant, name: str) -> ChatSession:
     pk = object_id(name)
-    session = ChatSession.objects.filter(tenant=tenant, pk=pk).first()
+    session: ChatSession | None = ChatSession.objects.filter(tenant=tenant, pk=pk).first()
     if session is None:
         raise CommandError(f"{name}: this tenant has no such session.")
     return session

@@ -1,4 +1,4 @@
-"""Remove the conversations that were kept long enough."""
+"""Delete conversations whose retention period is over."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tenants.models.erasure import ErasureScope
 
 class Command(BaseCommand):
     help = (
-        "Remove conversations without activity for as long as their tenant, else its plan, keeps them. "
-        "Also finishes erasures that were left behind. May be stopped at any time; the next run goes on."
+        "Delete conversations that have been inactive for the retention period of their tenant or its plan. "
+        "Also finishes interrupted erasures. May be stopped at any time; the next run continues."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", help="id of a tenant; default: all")
-        parser.add_argument("--dry-run", action="store_true", help="only count what is due")
+        parser.add_argument("--dry-run", action="store_true", help="only count the sessions that are due")
         parser.add_argument(
-            "--batch", type=int, default=retention.BATCH_SESSIONS, help="sessions removed at a time"
+            "--batch", type=int, default=retention.BATCH_SESSIONS, help="sessions deleted at a time"
         )
 
     def handle(self, *args: Any, tenant: str | None, dry_run: bool, batch: int, **options: Any) -> None:
         if batch < 1:
-            raise CommandError("--batch: a number from 1 is expected.")
+            raise CommandError("--batch: must be at least 1.")
         tenants = Tenant.objects.select_related("plan").order_by("pk")
         if tenant is not None:
             tenants = tenants.filter(pk=object_id(tenant))
@@ -51,6 +51,6 @@ class Command(BaseCommand):
         return f"{sessions} sessions, {messages} messages removed"
 
     def _finish_erasures(self, tenants: Any) -> None:
-        left = Erasure.objects.filter(tenant__in=[each.pk for each in tenants])
-        for each in left.exclude(scope__in=[ErasureScope.RETENTION, ErasureScope.TENANT]):
+        unfinished = Erasure.objects.filter(tenant__in=[tenant.pk for tenant in tenants])
+        for each in unfinished.exclude(scope__in=[ErasureScope.RETENTION, ErasureScope.TENANT]):
             self.stdout.write(f"{each.tenant} erasure {erasure.resume(each).pk} finished")

@@ -1,4 +1,4 @@
-"""Roll up what is over, so that the first reader of a long period does not have to."""
+"""Roll up the metrics of all time that is over, so that the first request for a long period is fast."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from zoneinfo import ZoneInfo
 from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
-from rest_framework.exceptions import ValidationError
 
 from chat.analytics import rollups
-from chat.analytics.periods import Period, Span, floor_quarter
-from chat.analytics.serializers import ZoneField
+from chat.analytics.periods import Period, Span, floor_quarter, zone_named
 from tenants.models import Tenant
 
 
 class Command(BaseCommand):
-    help = "Roll up the analytics of all tenants, or recount and repair what is rolled up."
+    help = "Roll up the analytics of all tenants, or recount and repair roll-ups."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -29,7 +27,7 @@ class Command(BaseCommand):
             help="Time zone whose days and months are stored; repeat for more. Default: UTC.",
         )
         parser.add_argument(
-            "--verify", action="store_true", help="Recount from the messages; name and repair what differs."
+            "--verify", action="store_true", help="Recount from the messages; report and repair differences."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,10 +55,10 @@ class Command(BaseCommand):
 
 
 def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneField().run_validation(name)
-    except ValidationError as error:
-        raise CommandError(f"{name}: there is no such time zone.") from error
+    zone = zone_named(name)
+    if zone is None:
+        raise CommandError(f"{name}: there is no such time zone.")
+    return zone
 
 
 def _tenants(wanted: list[str] | None) -> list[ObjectId]:

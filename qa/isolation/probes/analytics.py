@@ -76,7 +76,7 @@ def a_recent_invalidation_is_not_ended_for_another_tenant(matrix: Matrix) -> Ite
     acme, umbrella = matrix.dataset.acme.tenant.pk, matrix.dataset.umbrella.tenant.pk
     yield from _request_analytics(matrix)
     for tenant in (umbrella, acme):
-        rollups.mark(tenant, [CREATED_AT])
+        rollups.invalidate(tenant, [CREATED_AT])
     acmes, umbrellas = _invalidated(acme)[0], _invalidated(umbrella)[0]
     long_ago = {"marked_at": CREATED_AT, "marks": acmes["marks"]}
     Rollup.collection().update_one({"_id": umbrellas["_id"]}, {"$set": long_ago})

@@ -34,7 +34,7 @@ def an_erasure_selects_only_its_tenants_messages(matrix: Matrix) -> Iterator[str
         if count == 0:
             raise LookupError("A batch of which nothing was deleted.")
 
-    deletion.remove_sessions(matrix.dataset.acme.tenant.pk, [matrix.dataset.mixed_session.pk], note)
+    deletion.delete_sessions(matrix.dataset.acme.tenant.pk, [matrix.dataset.mixed_session.pk], note)
     if deleted != [1]:
         yield f"it deleted {deleted} instead of the session alone"
 
@@ -58,8 +58,8 @@ def an_erasure_selects_only_its_tenants_sessions(matrix: Matrix) -> Iterator[str
 def an_erasure_deletes_only_its_tenants_documents_whatever_ids_it_gets(matrix: Matrix) -> Iterator[str]:
     acme, umbrella = matrix.dataset.acme, matrix.dataset.umbrella
     begun = Erasure.objects.begin(acme.tenant.pk, Scope.CHAT, "", actor(acme.admin))
-    erasure.remove_sessions(begun, [umbrella.session.pk])
-    deletion.remove_messages(acme.tenant.pk, [umbrella.reply.pk])
+    erasure.erase_sessions(begun, [umbrella.session.pk])
+    deletion.delete_messages(acme.tenant.pk, [umbrella.reply.pk])
     if changed := matrix.changed_for_others(acme.tenant.pk):
         yield f"it changed {changed} of others"
 

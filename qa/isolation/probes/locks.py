@@ -34,7 +34,7 @@ def an_erasure_takes_up_no_message_that_is_not_its_tenants(matrix: Matrix) -> It
         if count == 0:
             raise LookupError("A batch of which nothing was removed.")
 
-    deletion.remove_sessions(matrix.world.acme.tenant.pk, [matrix.world.muddled.pk], note)
+    deletion.delete_sessions(matrix.world.acme.tenant.pk, [matrix.world.muddled.pk], note)
     if taken_up != [1]:
         yield f"it removed {taken_up} instead of the session alone"
 
@@ -58,8 +58,8 @@ def an_erasure_finds_sessions_of_its_tenant_only(matrix: Matrix) -> Iterator[str
 def an_erasure_takes_only_what_is_its_tenants_whatever_it_is_given(matrix: Matrix) -> Iterator[str]:
     acme, umbrella = matrix.world.acme, matrix.world.umbrella
     begun = Erasure.objects.begin(acme.tenant.pk, ErasureScope.CHAT, "", actor(acme.admin))
-    erasure.remove_sessions(begun, [umbrella.session.pk])
-    deletion.remove_messages(acme.tenant.pk, [umbrella.reply.pk])
+    erasure.erase_sessions(begun, [umbrella.session.pk])
+    deletion.delete_messages(acme.tenant.pk, [umbrella.reply.pk])
     if touched := matrix.touched_beside(acme.tenant.pk):
         yield f"it changed {touched} of others"
 
