@@ -1,10 +1,10 @@
-"""A conversation to take away: as JSON with everything, or as Markdown to read."""
+"""Exports of a conversation: as JSON with all fields, or as Markdown with the text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from rest_framework.utils.encoders import JSONEncoder
+from json import JSONEncoder
+from typing import Any
 
 from chat.models import ChatSession, Message
 from chat.serializers import ChatSessionSerializer, message_data
@@ -15,7 +15,7 @@ _SPEAKERS = {Message.Role.USER.value: "Question", Message.Role.ASSISTANT.value: 
 
 
 def as_json(session: ChatSession) -> Iterator[bytes]:
-    """Yield one JSON object: `{"session": …, "messages": […]}`, in order."""
+    """Yield one JSON object, `{"session": …, "messages": […]}`, with the messages in order."""
     yield b'{"session": ' + _encode(_SESSION.to_representation(session)).encode() + b', "messages": ['
     for number, message in enumerate(_messages(session)):
         yield (
@@ -25,7 +25,7 @@ def as_json(session: ChatSession) -> Iterator[bytes]:
 
 
 def as_markdown(session: ChatSession) -> Iterator[bytes]:
-    """Yield a heading for the session and one for each message, its text below as it is."""
+    """Yield a heading for the session and one for each message, followed by its text unchanged."""
     yield f"# {session.title or 'Conversation'}\n\nSession {session.pk}\n".encode()
     for message in _messages(session):
         when = message["created_at"].strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -38,5 +38,5 @@ def as_markdown(session: ChatSession) -> Iterator[bytes]:
 FORMATS = {"json": (as_json, "application/json"), "markdown": (as_markdown, "text/markdown; charset=utf-8")}
 
 
-def _messages(session: ChatSession) -> Iterator[dict]:
+def _messages(session: ChatSession) -> Iterator[dict[str, Any]]:
     return Message.collection().find({"session_id": session.pk}, sort=[("seq", 1)])

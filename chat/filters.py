@@ -1,21 +1,25 @@
-"""What lists of sessions and messages can be narrowed by."""
+"""Filters for lists of sessions and messages."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import django_filters as filters
+from django.db.models import QuerySet
+from django_filters.constants import EMPTY_VALUES
 
 from chat.models import ChatSession, Message, MessageQuerySet
 from core.mongo.ids import object_id
 
-#: Each word of a search costs a look-up of its own.
-SEARCH_CHARS = 200
+#: Each word of a search takes a look-up in the text index.
+MAX_SEARCH_CHARS = 200
 
 
 class ObjectIdFilter(filters.CharFilter):
     """Matches a reference by its 24 hex digits; anything else matches nothing."""
 
-    def filter(self, queryset, value):
-        if value in filters.constants.EMPTY_VALUES:
+    def filter(self, queryset: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        if value in EMPTY_VALUES:
             return queryset
         pk = object_id(value)
         return queryset.none() if pk is None else super().filter(queryset, pk)
@@ -40,8 +44,8 @@ class MessageFilter(filters.FilterSet):
     created_before = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
     search = filters.CharFilter(
         method="with_words",
-        max_length=SEARCH_CHARS,
-        label="Words that all stand in the text, whatever their case and accents.",
+        max_length=MAX_SEARCH_CHARS,
+        label="Words that must all occur in the text. Case and accents are ignored.",
     )
 
     class Meta:

@@ -1,4 +1,4 @@
-"""How the API's description names a visitor's token."""
+"""The visitor token in the API's schema."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
 
-class VisitorTokenScheme(OpenApiAuthenticationExtension):
+class VisitorTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # Untyped upstream.
     target_class = "chat.visitors.VisitorAuthentication"
     name = "visitorToken"
 

@@ -1,4 +1,4 @@
-"""Sessions and messages as clients see them, and what they may send."""
+"""Sessions and messages as clients see them, and the bodies of requests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ METADATA_BYTES = 16 * 1024
 
 
 class MetadataField(serializers.DictField):
-    """A JSON object of the client's own, stored and returned unchanged, at most 16 KiB."""
+    """A JSON object of the client, stored and returned unchanged, at most 16 KiB."""
 
-    default_error_messages = {"too_large": "At most {limit} bytes of JSON are kept."}
+    default_error_messages = {"too_large": "At most {limit} bytes of JSON are stored."}
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         value = super().to_internal_value(data)
@@ -29,8 +29,8 @@ class MetadataField(serializers.DictField):
         return value
 
 
-class OverridesMixin(serializers.Serializer):
-    """What a session may say otherwise than its tenant."""
+class OverridesMixin(serializers.Serializer[Any]):
+    """The settings of a tenant that a session can override."""
 
     system_prompt = serializers.CharField(
         max_length=20_000, allow_blank=True, allow_null=True, required=False
@@ -44,7 +44,7 @@ OVERRIDES = ("system_prompt", "route", "temperature", "max_tokens")
 
 
 class ChatSessionSerializer(DocumentSerializer, OverridesMixin):
-    """A session. What it overrides is null where the tenant's setting holds."""
+    """A session. Settings are null where the tenant's apply."""
 
     tenant_id = ObjectIdStringField(read_only=True)
     user_id = ObjectIdStringField(read_only=True, allow_null=True)
@@ -52,7 +52,7 @@ class ChatSessionSerializer(DocumentSerializer, OverridesMixin):
 
     class Meta:
         model = ChatSession
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "tenant_id",
             "user_id",
@@ -74,11 +74,12 @@ class ChatSessionSerializer(DocumentSerializer, OverridesMixin):
         return super().to_representation(session)
 
     def update(self, instance: ChatSession, validated_data: dict[str, Any]) -> ChatSession:
-        return super().update(instance, gather_overrides(validated_data, instance))
+        super().update(instance, gather_overrides(validated_data, instance))
+        return instance
 
 
 class NewSessionSerializer(StrictSerializer, OverridesMixin):
-    """Opens a session. `tenant_id` is needed from users; a key has its own."""
+    """Opens a session. Users must give the `tenant_id`; an API key belongs to one tenant."""
 
     tenant_id = ObjectIdStringField(required=False)
     visitor = serializers.CharField(max_length=100, required=False, allow_blank=True)
@@ -87,7 +88,7 @@ class NewSessionSerializer(StrictSerializer, OverridesMixin):
 
 
 def gather_overrides(fields: dict[str, Any], session: ChatSession | None = None) -> dict[str, Any]:
-    """Return `fields` with the overriding ones moved into `overrides`; null or empty takes one back."""
+    """Return `fields` with the overrides moved into `overrides`; null or empty removes one."""
     overrides = dict(session.overrides) if session else {}
     for name in OVERRIDES:
         if name in fields:
@@ -106,7 +107,7 @@ class SendOptionsSerializer(StrictSerializer):
 
 
 class NewMessageSerializer(SendOptionsSerializer):
-    """A question to a session; the rest overrides session and tenant for this turn."""
+    """A question to a session. The other fields override session and tenant for this turn."""
 
     provider = serializers.CharField(max_length=40, required=False)
     model = serializers.CharField(max_length=MAX_TARGET_LENGTH, required=False)
@@ -114,12 +115,12 @@ class NewMessageSerializer(SendOptionsSerializer):
     max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False)
     metadata = MetadataField(required=False)
     concurrent = serializers.BooleanField(
-        default=False, help_text="Run beside a turn of this session that is still being answered."
+        default=False, help_text="Accept the message although another turn of this session is still running."
     )
 
 
 class SimpleChatSerializer(SendOptionsSerializer):
-    """The one-call endpoint: opens a session unless `session_id` names one."""
+    """A message to the one-call endpoint, which opens a session unless `session_id` is given."""
 
     session_id = ObjectIdStringField(required=False)
 
@@ -129,8 +130,8 @@ class FeedbackSerializer(StrictSerializer):
     comment = serializers.CharField(max_length=2000, allow_blank=True, default="")
 
 
-class UsageSerializer(serializers.Serializer):
-    """Tokens of a reply. `cost` in USD is null where no price is known."""
+class UsageSerializer(serializers.Serializer[Any]):
+    """Tokens and cost of a reply. `cost` in USD is null if no price is known."""
 
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
@@ -144,7 +145,7 @@ class UsageSerializer(serializers.Serializer):
 
 
 class MessageSerializer(DocumentSerializer):
-    """A question or a reply; what only replies have is null or empty on questions."""
+    """A question or a reply. The fields that only replies have are null or empty on questions."""
 
     # The fields describe what `message_data` returns.
     session_id = ObjectIdStringField(read_only=True)
@@ -250,11 +251,11 @@ def _usage_data(reply: Message | Reply) -> dict[str, Any]:
 
 def _time_text(moment: datetime | None) -> str | None:
     """Return a UTC time as DRF writes it."""
-    return moment and moment.replace(tzinfo=None).isoformat() + "Z"
+    return moment.replace(tzinfo=None).isoformat() + "Z" if moment else None
 
 
 class OpenedSessionSerializer(ChatSessionSerializer):
-    """A new session; a public key also gets the visitor's token, which alone opens it again."""
+    """A new session; with a public key also the visitor's token, the only credential for it."""
 
     visitor_token = serializers.CharField(read_only=True, allow_null=True)
 
@@ -262,14 +263,14 @@ class OpenedSessionSerializer(ChatSessionSerializer):
         fields = (*ChatSessionSerializer.Meta.fields, "visitor_token")
 
 
-class ExchangeSerializer(serializers.Serializer):
+class ExchangeSerializer(serializers.Serializer[Any]):
     """A question and its reply."""
 
     message = MessageSerializer()
     reply = MessageSerializer()
 
 
-class SimpleReplySerializer(serializers.Serializer):
+class SimpleReplySerializer(serializers.Serializer[Any]):
     reply = serializers.CharField()
     session_id = ObjectIdStringField()
     message_id = ObjectIdStringField()
@@ -283,11 +284,14 @@ class RetrySerializer(StrictSerializer):
     stream = serializers.BooleanField(default=False)
 
 
-class EventSerializer(serializers.Serializer):
+class EventSerializer(serializers.Serializer[Any]):
     """An event of a stream; an empty one is a ping."""
 
     event = serializers.ChoiceField(
         choices=("start", "delta", "restart", "usage", "done", "error"), required=False
     )
     id = serializers.CharField(required=False, help_text="What `Last-Event-ID` takes.")
-    data = serializers.CharField(required=False, help_text="A JSON object; which one `event` tells.")
+    # A field, which DRF's metaclass removes from the class: the property `data` stays.
+    data = serializers.CharField(  # type: ignore[assignment]
+        required=False, help_text="A JSON object; its form depends on `event`."
+    )
