@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from json import JSONEncoder
-from typing import Any
 
 from chat.models import ChatSession, Message
 from chat.serializers import ChatSessionSerializer, message_data
 
 _encode = JSONEncoder(ensure_ascii=False).encode
 _SESSION = ChatSessionSerializer()
-_SPEAKERS = {Message.Role.USER.value: "Question", Message.Role.ASSISTANT.value: "Reply"}
+_HEADINGS = {Message.Role.USER.value: "Question", Message.Role.ASSISTANT.value: "Reply"}
 
 
 def as_json(session: ChatSession) -> Iterator[bytes]:
     """Yield one JSON object, `{"session": …, "messages": […]}`, with the messages in order."""
     yield b'{"session": ' + _encode(_SESSION.to_representation(session)).encode() + b', "messages": ['
     for number, message in enumerate(_messages(session)):
-        yield (
-            (b"," if number else b"") + b"\n" + _encode(message_data(Message.from_document(message))).encode()
-        )
+        yield (b"," if number else b"") + b"\n" + _encode(message_data(message)).encode()
     yield b"\n]}\n"
 
 
@@ -28,15 +25,16 @@ def as_markdown(session: ChatSession) -> Iterator[bytes]:
     """Yield a heading for the session and one for each message, followed by its text unchanged."""
     yield f"# {session.title or 'Conversation'}\n\nSession {session.pk}\n".encode()
     for message in _messages(session):
-        when = message["created_at"].strftime("%Y-%m-%d %H:%M:%S UTC")
-        by = f", {message['provider']}/{message['model']}" if message["provider"] else ""
-        note = "" if message["status"] == Message.Status.COMPLETE else f" ({message['status']})"
-        heading = f"\n## {_SPEAKERS[message['role']]}, {when}{by}{note}\n\n"
-        yield (heading + message["content"] + "\n").encode()
+        target = f", {message.provider}/{message.model}" if message.provider else ""
+        status = "" if message.status == Message.Status.COMPLETE else f" ({message.status})"
+        time = f"{message.created_at:%Y-%m-%d %H:%M:%S UTC}"
+        yield f"\n## {_HEADINGS[message.role]}, {time}{target}{status}\n\n{message.content}\n".encode()
 
 
 FORMATS = {"json": (as_json, "application/json"), "markdown": (as_markdown, "text/markdown; charset=utf-8")}
 
 
-def _messages(session: ChatSession) -> Iterator[dict[str, Any]]:
-    return Message.collection().find({"session_id": session.pk}, sort=[("seq", 1)])
+def _messages(session: ChatSession) -> Iterator[Message]:
+    return map(
+        Message.from_document, Message.collection().find({"session_id": session.pk}, sort=[("seq", 1)])
+    )

@@ -55,6 +55,9 @@ class ChatSession(Document):
         ACTIVE = "active"
         CLOSED = "closed"
 
+    # Django adds this attribute; its type stubs don't know keys that are ObjectIds.
+    tenant_id: ObjectId
+
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="sessions", db_index=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
