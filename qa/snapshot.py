@@ -14,7 +14,7 @@ from core.mongo import embedded
 
 
 class DatabaseSnapshot:
-    """All documents of a database when this object was created; `restore()` restores them and deletes all others.
+    """All documents of a database at its creation; `restore()` restores them and deletes all others.
 
     Django would flush every collection and emit `post_migrate` after each test, and lose the rows
     that data migrations created. Here one command returns a hash of each collection, and only those

@@ -17,8 +17,8 @@ from qa.isolation.principals import MAX_API_KEYS
 from qa.isolation.tenant_fixtures import FIRST_CREATED_AT, TenantFixtures, actor, build_tenant
 from tenants.billing.limits import month_of
 from tenants.models import ApiKey, Erasure, Plan, Tenant, Usage, Webhook
-from tenants.models.erasure import Scope
-from tenants.webhooks.models import MOST_WEBHOOKS, Event
+from tenants.models.erasure import ErasureScope
+from tenants.webhooks.models import MAX_WEBHOOKS, Event
 
 #: More than one tenant has, fewer than all tenants have together.
 MAX_MEMBERS = 9
@@ -89,7 +89,7 @@ def build() -> Dataset:
     _fill_webhooks(dataset.umbrella)
     _begin_erasures(dataset)
     dataset.fixtures["hooli"].tenant.suspend(actor(dataset.fixtures["hooli"].admin))
-    dataset.fixtures["initech"].tenant.delete_softly(actor(dataset.fixtures["initech"].admin))
+    dataset.fixtures["initech"].tenant.soft_delete(actor(dataset.fixtures["initech"].admin))
     _add_mixed_sessions(dataset)
     _add_usage(dataset.umbrella.tenant)
     # So that no request of the matrix updates when a key was last used.
@@ -121,7 +121,7 @@ def _add_usage(tenant: Tenant) -> None:
 
 def _fill_webhooks(fixtures: TenantFixtures) -> None:
     """Give a tenant nearly as many webhooks as one may have; all tenants together have more."""
-    for number in range(MOST_WEBHOOKS - 3):
+    for number in range(MAX_WEBHOOKS - 3):
         Webhook.objects.register(
             fixtures.tenant,
             by=actor(fixtures.admin),
@@ -137,7 +137,7 @@ def _begin_erasures(dataset: Dataset) -> None:
         (acme, ERASED_IN_BOTH),
         (umbrella, ERASED_IN_UMBRELLA),
     ):
-        Erasure.objects.begin(fixtures.tenant.pk, Scope.VISITOR, name, actor(fixtures.admin))
+        Erasure.objects.begin(fixtures.tenant.pk, ErasureScope.VISITOR, name, actor(fixtures.admin))
         session = ChatSession.objects.create(tenant=fixtures.tenant, visitor=name, title="to erase")
         # Names Umbrella, also in the session of Acme.
         Message.objects.create(

@@ -54,7 +54,7 @@ def _add_members(dataset: Dataset) -> None:
 def _add_common_tenant(dataset: Dataset) -> None:
     """Make both admins administer one more tenant, whose members they may add to theirs."""
     fellow = dataset.users["fellow member"] = create_user("fellow-member")
-    common = Tenant.objects.open(name="Common", plan=dataset.acme.tenant.plan, by=actor(fellow))
+    common = Tenant.objects.create_with_admin(name="Common", plan=dataset.acme.tenant.plan, by=actor(fellow))
     for admin in (dataset.users["admin"], dataset.umbrella.admin):
         common.memberships.create(user=admin, role="admin")
 
@@ -62,7 +62,7 @@ def _add_common_tenant(dataset: Dataset) -> None:
 def _add_former_member(dataset: Dataset) -> None:
     former = create_user("former")
     membership = dataset.acme.tenant.memberships.create(user=former, role="admin")
-    membership.end(actor(dataset.acme.admin))
+    membership.remove(actor(dataset.acme.admin))
     _register(dataset, _signed_in("former member", former, has_access=False))
     deleted = dataset.fixtures["initech"]
     dataset.deleted_tenants_invitation_token = Invitation.objects.send(

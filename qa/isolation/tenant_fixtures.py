@@ -68,7 +68,7 @@ def build_tenant(name: str, plan: Plan) -> TenantFixtures:
     admin = create_user(f"{name}-admin")
     source = Source("192.0.2.1", user_agent=canary(name), request_id=canary(name))
     by = Actor(canary(name), user_id=admin.pk, source=source)
-    tenant = Tenant.objects.open(name=f"{name} {canary(name)}", plan=plan, by=by)
+    tenant = Tenant.objects.create_with_admin(name=f"{name} {canary(name)}", plan=plan, by=by)
     tenant.change(
         by,
         domain=f"{canary(name)}.example",
@@ -110,7 +110,7 @@ def _register_webhook(tenant: Tenant, name: str, by: Actor) -> Webhook:
     """Return a webhook with a delivery that failed."""
     url = f"https://{canary(name)}.example/"
     webhook = Webhook.objects.register(tenant, by=by, url=url, events=Event.values).webhook
-    delivery = webhook.tell(Event.values[0], {"note": canary(name)}, once=name)
+    delivery = webhook.enqueue(Event.values[0], {"note": canary(name)}, dedup_key=name)
     assert delivery  # noqa: S101 - the first of its name
     delivery.failed(canary(name))
     return webhook

@@ -21,7 +21,7 @@ from qa.isolation.probes.registry import has_status, probe, shows_nothing_of
 from qa.isolation.tenant_fixtures import actor
 from tenants.access import Access
 from tenants.models import ApiKey, Erasure
-from tenants.models.erasure import Scope
+from tenants.models.erasure import ErasureScope
 
 
 @probe
@@ -43,10 +43,10 @@ def an_erasure_selects_only_its_tenants_messages(matrix: Matrix) -> Iterator[str
 def an_erasure_selects_only_its_tenants_sessions(matrix: Matrix) -> Iterator[str]:
     acme = matrix.dataset.acme
     subjects = {
-        Scope.VISITOR: ERASED_IN_BOTH,
-        Scope.USER: acme.admin.pk,
-        Scope.SESSION: acme.session.pk,
-        Scope.CHAT: "",
+        ErasureScope.VISITOR: ERASED_IN_BOTH,
+        ErasureScope.USER: acme.admin.pk,
+        ErasureScope.SESSION: acme.session.pk,
+        ErasureScope.CHAT: "",
     }
     for scope, subject in subjects.items():
         selected = erasure.sessions_of(Erasure(tenant=acme.tenant.pk, scope=scope, subject=str(subject)))
@@ -57,7 +57,7 @@ def an_erasure_selects_only_its_tenants_sessions(matrix: Matrix) -> Iterator[str
 @probe
 def an_erasure_deletes_only_its_tenants_documents_whatever_ids_it_gets(matrix: Matrix) -> Iterator[str]:
     acme, umbrella = matrix.dataset.acme, matrix.dataset.umbrella
-    begun = Erasure.objects.begin(acme.tenant.pk, Scope.CHAT, "", actor(acme.admin))
+    begun = Erasure.objects.begin(acme.tenant.pk, ErasureScope.CHAT, "", actor(acme.admin))
     erasure.erase_sessions(begun, [umbrella.session.pk])
     deletion.delete_messages(acme.tenant.pk, [umbrella.reply.pk])
     if changed := matrix.changed_for_others(acme.tenant.pk):
@@ -158,7 +158,7 @@ def erasing_a_user_deletes_no_other_sessions(matrix: Matrix) -> Iterator[str]:
 @probe
 def erasing_all_chat_deletes_that_of_one_tenant(matrix: Matrix) -> Iterator[str]:
     acme = matrix.dataset.acme
-    begun = Erasure.objects.begin(acme.tenant.pk, Scope.CHAT, "", actor(acme.admin))
+    begun = Erasure.objects.begin(acme.tenant.pk, ErasureScope.CHAT, "", actor(acme.admin))
     note = begun.note
 
     def note_or_fail(session: ClientSession, documents: str, count: int, *args: Any, **kwargs: Any) -> None:
