@@ -7,7 +7,7 @@ NOT_PRODUCT_CODE = {"tests", "migrations", "management", "apps"}
 
 #: Parts of a module's name: what staff see, which is every tenant. `tests/test_table.py` checks for every
 #: page that it is for staff only.
-STAFF_ONLY = {"admin", "console"}
+STAFF_ONLY = {"admin"}
 
 #: Modules and functions that only commands run; `tests/test_mutation.py` checks that no request does.
 COMMANDS_ONLY = {
@@ -20,6 +20,10 @@ COMMANDS_ONLY = {
 
 #: Scopes without which every answer stays the same, as `Scope.name` writes them.
 WITHOUT_EFFECT = {
+    "core.api.throttling.rate_key: caller_of(request).rate_key": (
+        "Selects a counter, not a document, and the matrix runs without rate limits. That callers are "
+        "counted apart is tested in tenants/tests/test_key_authentication.py."
+    ),
     "chat.turns.access_watch.revoked_among: 'user_id': {'$in': list(users)}": (
         "Without it more is read; the result is filtered by the exact pair of user and tenant."
     ),

@@ -74,13 +74,11 @@ def test_an_action_judges_the_access_it_uses(
 
     monkeypatch.setattr(HasRight, "has_object_permission", record)
     try:
-        assert (
-            matrix.request_case(allowed_case(matrix, route, method)).status
-            == ROUTES[route].allowed[method][1]
-        )
+        answer = matrix.request_case(allowed_case(matrix, route, method))
     finally:
         matrix.reset()
 
+    assert answer.status == ROUTES[route].allowed[method][1]
     assert judged == {matrix.dataset.acme.tenant.pk}
 
 
