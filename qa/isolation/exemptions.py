@@ -22,7 +22,7 @@ COMMANDS_ONLY = {
 WITHOUT_EFFECT = {
     "core.api.throttling.rate_key: caller_of(request).rate_key": (
         "Selects a counter, not a document, and the matrix runs without rate limits. That callers are "
-        "counted apart is tested in tenants/tests/test_key_authentication.py."
+        "counted apart is tested by `tests/test_rate_limits.py`."
     ),
     "chat.turns.access_watch.revoked_among: 'user_id': {'$in': list(users)}": (
         "Without it more is read; the result is filtered by the exact pair of user and tenant."
