@@ -159,15 +159,15 @@ def erasing_a_user_deletes_no_other_sessions(matrix: Matrix) -> Iterator[str]:
 def erasing_all_chat_deletes_that_of_one_tenant(matrix: Matrix) -> Iterator[str]:
     acme = matrix.dataset.acme
     begun = Erasure.objects.begin(acme.tenant.pk, ErasureScope.CHAT, "", actor(acme.admin))
-    note = begun.note
+    add_to_counts = begun.add_to_counts
 
-    def note_or_fail(session: ClientSession, documents: str, count: int, *args: Any, **kwargs: Any) -> None:
+    def add_or_fail(session: ClientSession, documents: str, count: int, *args: Any, **kwargs: Any) -> None:
         """Otherwise it would never end: what it does not delete it would select again."""
         if count == 0:
             raise LookupError(f"A batch of {documents} of which nothing was deleted.")
-        note(session, documents, count, *args, **kwargs)
+        add_to_counts(session, documents, count, *args, **kwargs)
 
-    vars(begun)["note"] = note_or_fail
+    vars(begun)["add_to_counts"] = add_or_fail
     erasure.resume(begun)
     if changed := matrix.changed_for_others(acme.tenant.pk):
         yield f"it changed {changed} of others"
