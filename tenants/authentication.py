@@ -25,22 +25,22 @@ class MemberAuthentication(JWTAuthentication):
 
 
 class InvalidKey(AuthenticationFailed):
-    """The same for all invalid keys: `refused_key`, None for an unknown one, is for tenants.denials alone."""
+    """One response for all invalid keys; `key`, None for an unknown one, is for tenants.denials alone."""
 
     default_detail = "The API key is not valid."
     default_code = "api_key_invalid"
 
     def __init__(self, key: ApiKey | None) -> None:
         super().__init__()
-        self.refused_key = key
+        self.key = key
 
 
 class KeyMisused(PermissionDenied):
-    """A valid key where it must not be used; `refused_key` is for tenants.denials."""
+    """A valid key where it must not be used; `key` is for tenants.denials."""
 
     def __init__(self, key: ApiKey, detail: str, code: str) -> None:
         super().__init__(detail, code)
-        self.refused_key = key
+        self.key = key
 
 
 class ApiKeyAuthentication(BaseAuthentication):

@@ -19,7 +19,8 @@ from core.api.actors import actor_of, source_of
 from core.audit.denials import record_denial
 from core.audit.models import Actor
 from core.errors import DomainError
-from tenants.access import Access, TenantCaller, TenantSuspended
+from tenants.access import Access, TenantSuspended
+from tenants.authentication import InvalidKey, KeyMisused
 from tenants.models import ApiKey
 
 NOT_IN_PLAN = {"streaming_not_in_plan", "model_unpriced"}
@@ -28,7 +29,7 @@ NOT_IN_PLAN = {"streaming_not_in_plan", "model_unpriced"}
 class DenialAudit(APIView):
     """Mixin for views. Requests that are allowed cost nothing here."""
 
-    #: The caller's access once the view has found it.
+    #: The caller's access, from its credential or once the view has found it.
     access: Access | None = None
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -43,12 +44,10 @@ def record_if_significant(request: Request, error: APIException | DomainError, a
 
     `access` is what the view has resolved so far, if anything.
     """
-    if access is None and isinstance(request.auth, TenantCaller):
-        access = request.auth.known_access
     code = error.code if isinstance(error, DomainError) else str(error.get_codes())
     if code in NOT_IN_PLAN:
         return
-    if key := getattr(error, "refused_key", None) or (access and access.key):
+    if key := error.key if isinstance(error, InvalidKey | KeyMisused) else access and access.key:
         _record_key(request, key, code)
     elif access is not None and access.user is not None:
         reason = "role_too_low" if code == "permission_denied" else code

@@ -1,15 +1,9 @@
-"""Credentials in the OpenAPI schema: the two ways to send an API key, and access tokens of members."""
+"""API keys in the OpenAPI schema: the two ways to send one."""
 
 from __future__ import annotations
 
-from drf_spectacular.drainage import set_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-
-from tenants.authentication import MemberAuthentication
-
-# It is described as `accounts.schema.AccessTokenScheme`, like its parent; one scheme for both is intended.
-set_override(MemberAuthentication, "suppress_collision_warning", True)
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # Untyped upstream.

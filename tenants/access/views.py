@@ -39,6 +39,11 @@ class TenantScopedView(DenialAudit, APIView):
         """Only for requests with a credential: all others have been answered 401."""
         return cast(TenantCaller, self.request.auth)
 
+    def perform_authentication(self, request: Request) -> None:
+        super().perform_authentication(request)
+        if request.auth is not None:
+            self.access = self.caller.known_access
+
     def get_tenant(self) -> Tenant:
         """Return the tenant of the path. Raises as `get_access` does."""
         return self.get_access().tenant
