@@ -19,7 +19,7 @@ from tenants.models import ApiKey
 
 
 class MemberAuthentication(JWTAuthentication):
-    """A user's access token, on routes where the user acts as member of a tenant."""
+    """A user's access token. On routes below a tenant the user acts as its member."""
 
     caller_class = MemberCaller
 

@@ -10,6 +10,6 @@ from core.api.limits import show_limit
 from core.limits import LimitUsage
 
 
-def show_minute(request: HttpRequest, minute: LimitUsage) -> None:
+def show_plan_rate(request: HttpRequest, minute: LimitUsage) -> None:
     """Show the plan's requests per minute, as an admission carries them, in the RateLimit headers."""
     show_limit(request, replace(minute, name="minute"))

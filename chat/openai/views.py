@@ -30,7 +30,7 @@ from llm import canonical, errors
 from tenants.access import Access, KeyCaller, rights
 from tenants.access.views import TenantScopedView
 from tenants.authentication import ApiKeyAuthentication, BearerKeyAuthentication
-from tenants.throttling import show_minute
+from tenants.throttling import show_plan_rate
 
 ExceptionHandler = Callable[[Exception, dict[str, Any]], Response]
 
@@ -89,7 +89,7 @@ class CompletionsView(OpenAIView):
             raise PermissionDenied("This plan does not include streaming.", "streaming_not_in_plan")
         route = chosen_route(access, body["model"], body["fallbacks"])
         run = MeteredRun(access, canonical_request(body, plan, route), route)
-        show_minute(request, run.admission.minute)
+        show_plan_rate(request, run.admission.minute)
         if body["stream"]:
             include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
             return CompletionStream(run, include_usage=include_usage)

@@ -1,4 +1,4 @@
-"""Erasure as a tenant's admins ask for it."""
+"""Erasure of visitors by a tenant's admins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tenants.models.erasure import ErasureScope
 
 
 class CountSerializer(serializers.Serializer[Any]):
-    """Of one collection: how many documents, and when the first and the last were made."""
+    """How many documents of a collection, and when the first and the last were created."""
 
     count = serializers.IntegerField()
     first = serializers.DateTimeField()
@@ -30,7 +30,7 @@ class CountSerializer(serializers.Serializer[Any]):
 
 
 class ManifestSerializer(serializers.Serializer[Any]):
-    """What an erasure removed, and in which documents it left nothing that names the person."""
+    """What an erasure removed, and which documents it kept without what identifies the person (`cleared`)."""
 
     id = serializers.CharField()
     tenant_id = serializers.CharField()
@@ -49,7 +49,7 @@ class VisitorView(TenantScopedView):
     @extend_schema(
         operation_id="chat_visitor_erase",
         summary="Erase a visitor",
-        description="Every session of the visitor, and all of it. Money and figures stay, unnamed.",
+        description="Deletes all sessions of the visitor; ledger and analytics stay, without the visitor.",
         tags=["chat"],
         responses={202: ManifestSerializer},
     )
@@ -71,7 +71,7 @@ class ErasureView(TenantScopedView):
     @extend_schema(
         operation_id="chat_erasure",
         summary="What an erasure removed",
-        description="Counts so far while `finished_at` is null, afterwards the manifest, which stays.",
+        description="The counts so far while `finished_at` is null, then the final manifest, which is kept.",
         tags=["chat"],
         responses=ManifestSerializer,
     )

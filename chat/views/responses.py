@@ -22,7 +22,7 @@ from chat.turns import (
 )
 from chat.views.event_stream import EventStream, RevocableEvents
 from tenants.access import Access, rights
-from tenants.throttling import show_minute
+from tenants.throttling import show_plan_rate
 
 #: How a turn can fail, beyond what any request can.
 TURN_STATUSES = {"410", "422", "502"}
@@ -41,7 +41,7 @@ def turn_response(
     A turn that fails before its first event is a problem like any other.
     """
     if isinstance(turn, Turn):
-        show_minute(request, turn.admission.minute)
+        show_plan_rate(request, turn.admission.minute)
     response = _stream(turn, access) if stream else render(turn.question, _final_reply(turn))
     if isinstance(turn, ExistingTurn):
         response["Idempotent-Replayed"] = "true"

@@ -1,8 +1,8 @@
 """Who may do what in a tenant.
 
-Read in this order: `rights` is the table of what can be allowed, `access` what a caller has of it in one
-tenant, `callers` how it is found, `permission` how it is judged, `views` the base class of every view
-below a tenant.
+Read in this order: `rights` is the table of all rights, `access` what a caller may do in one tenant,
+`callers` how each kind of caller gets its access, `permission` how it is checked, `views` the base class of
+every view below a tenant.
 """
 
 from tenants.access.access import Access, TenantSuspended, require_active

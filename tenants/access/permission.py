@@ -1,4 +1,4 @@
-"""How the access of a caller is judged."""
+"""How the access of a caller is checked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class HasRight(BasePermission):
     """Requires the right that `view.rights` names for the method. HEAD counts as GET, PATCH as PUT.
 
-    Before anything is read: 401 without a credential, 405 for a method that the view does not list or
-    handle, so that neither discloses anything about ids and bodies. Once the view has found the access,
-    `view.authorize(access)` has it judged here, and so has DRF's `get_object` for an object of the tenant.
+    `has_permission` comes before any query: 401 without a credential, 405 for a method that the view does
+    not list or handle, so that neither discloses anything about ids and bodies. `has_object_permission`
+    checks the access that the view has found: `view.authorize(access)` calls it, and DRF's `get_object` for
+    an object of the tenant.
     """
 
     message = "Your role or key does not allow this."

@@ -24,7 +24,7 @@ from tenants.models import Tenant
 class TenantScopedView(DenialAudit, APIView):
     """A view below one tenant. `rights` names per method what it requires; other methods are not offered.
 
-    Each action begins with the step that finds its tenant and judges the caller's access to it:
+    Each action begins with the step that finds its tenant and checks the caller's access to it:
     `get_tenant()`, or what a subclass has instead. An action that responds without it is a server error.
     """
 
@@ -49,14 +49,14 @@ class TenantScopedView(DenialAudit, APIView):
         return self.get_access().tenant
 
     def get_access(self) -> Access:
-        """Return the caller's access to the tenant of the path, found and judged by the first call.
+        """Return the caller's access to the tenant of the path, found and checked by the first call.
 
         Raises as `access_to` and `authorize` do.
         """
         return self._authorized or self.authorize(self.access_to(self.kwargs["tenant_id"]))
 
     def access_to(self, tenant_id: object) -> Access:
-        """Return the caller's access to a tenant, not judged yet.
+        """Return the caller's access to a tenant, not checked yet.
 
         Raises NotFound for a tenant that is missing, deleted, malformed or foreign, all alike, and
         TenantSuspended.
@@ -68,10 +68,9 @@ class TenantScopedView(DenialAudit, APIView):
         return access
 
     def authorize(self, access: Access) -> Access:
-        """Return `access` if it gives the right that the method requires.
+        """Return `access` if it has the right that the method requires; count the request.
 
-        Raises PermissionDenied. Only then is the request counted against the endpoint's rate: what is denied
-        is not. Raises LimitReached.
+        Denied requests do not count against the endpoint's rate. Raises PermissionDenied and LimitReached.
         """
         self.access = access  # for the audit of denials, whether or not it is enough
         add_log_fields(self.request, tenant=str(access.tenant.pk))
@@ -85,5 +84,5 @@ class TenantScopedView(DenialAudit, APIView):
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         if response.status_code < 400 and self._authorized is None:
-            raise RuntimeError(f"{request.method} of {type(self).__name__} did not judge the access.")
+            raise RuntimeError(f"{request.method} of {type(self).__name__} did not check the access.")
         return super().finalize_response(request, response, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Every action of every view below a tenant judges the access that it uses."""
+"""Every action of every view below a tenant checks its caller's access."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def allowed_case(matrix: Matrix, route: str, method: str) -> Case:
 
 
 @pytest.mark.parametrize(("route", "method"), ACTIONS)
-def test_an_action_judges_the_access_it_uses(
+def test_an_action_checks_the_access(
     matrix: Matrix, monkeypatch: pytest.MonkeyPatch, route: str, method: str
 ):
-    judged: set[ObjectId] = set()
-    judge = HasRight.has_object_permission
+    checked: set[ObjectId] = set()
+    check = HasRight.has_object_permission
 
     def record(self: HasRight, request: Any, view: TenantScopedView, obj: object) -> bool:
-        judged.add(view.access.tenant.pk)
-        return judge(self, request, view, obj)
+        checked.add(view.access.tenant.pk)
+        return check(self, request, view, obj)
 
     monkeypatch.setattr(HasRight, "has_object_permission", record)
     try:
@@ -79,7 +79,7 @@ def test_an_action_judges_the_access_it_uses(
         matrix.reset()
 
     assert answer.status == ROUTES[route].allowed[method][1]
-    assert judged == {matrix.dataset.acme.tenant.pk}
+    assert checked == {matrix.dataset.acme.tenant.pk}
 
 
 @pytest.mark.parametrize(("route", "method"), ACTIONS)
