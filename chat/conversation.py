@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.models import ChatSession, Message
-from chat.turns import Question, Reply
-from chat.turns.history import HISTORY_LIMIT, ConversationMessage
+from chat.turns import HISTORY_LIMIT, ConversationMessage, Question, Reply
 from core.errors import NotFound
 from core.mongo.ids import object_id
 from tenants.access import Access, TenantCaller

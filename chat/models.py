@@ -1,4 +1,4 @@
-"""Conversations: a session and its messages."""
+"""Sessions and their messages."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ FINAL = ("complete", "cancelled", "failed", "interrupted")
 
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def visible_to(self, access: Access) -> ChatSessionQuerySet:
-        """Those of the tenant that `access` was given to; a visitor sees its own only."""
+        """Return those of the access's tenant; of a visitor only its own."""
         sessions = self.filter(tenant=access.tenant)
         return sessions if access.visitor is None else sessions.filter(visitor=access.visitor)
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, access: Access) -> MessageQuerySet:
-        """Those of the tenant that `access` was given to."""
+        """Return those of the access's tenant."""
         return self.filter(tenant=access.tenant)
 
     def with_words(self, text: str) -> MessageQuerySet:
-        """Those of one tenant whose final text holds all words of `text`; a running reply has none yet."""
+        """Return those whose final text has all words of `text`; a running reply has no final text yet."""
         if not words_of(text):
             return self.none()
         return self.filter(status__in=FINAL, content__words=text)
 
 
 class ChatSession(Document):
-    """One conversation of a tenant, held by a user of the team, by a key's site or by a visitor.
+    """One conversation of a tenant: of a user of the team, of a site with a key, or of a visitor.
 
-    `overrides` may set what the tenant's settings say otherwise: `system_prompt`,
-    `route`, `temperature`, `max_tokens`. The counters follow the messages within a second.
+    `overrides` may replace these settings of the tenant: `system_prompt`, `route`, `temperature`,
+    `max_tokens`. The counters follow the messages within a second.
     """
 
     class Status(models.TextChoices):
@@ -86,20 +86,19 @@ class ChatSession(Document):
         return self.title or f"Session {self.pk}"
 
     def delete_if_empty(self) -> None:
-        """Take back a session that a request opened and then had no message for."""
+        """Delete a session that a request has created and then stored no message in."""
         if not Message.collection().find_one({"session_id": self.pk}, {"_id": 1}):
             self.delete()
 
 
 class Message(Document):
-    """A question or a reply. `seq` orders a session's messages and is never given twice.
+    """A question or a reply. `seq` orders a session's messages and is never used twice.
 
-    A reply begins as `streaming` with a lease that its worker renews; it ends in
-    exactly one other status, by one conditional update (see `chat.turns.turn`).
-    `run` counts its attempts in place (`retry`); `epoch` counts the texts it has had:
-    a new run or a restarted answer begins the next one. `attempts` is the receipt
-    of all runs. `settled` is False from the end of a reply until ledger, quota and
-    session counters have followed it, None for questions.
+    A reply begins as `streaming` with a lease that its worker renews. It ends in exactly one other status, by
+    one conditional update (`chat.turns.replies`). `run` counts its attempts in place (`retry`), `epoch` the
+    texts it has had: a new run or a restarted answer begins the next one. `attempts` lists the calls to
+    providers of all runs. `settled` is False from the end of a run until ledger, usage and session counters
+    are updated; None before, and for questions.
     """
 
     class Role(models.TextChoices):
@@ -158,7 +157,7 @@ class Message(Document):
     cancel_requested = models.BooleanField(default=False, editable=False)
     settled = models.BooleanField(null=True, editable=False)
     # What the run holds of the tenant's limits: the month it counts against, and the reservation's id.
-    # A later run has one of its own, so that settling an earlier run late can't touch it.
+    # Each run has its own, so that an earlier run that is settled late can't release it.
     month = models.CharField(max_length=7, blank=True, default="", editable=False)
     reservation = ObjectIdField(null=True, editable=False)
     api_key = ObjectIdField(null=True, editable=False)

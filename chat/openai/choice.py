@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from chat.openai.openai_errors import ModelNotFound
-from chat.turns.options import requested_target, require_allowed_models
-from chat.turns.turn_errors import ModelNotAllowed
+from chat.turns import ModelNotAllowed, requested_target, require_allowed_models
 from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route

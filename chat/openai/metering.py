@@ -7,10 +7,7 @@ from collections.abc import Iterator, Sequence
 from bson import ObjectId
 
 from chat.models import Message
-from chat.turns import grant, settlement, stored_attempt
-from chat.turns.acceptance import release_on_database_error
-from chat.turns.budget import Budget
-from chat.turns.finished_run import FinishedRun
+from chat.turns import Budget, FinishedRun, grant, release_on_database_error, settlement, stored_attempt
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access

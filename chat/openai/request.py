@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 from chat.openai.fields import JSONBoolean, JSONInteger, JSONNumber, JSONText, invalid
 from chat.openai.messages import conversation
-from chat.turns.options import longest_answer
+from chat.turns import longest_answer
 from core.api.serializers import StrictSerializer
 from llm.canonical import Request, Target, Tool
 from llm.route import MAX_TARGET_LENGTH

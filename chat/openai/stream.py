@@ -11,7 +11,7 @@ from django.http import StreamingHttpResponse
 from chat.openai.metering import MeteredRun
 from chat.openai.openai_errors import AnswerBroken, CompletionFailed, error_body
 from chat.openai.reply import Chunks, encode
-from chat.turns.sse import PING, PING_SECONDS
+from chat.turns import PING, PING_SECONDS
 from llm import canonical, errors
 
 #: How often a silent stream checks whether its client is still connected.

@@ -19,7 +19,7 @@ from django.utils import timezone
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
-from chat.models import Message
+from chat.models import FINAL, Message
 from chat.turns import lease
 from chat.turns.attempts import INTERRUPTED, interrupted_attempt
 from chat.turns.finished_run import FinishedRun
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 Status = Message.Status
 
 #: States from which a reply can be given another run.
-RETRYABLE = (Status.FAILED.value, Status.CANCELLED.value, Status.INTERRUPTED.value)
+RETRYABLE = tuple(status for status in FINAL if status != Status.COMPLETE)
 
 #: For how long the final state is written again while the database is unreachable.
 FINAL_WRITE_SECONDS = 60.0
