@@ -1,4 +1,4 @@
-"""A site's server talking to ours over real sockets, each message in a thread of its own."""
+"""An HTTP client on real sockets that sends each message in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import requests
 
-#: Longer than anything takes on a busy machine; what waits so long is stuck.
+#: Longer than any request takes on a busy machine.
 STUCK_SECONDS = 60
 
-#: The events that end a stream: nothing may follow.
+#: The events that end a stream.
 FINAL = {"done", "error"}
 
 
@@ -25,7 +25,7 @@ class Event(NamedTuple):
 
 
 def events(response: requests.Response) -> Iterator[Event]:
-    """Yield the events as they arrive; pings are events of that name."""
+    """Yield the events as they arrive; pings are events with that name."""
     buffer, last = b"", ""
     for data in response.iter_content(None):
         *blocks, buffer = (buffer + data).split(b"\n\n")
@@ -43,10 +43,10 @@ def _event(block: str) -> Event:
     return Event(fields["event"], fields["id"], json.loads(fields["data"]))
 
 
-def text_of(happened: list[Event]) -> str:
-    """Return the text a client holds after these events: `restart` drops what came before."""
+def text_of(received: list[Event]) -> str:
+    """Return the text that a client has after these events: `restart` voids all before it."""
     text = ""
-    for event in happened:
+    for event in received:
         if event.name == "restart":
             text = ""
         elif event.name == "delta":
@@ -55,7 +55,7 @@ def text_of(happened: list[Event]) -> str:
 
 
 class Client:
-    """Whoever holds `secret`, at the server of `url`."""
+    """A caller with an API key, at the server of `url`."""
 
     def __init__(self, url: str, secret: str) -> None:
         self.url = url
@@ -82,19 +82,19 @@ class Client:
 
 
 class Exchange:
-    """One request and what came back so far, read in a thread.
+    """One request and what has been received of its response, read in a thread.
 
-    `status` and `headers` come with the head; `happened` grows by each event of a stream, `body` is the
-    JSON of any other answer; `broke` is the exception if the connection ended early.
+    `events` grows by each event of a stream, `body` is the JSON of any other response, `error` the exception
+    if the connection ended early.
     """
 
     def __init__(self, method: str, url: str, headers: dict[str, str], body: Any = None) -> None:
         self._request = requests.Request(method, url, headers, json=body).prepare()
         self.status: int | None = None
         self.headers: Any = {}
-        self.happened: list[Event] = []
+        self.events: list[Event] = []
         self.body: Any = None
-        self.broke: Exception | None = None
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -107,25 +107,25 @@ class Exchange:
                 self.headers, self.status = response.headers, response.status_code
                 if response.headers["Content-Type"].startswith("text/event-stream"):
                     for event in events(response):
-                        self.happened.append(event)
+                        self.events.append(event)
                 else:
                     self.body = response.json()
         except requests.RequestException as error:
-            self.broke = error
+            self.error = error
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         return not self._thread.is_alive()
 
     def wait(self) -> Exchange:
         self._thread.join(STUCK_SECONDS)
-        assert self.over, f"stuck: {self._request.method} {self._request.url}: {self.happened[-1:]}"
+        assert self.is_over, f"stuck: {self._request.method} {self._request.url}: {self.events[-1:]}"
         return self
 
     @property
     def names(self) -> list[str]:
-        return [event.name for event in self.happened]
+        return [event.name for event in self.events]
 
     @property
     def text(self) -> str:
-        return text_of(self.happened)
+        return text_of(self.events)

@@ -19,13 +19,13 @@ from tenants.models import Tenant
 def openai_server(
     database_uri: str, fake_server: FakeProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """A server whose providers are all played by the fake one; its circuit breakers never open."""
+    """Return a server all of whose providers are the fake one; its circuit breakers never open."""
     variables = {"LLM_ROUTE": "groq,openrouter", "LLM_BREAKER_FAILURES": "100000"}
     for name in BASE_PATHS:
         variables[f"{name.upper()}_BASE_URL"] = fake_server.base_url(name)
         variables[f"{name.upper()}_MODEL"] = f"{name}-model"
     for name in ("GROQ", "GEMINI", "OPENROUTER"):
-        variables[f"{name}_API_KEY"] = "test-key-of-nobody"
+        variables[f"{name}_API_KEY"] = "test-key"
     with RunningServer(database_uri, tmp_path_factory.mktemp("server"), **variables) as server:
         yield server
 
@@ -39,7 +39,7 @@ def openai_key(acme: Tenant, alice: User) -> str:
 def openai_client(
     openai_server: RunningServer, fake: FakeProvider, acme: Tenant, openai_key: str
 ) -> Iterator[OpenAI]:
-    """The official client with a key of Acme; it shows each failure at once."""
+    """Return the official client with a key of Acme, without retries."""
     with OpenAI(base_url=f"{openai_server.url}/v1", api_key=openai_key, max_retries=0) as client:
         yield client
     settled_usage(acme)

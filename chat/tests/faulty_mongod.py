@@ -1,4 +1,4 @@
-"""A mongod of a test's own whose writes fail on demand, by its own fail points.
+"""A mongod whose writes fail on demand, by mongod's own fail points.
 
 with FaultyMongod(folder) as mongod:
     …servers with MONGODB_URI=mongod.uri…
@@ -25,13 +25,13 @@ from core.mongo import embedded
 from core.ports import free_port
 from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
-#: What `config.settings` calls itself; faults meet nobody else.
-_OUR_SERVERS = "chat-agent-platform"
+#: The application name in `config.settings`; only its connections have faults.
+_APPLICATION = "chat-agent-platform"
 
 _WRITES = ("insert", "update", "findAndModify")
 
-#: Not done: refused, or the connection breaks before. Done, which the client can't know: not confirmed by
-#: a majority, or the connection breaks after. The driver tries once more, so two in a row reach our code.
+#: Not applied: refused, or the connection breaks before. Applied, which the client can't know: not confirmed
+#: by a majority, or the connection breaks after. The driver retries once, so two in a row reach the product.
 FAULTS: dict[str, dict[str, Any]] = {
     "stepping down": {"errorCode": 189},
     "too slow": {"errorCode": 262},
@@ -43,12 +43,12 @@ FAULTS: dict[str, dict[str, Any]] = {
     "cut after": {"closeConnection": True},
 }
 
-#: From one fault to the next; after a broken connection drivers need half a second to find the server again.
-_PACE_SECONDS = (0.05, 0.5)
+#: Between two faults; after a broken connection drivers need half a second to find the server again.
+_PAUSE_SECONDS = (0.05, 0.5)
 
 
 class FaultyMongod:
-    """A replica set of one. `uri` names a database, `database` is the same for the test, without faults."""
+    """A replica set of one. `uri` is for servers; `database` is the same for tests, without faults."""
 
     def __init__(self, folder: Path) -> None:
         self._port = free_port()
@@ -85,37 +85,34 @@ class FaultyMongod:
         return self._client.get_default_database()
 
     def fail(self, fault: str, commands: Sequence[str], times: int, collection: str | None = None) -> None:
-        """Have the next `times` of these commands (on a collection) fail. Replaces the fault before."""
+        """Make the next `times` of these commands (on a collection) fail. Replaces the previous fault."""
         self.heal()
-        data: dict[str, Any] = {"failCommands": list(commands), "appName": _OUR_SERVERS, **FAULTS[fault]}
+        data: dict[str, Any] = {"failCommands": list(commands), "appName": _APPLICATION, **FAULTS[fault]}
         if collection:
             data["namespace"] = f"{self.database.name}.{collection}"
         if fault == "cut after":
-            # The first write is done and its connection cut; all that follow, like its second try, are not.
+            # The first write is applied and its connection cut; those that follow, like its retry, are not.
             self._set("onPrimaryTransactionalWrite", {"times": 1}, {"closeConnection": True})
         mode = {"skip": 1} if fault == "cut after" else {"times": times}
-        self._struck_before = self._set("failCommand", mode, data)
+        self._failed_before = self._set("failCommand", mode, data)
 
     def heal(self) -> None:
         for point in ("failCommand", "onPrimaryTransactionalWrite"):
             self._set(point, "off", {})
 
-    def wait_until_struck(self, times: int) -> None:
-        """Return once so many commands have failed since `fail`."""
-        wanted = {"timesEntered": self._struck_before + times, "maxTimeMS": PATIENCE_SECONDS * 1000}
-        self._client.admin.command("waitForFailPoint", "failCommand", **wanted)
+    def wait_until_failed(self, times: int) -> None:
+        """Return once `times` commands have failed since `fail`."""
+        condition = {"timesEntered": self._failed_before + times, "maxTimeMS": PATIENCE_SECONDS * 1000}
+        self._client.admin.command("waitForFailPoint", "failCommand", **condition)
 
     def _set(self, point: str, mode: Any, data: dict[str, Any]) -> int:
-        """Return how often it has struck so far."""
-        answer = self._client.admin.command("configureFailPoint", point, mode=mode, data=data)
-        return answer["count"]
+        """Return how often the fail point has been entered so far."""
+        reply = self._client.admin.command("configureFailPoint", point, mode=mode, data=data)
+        return reply["count"]
 
     @contextlib.contextmanager
     def failing(self, seed: int) -> Iterator[None]:
-        """Let a few writes fail, again and again and in every way, until the block ends.
-
-        `faults` counts which.
-        """
+        """Make a few writes fail at a time, in every way, until the block ends. `faults` counts them."""
         over = threading.Event()
         thread = threading.Thread(target=self._fail_until, args=(over, random.Random(seed)))
         thread.start()
@@ -126,12 +123,12 @@ class FaultyMongod:
             thread.join()
             self.heal()
 
-    def _fail_until(self, over: threading.Event, chance: random.Random) -> None:
+    def _fail_until(self, over: threading.Event, rng: random.Random) -> None:
         round_of_faults: list[str] = []
         while not over.is_set():
-            round_of_faults = round_of_faults or chance.sample(list(FAULTS), len(FAULTS))
+            round_of_faults = round_of_faults or rng.sample(list(FAULTS), len(FAULTS))
             fault = round_of_faults.pop()
-            commands = chance.sample(_WRITES, chance.randint(1, len(_WRITES)))
-            self.fail(fault, commands, chance.randint(1, 4))
+            commands = rng.sample(_WRITES, rng.randint(1, len(_WRITES)))
+            self.fail(fault, commands, rng.randint(1, 4))
             self.faults[fault] += 1
-            over.wait(chance.uniform(*_PACE_SECONDS))
+            over.wait(rng.uniform(*_PAUSE_SECONDS))

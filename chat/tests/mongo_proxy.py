@@ -1,12 +1,12 @@
-"""A gate between a server and its MongoDB: it holds a chosen command, so that a kill hits that very moment.
+"""A proxy between a server and its MongoDB that holds a chosen command, so that a kill hits that moment.
 
-    gate = Gate(mongodb_uri)
-    …a server with MONGODB_URI=gate.uri…
-    hold = gate.hold(Where("insert", "chat_message"), Side.BEFORE)
-    hold.reached.wait(…)       # the server is stuck there until it is killed or `gate.open()`
+    proxy = MongoProxy(mongodb_uri)
+    …a server with MONGODB_URI=proxy.uri…
+    hold = proxy.hold(Command("insert", "chat_message"), Side.BEFORE)
+    hold.reached.wait(…)       # the server is blocked there until it is killed, or until `proxy.release()`
 
-`BEFORE` holds the command: the database has not seen it. `AFTER` holds the answer: the database has done
-what the server does not know to be done.
+`BEFORE` holds the command: the database has not received it. `AFTER` holds the response: the database has
+applied what the server does not know to be applied.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ class Side(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """A command of one collection; `matches` looks at its documents (updates, pipeline, …) more closely."""
+class Command:
+    """A command on one collection; `matches` decides by its documents (updates, pipeline, …)."""
 
-    command: str
+    name: str
     collection: str
     matches: Callable[[dict[str, Any]], bool] = lambda body: True
 
 
 @dataclass(eq=False)
 class Hold:
-    """One command, the next that matches, is held; `reached` once it is."""
+    """Holds one command, the next that matches; `reached` is set once it is held."""
 
-    where: Where
+    command: Command
     side: Side
     reached: threading.Event = field(default_factory=threading.Event)
     taken: bool = False
 
 
-class Gate:
-    """A relay on a port of its own. `uri` leads through it."""
+class MongoProxy:
+    """A proxy on a port of its own. `uri` is the database's URI by way of it."""
 
     def __init__(self, mongodb_uri: str) -> None:
         parts = urlsplit(mongodb_uri)
@@ -62,25 +62,25 @@ class Gate:
         self.uri = parts._replace(netloc=f"127.0.0.1:{port}", query="directConnection=true").geturl()
         self._holds: list[Hold] = []
         self._lock = threading.Lock()
-        self._opened = threading.Event()
+        self._released = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listener.close()
-        self.open()
+        self.release()
 
-    def hold(self, where: Where, side: Side) -> Hold:
-        hold = Hold(where, side)
+    def hold(self, command: Command, side: Side) -> Hold:
+        hold = Hold(command, side)
         with self._lock:
             self._holds.append(hold)
         return hold
 
-    def open(self) -> None:
-        """Hold nothing any more; what is held is thrown away with its connection."""
+    def release(self) -> None:
+        """Hold no command any more. Those that are held are dropped with their connections."""
         with self._lock:
             self._holds.clear()
-            self._opened.set()
-            self._opened = threading.Event()
+            self._released.set()
+            self._released = threading.Event()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -89,22 +89,22 @@ class Gate:
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client: socket.socket) -> None:
-        """Pass messages on, one at a time: a driver's connection asks and waits for its answer."""
+        """Forward messages, one at a time: a driver's connection sends one and waits for its response."""
         with client, contextlib.suppress(OSError), socket.create_connection(self._server) as server:
-            threading.Thread(target=_answers, args=(server, client), daemon=True).start()
+            threading.Thread(target=_forward_responses, args=(server, client), daemon=True).start()
             while message := _read(client):
                 hold = self._taken(message)
                 if hold is None:
                     server.sendall(message)
                     continue
-                opened = self._opened
+                released = self._released
                 if hold.side is Side.AFTER:
-                    self._do_and_keep_answer(message)
+                    self._apply_without_response(message)
                 hold.reached.set()
-                opened.wait()
+                released.wait()
                 return
 
-    def _do_and_keep_answer(self, message: bytes) -> None:
+    def _apply_without_response(self, message: bytes) -> None:
         with socket.create_connection(self._server) as server:
             server.sendall(message)
             _read(server)
@@ -115,25 +115,25 @@ class Gate:
         body = _body(message)
         with self._lock:
             for hold in self._holds:
-                if not hold.taken and _fits(hold.where, body):
+                if not hold.taken and _matches(hold.command, body):
                     hold.taken = True
                     return hold
         return None
 
 
-def _answers(server: socket.socket, client: socket.socket) -> None:
+def _forward_responses(server: socket.socket, client: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := server.recv(65536):
             client.sendall(data)
         client.shutdown(socket.SHUT_RDWR)
 
 
-def _fits(where: Where, body: dict[str, Any]) -> bool:
-    return body.get(where.command) == where.collection and where.matches(body)
+def _matches(command: Command, body: dict[str, Any]) -> bool:
+    return body.get(command.name) == command.collection and command.matches(body)
 
 
 def _read(sock: socket.socket) -> bytes:
-    """Return the next whole message, empty at the end."""
+    """Return the next message, empty at the end."""
     head = _exactly(sock, _HEADER.size)
     return head and head + _exactly(sock, _HEADER.unpack(head)[0] - len(head))
 
@@ -149,7 +149,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def _body(message: bytes) -> dict[str, Any]:
-    """Return the command of an OP_MSG with its document sequences under their names, else {}."""
+    """Return the command of an OP_MSG with its document sequences by name; {} for other messages."""
     if _HEADER.unpack_from(message)[3] != _OP_MSG:
         return {}
     found: dict[str, Any] = {}

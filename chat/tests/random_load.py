@@ -1,10 +1,11 @@
-"""A storm over one tenant: everything clients do, at random, at once, on two servers.
+"""Random concurrent load on one tenant: everything that clients do, on two servers at once.
 
-    storm = Storm(seed, tenant, servers, database, fake)
-    storm.blow()              # returns when every client has its answer, or has gone away
-    storm.answers, …          # what the clients saw
+    load = RandomLoad(seed, tenant_id, clients, database, fake)
+    load.prepare()
+    load.run()                # returns when every client has its response, or has disconnected
+    load.responses, …         # what the clients saw
 
-The seed decides what is done and which calls of providers fail; how it meets is up to the machine.
+The seed decides what is done and which calls to providers fail; the interleaving is the machine's.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ CLIENTS = 8
 SESSIONS = 5
 RUNS = 6
 
-#: What a provider counts at most for one answer; a plan that bounds it lets turns reserve their upper bound.
+#: The most tokens that a provider counts for one answer: the catalogue's limit, from which turns reserve.
 MOST_OUTPUT_TOKENS = 60
 _MOST_INPUT_TOKENS = 8
 
 _FAULTS = {
-    # In each chunk Gemini tells what it charges so far: an answer that breaks off is billed.
+    # Gemini reports its usage so far in each chunk: an answer that breaks off is billed.
     "gemini": ("cut-after-3", "cut-after-2", "503", "reset", "429-wait-0.1"),
     "groq": (
         "500",
@@ -57,7 +58,7 @@ RETRYABLE = ("failed", "cancelled", "interrupted")
 
 @dataclass(frozen=True)
 class Place:
-    """Where questions are asked: models of its own, so that every call that is made shows whose it is."""
+    """A session, or the OpenAI-compatible endpoint, with models of its own: each call shows its place."""
 
     route: tuple[str, ...]
     session_id: ObjectId | None = None
@@ -68,32 +69,32 @@ class Place:
 
 
 def routes(seed: int) -> list[tuple[str, ...]]:
-    """Return the routes of a storm's places: those of its sessions, then those of its runs."""
-    chance = random.Random(seed)
+    """Return the routes of a load's places: those of its sessions, then those of its completions."""
+    rng = random.Random(seed)
 
     def target(provider: str, place: int) -> str:
-        tokens, ms = chance.randint(3, 12), chance.randint(5, 60)
+        tokens, ms = rng.randint(3, 12), rng.randint(5, 60)
         return f"{provider}/tokens-{tokens}-every-{ms}ms-{seed}-{place}-{provider}"
 
     return [
-        (target(chance.choice(("gemini", "groq")), place), target("openrouter", place))
+        (target(rng.choice(("gemini", "groq")), place), target("openrouter", place))
         for place in range(SESSIONS + RUNS)
     ]
 
 
 def catalogue(seeds: Sequence[int]) -> dict[str, Any]:
-    """Return what the operator's catalogue says of every model of these storms."""
-    chance = random.Random(seeds[0])
+    """Return an operator's catalogue with every model of these loads."""
+    rng = random.Random(seeds[0])
     models = []
     for target in (target for seed in seeds for route in routes(seed) for target in route):
         provider, _, model = target.partition("/")
-        prices = [{"input": str(chance.randint(1, 900)), "output": str(chance.randint(1, 900))}]
+        prices = [{"input": str(rng.randint(1, 900)), "output": str(rng.randint(1, 900))}]
         models.append(
             {
                 "provider": provider,
                 "id": model,
                 "max_output": MOST_OUTPUT_TOKENS,
-                "assistant_prefix": chance.random() < 0.5,
+                "assistant_prefix": rng.random() < 0.5,
                 "prices": prices,
             }
         )
@@ -101,159 +102,157 @@ def catalogue(seeds: Sequence[int]) -> dict[str, Any]:
 
 
 @dataclass
-class Storm:
+class RandomLoad:
     seed: int
     tenant_id: ObjectId
     clients: list[Client]
     database: Database
     fake: FakeProvider
     places: list[Place] = field(default_factory=list)
-    #: Of each question its Idempotency-Key; and those of which a client was told that they are stored.
+    #: The Idempotency-Key of each question, and those questions that a response has acknowledged.
     questions: dict[str, str | None] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
-    answers: Counter = field(default_factory=Counter)
-    done: Counter = field(default_factory=Counter)
+    #: Responses by status and code, operations by kind, and exchanges that ended in no valid way.
+    responses: Counter[tuple[int | None, str]] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self) -> None:
-        """Open the sessions and tell the providers when to fail."""
-        chance = random.Random(self.seed)
+        """Create the sessions and script the failures of the providers."""
+        rng = random.Random(self.seed)
         for number, route in enumerate(routes(self.seed)):
-            session_id = self._open_session(route) if number < SESSIONS else None
+            session_id = self._create_session(route) if number < SESSIONS else None
             self.places.append(Place(route, session_id))
             for target in route:
                 provider, _, model = target.partition("/")
                 faults = [
-                    chance.choice(_FAULTS[provider]) if chance.random() < 0.4 else None
+                    rng.choice(_FAULTS[provider]) if rng.random() < 0.4 else None
                     for _ in range(_CALLS_SCRIPTED)
                 ]
-                used = [chance.randint(1, _MOST_INPUT_TOKENS), chance.randint(1, MOST_OUTPUT_TOKENS), 0, 0]
+                used = [rng.randint(1, _MOST_INPUT_TOKENS), rng.randint(1, MOST_OUTPUT_TOKENS), 0, 0]
                 self.fake.script(provider=provider, model=model, faults=faults, answer={"usage": used})
 
-    def _open_session(self, route: Sequence[str]) -> ObjectId:
+    def _create_session(self, route: Sequence[str]) -> ObjectId:
         client = self.clients[0]
-        answer = client.post(f"{client.url}/api/chat/sessions", {"route": list(route)})
-        assert answer.status_code == 201, answer.text
-        return ObjectId(answer.json()["id"])
+        response = client.post(f"{client.url}/api/chat/sessions", {"route": list(route)})
+        assert response.status_code == 201, response.text
+        return ObjectId(response.json()["id"])
 
-    def blow(self) -> None:
-        chance = random.Random(self.seed)
-        kinds = chance.choices(list(_KINDS), [weight for _, weight in _KINDS.values()], k=OPERATIONS)
-        orders = [(number, kind, random.Random(chance.random())) for number, kind in enumerate(kinds)]
+    def run(self) -> None:
+        rng = random.Random(self.seed)
+        kinds = rng.choices(list(_KINDS), [weight for _, weight in _KINDS.values()], k=OPERATIONS)
+        operations = [(number, kind, random.Random(rng.random())) for number, kind in enumerate(kinds)]
         with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(lambda order: self._do(*order), orders))
+            list(pool.map(lambda operation: self._do(*operation), operations))
 
-    def _do(self, number: int, kind: str, chance: random.Random) -> None:
+    def _do(self, number: int, kind: str, rng: random.Random) -> None:
         operation, _ = _KINDS[kind]
-        operation(self, f"Question {number}?", chance)
+        operation(self, f"Question {number}?", rng)
         with self._lock:
             self.done[kind] += 1
 
     # -- what clients do ----------------------------------------------------------------
 
-    def send(self, text: str, chance: random.Random) -> None:
-        self._hear(text, self._begin(text, chance, stream=chance.random() < 0.5).wait())
+    def send(self, text: str, rng: random.Random) -> None:
+        self._record(text, self._begin(text, rng, stream=rng.random() < 0.5).wait())
 
-    def send_equal(self, text: str, chance: random.Random) -> None:
-        """The same message under the same key, several times at once and on both servers."""
-        place, key = chance.choice(self.places[:SESSIONS]), text.replace(" ", "-")
+    def send_duplicates(self, text: str, rng: random.Random) -> None:
+        """Send the same message with the same key, several times at once and to both servers."""
+        place, key = rng.choice(self.places[:SESSIONS]), text.replace(" ", "-")
         self.questions[text] = key
-        body = {"message": text, "stream": chance.random() < 0.5, "concurrent": True}
+        body = {"message": text, "stream": rng.random() < 0.5, "concurrent": True}
         sent = [
-            chance.choice(self.clients).send(place.session_id, key=key, **body)
-            for _ in range(chance.randint(2, 4))
+            rng.choice(self.clients).send(place.session_id, key=key, **body) for _ in range(rng.randint(2, 4))
         ]
         for exchange in sent:
-            self._hear(text, exchange.wait())
+            self._record(text, exchange.wait())
 
-    def send_and_leave(self, text: str, chance: random.Random) -> None:
-        """Hang up after any number of bytes of the answer."""
-        place, client = chance.choice(self.places[:SESSIONS]), chance.choice(self.clients)
+    def send_and_disconnect(self, text: str, rng: random.Random) -> None:
+        """Disconnect after any number of bytes of the response."""
+        place, client = rng.choice(self.places[:SESSIONS]), rng.choice(self.clients)
         self.questions[text] = None
-        body = {"message": text, "stream": chance.random() < 0.8, "concurrent": True}
-        _post_and_leave(client.messages(place.session_id), body, client.headers, chance.randrange(3000))
+        body = {"message": text, "stream": rng.random() < 0.8, "concurrent": True}
+        _post_and_disconnect(client.messages(place.session_id), body, client.headers, rng.randrange(3000))
 
-    def send_and_cancel(self, text: str, chance: random.Random) -> None:
-        place = chance.choice(self.places[:SESSIONS])
-        exchange = self._begin(text, chance, stream=True, place=place)
-        wait_until(lambda: exchange.over or "start" in exchange.names, "it began or ended")
+    def send_and_cancel(self, text: str, rng: random.Random) -> None:
+        place = rng.choice(self.places[:SESSIONS])
+        exchange = self._begin(text, rng, stream=True, place=place)
+        wait_until(lambda: exchange.is_over or "start" in exchange.names, "it began or ended")
         if "start" in exchange.names:
-            client = chance.choice(self.clients)
-            reply_id = exchange.happened[0].data["reply_id"]
+            client = rng.choice(self.clients)
+            reply_id = exchange.events[0].data["reply_id"]
             self._count(client.post(f"{client.messages(place.session_id)}/{reply_id}/cancel", {}))
-        self._hear(text, exchange.wait())
+        self._record(text, exchange.wait())
 
-    def retry(self, text: str, chance: random.Random) -> None:
-        """Have two clients at once retry a reply that has no whole answer; one may hang up."""
+    def retry(self, text: str, rng: random.Random) -> None:
+        """Retry a reply without a complete answer, by two clients at once; one may disconnect."""
         replies = self.database.chat_message
         ids = [place.session_id for place in self.places if place.session_id]
         found = list(
             replies.find({"session_id": {"$in": ids}, "status": {"$in": RETRYABLE}}, {"session_id": 1})
         )
         if not found:
-            self.send(text, chance)
+            self.send(text, rng)
             return
-        reply = chance.choice(found)
-        client, other = chance.sample(self.clients, 2)
+        reply = rng.choice(found)
+        client, other = rng.sample(self.clients, 2)
         url = f"{client.messages(reply['session_id'])}/{reply['_id']}/retry"
-        exchange = Exchange("POST", url, client.headers, {"stream": chance.random() < 0.5})
-        if chance.random() < 0.5:
+        exchange = Exchange("POST", url, client.headers, {"stream": rng.random() < 0.5})
+        if rng.random() < 0.5:
             url = f"{other.messages(reply['session_id'])}/{reply['_id']}/retry"
-            _post_and_leave(url, {"stream": True}, other.headers, chance.randrange(2000))
-        self._hear(None, exchange.wait())
+            _post_and_disconnect(url, {"stream": True}, other.headers, rng.randrange(2000))
+        self._record(None, exchange.wait())
 
-    def run(self, text: str, chance: random.Random) -> None:
-        """Ask the OpenAI-compatible endpoint, of which nothing but the bill is kept."""
-        place, client = chance.choice(self.places[SESSIONS:]), chance.choice(self.clients)
+    def complete(self, text: str, rng: random.Random) -> None:
+        """Call the OpenAI-compatible endpoint, of which only the usage is stored."""
+        place, client = rng.choice(self.places[SESSIONS:]), rng.choice(self.clients)
         url, headers = f"{client.url}/v1/chat/completions", _bearer(client)
         body = {
             "model": place.route[0],
             "fallbacks": list(place.route[1:]),
             "messages": [{"role": "user", "content": text}],
-            "stream": chance.random() < 0.6,
+            "stream": rng.random() < 0.6,
         }
-        if chance.random() < 0.4:
-            _post_and_leave(url, body, headers, chance.randrange(2000))
+        if rng.random() < 0.4:
+            _post_and_disconnect(url, body, headers, rng.randrange(2000))
         else:
             self._count(requests.post(url, json=body, headers=headers, timeout=STUCK_SECONDS))
 
-    def _begin(
-        self, text: str, chance: random.Random, *, stream: bool, place: Place | None = None
-    ) -> Exchange:
-        place = place or chance.choice(self.places[:SESSIONS])
+    def _begin(self, text: str, rng: random.Random, *, stream: bool, place: Place | None = None) -> Exchange:
+        place = place or rng.choice(self.places[:SESSIONS])
         self.questions[text] = None
-        concurrent = chance.random() < 0.8
-        client = chance.choice(self.clients)
+        concurrent = rng.random() < 0.8
+        client = rng.choice(self.clients)
         return client.send(place.session_id, message=text, stream=stream, concurrent=concurrent)
 
     # -- what clients see ----------------------------------------------------------------
 
-    def _hear(self, text: str | None, exchange: Exchange) -> None:
+    def _record(self, text: str | None, exchange: Exchange) -> None:
         with self._lock:
             body = exchange.body or {}
-            self.answers[exchange.status, body.get("code", "")] += 1
-            told = exchange.status in (200, 201) or "message_id" in body
-            if text is not None and told:
+            self.responses[exchange.status, body.get("code", "")] += 1
+            acknowledged = exchange.status in (200, 201) or "message_id" in body
+            if text is not None and acknowledged:
                 self.acknowledged.add(text)
-            ended = exchange.names[-1:] in (["done"], ["error"]) if exchange.happened else bool(body)
-            if exchange.broke or not ended:
-                self.broken.append(f"{text}: {exchange.status} {exchange.names} {exchange.broke}")
+            ended = exchange.names[-1:] in (["done"], ["error"]) if exchange.events else bool(body)
+            if exchange.error or not ended:
+                self.broken.append(f"{text}: {exchange.status} {exchange.names} {exchange.error}")
 
-    def _count(self, answer: requests.Response) -> None:
+    def _count(self, response: requests.Response) -> None:
         with self._lock:
-            problem = answer.headers.get("Content-Type") == "application/problem+json"
-            self.answers[answer.status_code, answer.json()["code"] if problem else ""] += 1
+            problem = response.headers.get("Content-Type") == "application/problem+json"
+            self.responses[response.status_code, response.json()["code"] if problem else ""] += 1
 
 
-#: What is done -> by what, and how often.
-_KINDS: dict[str, tuple[Callable[[Storm, str, random.Random], None], int]] = {
-    "send": (Storm.send, 4),
-    "send equal ones": (Storm.send_equal, 3),
-    "send and leave": (Storm.send_and_leave, 3),
-    "send and cancel": (Storm.send_and_cancel, 3),
-    "retry": (Storm.retry, 5),
-    "run": (Storm.run, 4),
+#: Kind of operation -> its method and weight.
+_KINDS: dict[str, tuple[Callable[[RandomLoad, str, random.Random], None], int]] = {
+    "send": (RandomLoad.send, 4),
+    "send duplicates": (RandomLoad.send_duplicates, 3),
+    "send and disconnect": (RandomLoad.send_and_disconnect, 3),
+    "send and cancel": (RandomLoad.send_and_cancel, 3),
+    "retry": (RandomLoad.retry, 5),
+    "complete": (RandomLoad.complete, 4),
 }
 
 
@@ -261,8 +260,8 @@ def _bearer(client: Client) -> dict[str, str]:
     return {"Authorization": f"Bearer {client.headers['X-API-Key']}"}
 
 
-def _post_and_leave(url: str, body: dict[str, Any], headers: dict[str, str], after_bytes: int) -> None:
-    """Post, read that much of the answer if it is that long, and hang up."""
+def _post_and_disconnect(url: str, body: dict[str, Any], headers: dict[str, str], after_bytes: int) -> None:
+    """Post, read `after_bytes` of the response if it is that long, and disconnect."""
     request = requests.Request("POST", url, headers | {"Connection": "close"}, json=body).prepare()
     parts = urlsplit(url)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())

@@ -1,9 +1,9 @@
-"""A process that settles replies over and over, from copies as they were when they ended.
+"""A process that settles finished runs repeatedly, as they were when they ended.
 
-    python -m chat.tests.resettler SEED      says "up", settles until its stdin closes, says how often
+    python -m chat.tests.resettler SEED      prints "up", settles until its stdin closes, prints how often
 
-A further server could do the same at any moment: between reading an unsettled reply and settling it, others
-may have settled it, and it may have been asked again since.
+Another server could do the same at any moment: between reading an unsettled reply and settling it, others
+may have settled it, and it may have begun another run since.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
 
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-    chance = random.Random(int(sys.argv[1]))
+    rng = random.Random(int(sys.argv[1]))
     ended: dict[tuple, FinishedRun] = {}
     settled = 0
     print("up", flush=True)
@@ -34,7 +34,7 @@ def main() -> None:
         try:
             for run in replies.unsettled({}):
                 ended.setdefault((run.reply_id, run.run), run)
-            chosen = chance.sample(list(ended.values()), min(len(ended), 10))
+            chosen = rng.sample(list(ended.values()), min(len(ended), 10))
             settle(chosen)
             settled += len(chosen)
         except (PyMongoError, DatabaseError):

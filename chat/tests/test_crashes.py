@@ -1,8 +1,8 @@
-"""Workers are killed with -9 at every step of a turn: nothing is lost, doubled or stuck.
+"""Workers are killed with -9 at every step of a turn: nothing is lost, duplicated or stuck.
 
-The kill points are the steps themselves, between any two of which a process can die: a gate before the
-database holds a chosen command, or its answer, until the worker is dead. A second server, which shares
-nothing but the database, then does what clients and operators do next.
+A process can die between any two steps that others can see. A proxy before the database holds a chosen
+command, or its response, until the worker is dead. A second server, which shares only the database, then
+does what clients and operators do next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.core.management import call_command
 
 from chat.models import ChatSession, Message
 from chat.tests.clients import Client, Exchange
-from chat.tests.mongo_proxy import Gate, Side, Where
+from chat.tests.mongo_proxy import Command, MongoProxy, Side
 from qa.fake_provider.server import FakeProvider
 from qa.testing.server import RunningServer
 from qa.testing.tenants import issue, limited
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LEASE_SECONDS = 2
 
-#: An answer of a second, and one of no time at all.
+#: An answer that takes a second, and one that comes at once.
 SLOW, FAST = "groq/tokens-25-every-40ms", "groq/tokens-25"
 WHOLE = " ".join(f"word{number}" for number in range(1, 26))
 
@@ -50,50 +50,50 @@ def _settled(body: dict[str, Any]) -> bool:
     return "settled" in body["updates"][0]["u"].get("$set", {})
 
 
-#: Steps of the request itself, in order. Each turn can be held at its own.
+#: Steps of the request itself, in order. Each turn can be held at its own step.
 REQUEST_STEPS = {
-    "authorise": Where("aggregate", "tenants_apikey"),
-    "read": Where("aggregate", "chat_chatsession"),
-    "reserve": Where("findAndModify", "tenants_usage"),
-    "accept": Where("insert", "chat_message"),
-    "finish": Where("findAndModify", "chat_message", _final),
+    "authorise": Command("aggregate", "tenants_apikey"),
+    "read": Command("aggregate", "chat_chatsession"),
+    "reserve": Command("findAndModify", "tenants_usage"),
+    "accept": Command("insert", "chat_message"),
+    "finish": Command("findAndModify", "chat_message", _final),
 }
 
-#: Steps that a process takes for all of its turns together.
+#: Steps that a process takes for all of its turns at once.
 BACKGROUND_STEPS = {
-    "checkpoint": Where("update", "chat_message", _checkpoint),
-    "ledger": Where("insert", "tenants_ledgerentry"),
-    "settle": Where("update", "tenants_usage"),
-    "count": Where("update", "chat_chatsession"),
-    "settled": Where("update", "chat_message", _settled),
+    "checkpoint": Command("update", "chat_message", _checkpoint),
+    "ledger": Command("insert", "tenants_ledgerentry"),
+    "settle": Command("update", "tenants_usage"),
+    "count": Command("update", "chat_chatsession"),
+    "settled": Command("update", "chat_message", _settled),
 }
 
 
-# -- the stage ------------------------------------------------------------------------------
+# -- the servers ------------------------------------------------------------------------------
 
 
 class Victim(RunningServer):
-    """A server of one worker, behind a gate of its own."""
+    """A server of one worker, whose connections to the database go through a proxy of its own."""
 
     def __init__(self, mongodb_uri: str, folder: Path, **variables: str) -> None:
-        self.gate = Gate(mongodb_uri)
-        super().__init__(self.gate.uri, folder, **variables)
+        self.proxy = MongoProxy(mongodb_uri)
+        super().__init__(self.proxy.uri, folder, **variables)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        self.gate.close()
+        self.proxy.close()
 
     def kill_worker(self) -> None:
-        """End the worker as with `kill -9`; another one takes its place."""
+        """Kill the worker with -9; the server starts another."""
         [worker] = self.workers()
         worker.kill()
         worker.wait()
-        self.gate.open()
+        self.proxy.release()
 
 
 @dataclass
 class Stage:
-    """Two servers that are killed, and one that is left. `points` counts the turns that survived a kill."""
+    """Two servers whose workers are killed, and one that survives. `points` counts the turns killed."""
 
     victims: list[Victim]
     witness: RunningServer
@@ -104,10 +104,10 @@ class Stage:
 def stage(database_uri: str, fake_server: FakeProvider, tmp_path_factory) -> Iterator[Stage]:
     variables = {
         "LLM_ROUTE": "groq",
-        "GROQ_API_KEY": "test-key-of-nobody",
+        "GROQ_API_KEY": "test-key",
         "GROQ_BASE_URL": fake_server.base_url("groq"),
-        "GROQ_MODEL": "tokens-25",  # what `retry` asks
-        "LLM_TOTAL_SECONDS": "5",  # so long is a share of the limits kept for a turn that left no reply
+        "GROQ_MODEL": "tokens-25",  # what a retry without options uses
+        "LLM_TOTAL_SECONDS": "5",  # how long a reservation is kept for a turn that left no reply
         "TURN_LEASE_SECONDS": str(LEASE_SECONDS),
     }
     victims = [Victim(database_uri, tmp_path_factory.mktemp("victim"), **variables) for _ in range(2)]
@@ -115,11 +115,11 @@ def stage(database_uri: str, fake_server: FakeProvider, tmp_path_factory) -> Ite
     with victims[0], victims[1], witness:
         stage = Stage(victims, witness)
         yield stage
-    print(f"\n{stage.points} turns whose worker was killed: 0 lost, 0 doubled, 0 stuck")
+    print(f"\n{stage.points} turns whose worker was killed: 0 lost, 0 duplicated, 0 stuck")
 
 
 class Attempts:
-    """Turns on the victims, of which each is a kill point as soon as its worker dies."""
+    """Turns on the victims; each is a kill point as soon as its worker dies."""
 
     def __init__(self, stage: Stage, tenant, secret: str) -> None:
         self.stage = stage
@@ -137,28 +137,28 @@ class Attempts:
         return attempt
 
     def begin_and_follow(self, victim: Victim, point: str, **options: Any) -> Attempt:
-        """Also read along on the other server."""
+        """`begin`, and read the reply on the other server at the same time."""
         attempt = self.begin(victim, point, **options)
         wait_until(lambda: attempt.reply() is not None, f"{point}: accepted")
         attempt.reader = self.survivor.follow(attempt.session_id, attempt.reply()["_id"])
         return attempt
 
     def verify(self) -> None:
-        """See that what each turn left behind keeps every promise, and that it can be asked again."""
+        """Check what each turn left behind, and that repeating it gives a complete answer."""
         for attempt in self.attempts:
             attempt.sent.wait()
         wait_until(lambda: not any(a.is_streaming() for a in self.attempts), "every reply has ended")
         for attempt in self.attempts:
             attempt.verify_what_is_left()
             attempt.verify_reader()
-        again = [attempt.ask_again(self.survivor) for attempt in self.attempts]
-        for attempt, asked in zip(self.attempts, again, strict=True):
-            attempt.verify_whole(asked.wait())
-        self._verify_figures()
+        repeated = [attempt.repeat(self.survivor) for attempt in self.attempts]
+        for attempt, exchange in zip(self.attempts, repeated, strict=True):
+            attempt.verify_complete(exchange.wait())
+        self._verify_usage()
         self.stage.points += len(self.attempts)
 
-    def _verify_figures(self) -> None:
-        wait_until(lambda: Usage.objects.of(self.tenant).live == 0, "every reservation is given back")
+    def _verify_usage(self) -> None:
+        wait_until(lambda: Usage.objects.of(self.tenant).live == 0, "every reservation is released")
         call_command("verify_ledger")
         billed = LedgerEntry.objects.filter(tenant=self.tenant, messages=1).count()
         assert billed == len(self.attempts)
@@ -203,14 +203,14 @@ class Attempt:
         self.reader.wait()
         reply = self.reply()
         assert self.reader.text == reply["content"], self.point
-        last = self.reader.happened[-1]
+        last = self.reader.events[-1]
         if reply["status"] == "complete":
             assert last.name == "done", self.point
         else:
             assert (last.name, last.data["code"]) == ("error", "reply_interrupted"), self.point
 
-    def ask_again(self, client: Client) -> Exchange:
-        """As a client does that got no whole answer: with the same key or, of every second, by `retry`."""
+    def repeat(self, client: Client) -> Exchange:
+        """Repeat the turn as a client without a complete answer does: by the same key, or half by retry."""
         reply = self.reply()
         if reply and reply["status"] == "interrupted" and self.session_id.binary[-1] % 2:
             path = f"{client.messages(self.session_id)}/{reply['_id']}/retry"
@@ -218,32 +218,32 @@ class Attempt:
         key = f"once-{self.session_id}"
         return client.send(self.session_id, key=key, stream=self.stream, model=self.model)
 
-    def verify_whole(self, asked: Exchange) -> None:
-        assert asked.broke is None, (self.point, asked.broke)
-        assert asked.status in (200, 201), (self.point, asked.status, asked.body)
+    def verify_complete(self, exchange: Exchange) -> None:
+        assert exchange.error is None, (self.point, exchange.error)
+        assert exchange.status in (200, 201), (self.point, exchange.status, exchange.body)
         question, reply = self.documents()
         assert (question["role"], reply["status"]) == ("user", "complete"), self.point
         assert reply["content"] == WHOLE, self.point
-        if asked.happened:
-            assert (asked.names[-1], asked.text) == ("done", WHOLE), self.point
+        if exchange.events:
+            assert (exchange.names[-1], exchange.text) == ("done", WHOLE), self.point
 
 
 @pytest.fixture
 def attempts(stage: Stage, acme, alice) -> Attempts:
     for victim in stage.victims:
-        wait_until(victim.is_answering, "a worker has taken the place of the one that was killed")
+        wait_until(victim.is_answering, "a new worker serves")
     secret = issue(limited(acme), alice, scopes=["sessions:read", "messages:send"]).secret
     return Attempts(stage, acme, secret)
 
 
-# -- the sweep -------------------------------------------------------------------------------
+# -- the kills -------------------------------------------------------------------------------
 
 
 def test_a_kill_at_any_step_of_the_request(stage, attempts):
-    """Twenty turns, each held at a step of its own; then their worker dies."""
+    """Twenty turns, each held at its own step; then their worker dies."""
     victim = stage.victims[0]
     for (name, where), side, stream in product(REQUEST_STEPS.items(), Side, (True, False)):
-        hold = victim.gate.hold(where, side)
+        hold = victim.proxy.hold(where, side)
         point = f"{side.value} {name}, {'streamed' if stream else 'plain'}"
         attempts.begin(victim, point, stream=stream, model=FAST)
         assert hold.reached.wait(30), point
@@ -254,10 +254,10 @@ def test_a_kill_at_any_step_of_the_request(stage, attempts):
 
 @pytest.mark.parametrize("step", BACKGROUND_STEPS)
 def test_a_kill_at_any_step_in_the_background(stage, attempts, step):
-    """A finished turn, two amid their answers and one at its beginning lose their worker together."""
+    """A finished turn, two during their answers and one at its beginning lose their worker together."""
     for victim, side in zip(stage.victims, Side, strict=True):
-        hold = victim.gate.hold(BACKGROUND_STEPS[step], side)
-        attempts.begin_and_follow(victim, f"amid its answer, {side.value} {step}")
+        hold = victim.proxy.hold(BACKGROUND_STEPS[step], side)
+        attempts.begin_and_follow(victim, f"during its answer, {side.value} {step}")
         attempts.begin(victim, f"plain, {side.value} {step}", stream=False)
         attempts.begin(victim, f"finished, {side.value} {step}", model=FAST).sent.wait()
         assert hold.reached.wait(30), step
@@ -269,7 +269,7 @@ def test_a_kill_at_any_step_in_the_background(stage, attempts, step):
 
 
 def test_a_kill_at_any_moment_of_the_answer(stage, attempts, fake_server):
-    """Turns begun one after the other are at every stage of their answers when the first has ended."""
+    """Turns that begin one after the other are at every stage of their answers when the first has ended."""
     victim = stage.victims[0]
     fake_server.reset()
     while not any(entry.finished for entry in fake_server.log()):

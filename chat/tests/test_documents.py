@@ -1,4 +1,4 @@
-"""Documents that a turn reads and shows without the ORM and the serializers."""
+"""Documents that are read and rendered without the ORM and the serializers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenants.models import ApiKey, LedgerEntry, Membership, Plan, Tenant
 
 @pytest.fixture
 def exchange(fake, site, session) -> dict:
-    """A question and its answer, settled, sent with a key."""
+    """A question and its reply, settled, sent with an API key."""
     shown = site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello"}).json()
     settled(shown["reply"]["id"])
     return shown
@@ -24,13 +24,13 @@ def exchange(fake, site, session) -> dict:
 @pytest.mark.parametrize("model", [ApiKey, ChatSession, LedgerEntry, Membership, Message, Plan, Tenant])
 def test_from_document_returns_what_the_orm_reads(model: type[Document], exchange):
     by_orm = model.objects.order_by("-pk").first()
-    by_hand = model.from_document(model.collection().find_one({"_id": by_orm.pk}))
+    raw = model.from_document(model.collection().find_one({"_id": by_orm.pk}))
 
-    assert _attributes(by_hand) == _attributes(by_orm)
-    assert (by_hand._state.adding, by_hand._state.db) == (False, by_orm._state.db)
+    assert _attributes(raw) == _attributes(by_orm)
+    assert (raw._state.adding, raw._state.db) == (False, by_orm._state.db)
 
 
-def test_a_document_read_by_hand_can_be_saved(exchange):
+def test_a_document_that_was_not_read_by_the_orm_can_be_saved(exchange):
     session = ChatSession.from_document(ChatSession.collection().find_one())
     session.title = "Renamed"
     session.save(update_fields=["title"])
@@ -38,11 +38,11 @@ def test_a_document_read_by_hand_can_be_saved(exchange):
     assert ChatSession.objects.get().title == "Renamed"
 
 
-def test_what_a_document_lacks_is_none():
+def test_a_missing_field_is_none():
     assert Plan.from_document({"_id": 1}).name is None
 
 
-def test_a_message_shows_what_its_description_says(exchange):
+def test_message_data_has_the_fields_of_its_serializer(exchange):
     assert list(exchange["reply"]) == list(MessageSerializer().fields)
     assert list(exchange["reply"]["usage"]) == list(UsageSerializer().fields)
 

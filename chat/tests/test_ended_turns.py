@@ -1,4 +1,4 @@
-"""A turn that has ended holds nothing any more, although it is settled a moment later."""
+"""A turn that has ended holds nothing of the limits, although it is settled a moment later."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from qa.testing.chat import settled
 from qa.testing.tenants import issue, limited, problem
 from tenants.models import Usage
 
-ONE_AFTER_THE_OTHER = 12
+CONSECUTIVE_TURNS = 12
 
 
 @pytest.fixture
 def post(site, acme, alice, session):
-    """Ways to have a turn: in a session, in one call, as an OpenAI client."""
+    """The ways to begin a turn: in a session, in one call, as an OpenAI client."""
     secret = issue(acme, alice, scopes=["messages:send"]).secret
     bearer = APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}")
     question = {"messages": [{"role": "user", "content": "Hello"}], "model": "default"}
@@ -26,15 +26,15 @@ def post(site, acme, alice, session):
 
 
 @pytest.mark.parametrize("way", ["message", "chat", "openai"])
-def test_turns_after_one_another_are_never_two_at_once(fake, acme, post, way):
+def test_consecutive_turns_never_count_as_concurrent(fake, acme, post, way):
     limited(acme, concurrent_turns=1)
 
-    statuses = [post[way]().status_code for _ in range(ONE_AFTER_THE_OTHER)]
+    statuses = [post[way]().status_code for _ in range(CONSECUTIVE_TURNS)]
 
     assert set(statuses) <= {200, 201}, statuses
 
 
-def test_what_an_ended_turn_did_not_use_of_its_reservation_is_there_for_the_next(fake, acme, post):
+def test_the_unused_part_of_a_reservation_is_available_to_the_next_turn(fake, acme, post):
     reply = post["message"]().json()["reply"]
     settled(reply["id"])
     used = Usage.objects.of(acme).months.popitem()[1]["tokens"]
@@ -44,7 +44,7 @@ def test_what_an_ended_turn_did_not_use_of_its_reservation_is_there_for_the_next
     assert [post["message"]().status_code for _ in range(4)] == [201] * 4
 
 
-def test_what_is_really_used_up_is_still_refused(fake, acme, post):
+def test_a_limit_that_is_used_up_is_still_enforced(fake, acme, post):
     limited(acme, messages_per_month=3)
 
     assert [post["message"]().status_code for _ in range(5)] == [201, 201, 201, 429, 429]

@@ -1,6 +1,6 @@
-"""A write fails for good, at each step of a turn: refused, or done without anybody knowing.
+"""A write fails permanently at each step of a turn: refused, or applied without confirmation.
 
-The client is answered or told to come back (503); then it gets its one answer, and the bill is exact.
+The client gets its answer, or a 503 and then, with the same key, one answer. Ledger and usage are exact.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tenants.models import LedgerEntry, Usage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-#: Step -> the command that it is.
+#: Step -> its command and collection.
 STEPS = {
     "reserve": ("findAndModify", "tenants_usage"),
     "accept": ("insert", "chat_message"),
@@ -40,10 +40,10 @@ STEPS = {
 }
 REQUEST_STEPS = ("reserve", "accept", "finish")
 
-#: Nothing of a run at the OpenAI-compatible endpoint is stored but its bill.
+#: Of a run at the OpenAI-compatible endpoint only the usage is stored.
 RUN_STEPS = ("reserve", "ledger", "settle")
 
-#: The driver tries once more, then our code has to.
+#: The driver retries once; the second failure reaches the product.
 TWICE = 2
 
 
@@ -56,13 +56,13 @@ class Stage:
     def database(self) -> Database:
         return self.mongod.database
 
-    def open_session(self) -> ObjectId:
-        answer = self.client.post(f"{self.client.url}/api/chat/sessions", {})
-        assert answer.status_code == 201, answer.text
-        return ObjectId(answer.json()["id"])
+    def create_session(self) -> ObjectId:
+        response = self.client.post(f"{self.client.url}/api/chat/sessions", {})
+        assert response.status_code == 201, response.text
+        return ObjectId(response.json()["id"])
 
-    def wait_until_all_is_settled(self) -> None:
-        wait_until(lambda: not is_anything_open(self.database), "all is settled")
+    def wait_until_settled(self) -> None:
+        wait_until(lambda: not is_anything_open(self.database), "everything is settled")
 
     def used(self) -> list[dict[str, Any]]:
         """Return what is used, by tenant and month."""
@@ -72,8 +72,8 @@ class Stage:
             for month in usage["months"].values()
         ]
 
-    def entered(self) -> list[dict[str, Any]]:
-        """Return what the ledger sums up to, by tenant and month."""
+    def billed(self) -> list[dict[str, Any]]:
+        """Return the sums of the ledger, by tenant and month."""
         sums = {name: {"$sum": f"${name}"} for name in ("messages", "tokens")}
         by = {"tenant": "$tenant_id", "month": "$month"}
         rows = self.database.tenants_ledgerentry.aggregate(
@@ -88,9 +88,9 @@ def stage(fake_server: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("failed-writes")
     variables = {
         "LLM_ROUTE": "groq/tokens-3",
-        "GROQ_API_KEY": "test-key-of-nobody",
+        "GROQ_API_KEY": "test-key",
         "GROQ_BASE_URL": fake_server.base_url("groq"),
-        "LLM_TOTAL_SECONDS": "120",  # no reservation runs out while these tests wait
+        "LLM_TOTAL_SECONDS": "120",  # no reservation expires while these tests wait
         "TURN_LEASE_SECONDS": "1",
     }
     with (
@@ -111,7 +111,7 @@ class Turn:
     first: Exchange
 
 
-#: What is tried; to break connections in the background as well would show nothing new.
+#: Breaking connections in the background as well would show nothing new.
 CASES = [
     *((step, fault) for step in STEPS for fault in ("too slow", "unconfirmed")),
     *((step, fault) for step in REQUEST_STEPS for fault in ("cut before", "cut after")),
@@ -122,17 +122,17 @@ CASES = [
 def turns(stage: Stage) -> dict[tuple[str, str], Turn]:
     """A turn for each case, all settled."""
     turns = {case: turn_with(stage, *case) for case in CASES}
-    stage.wait_until_all_is_settled()
+    stage.wait_until_settled()
     return turns
 
 
 def turn_with(stage: Stage, step: str, fault: str) -> Turn:
-    session_id, key = stage.open_session(), f"{step}-{fault}".replace(" ", "-")
+    session_id, key = stage.create_session(), f"{step}-{fault}".replace(" ", "-")
     command, collection = STEPS[step]
     stage.mongod.fail(fault, [command], TWICE, collection)
     first = stage.client.send(session_id, key=key).wait()
     if step not in REQUEST_STEPS:
-        stage.mongod.wait_until_struck(1)
+        stage.mongod.wait_until_failed(1)
     stage.mongod.heal()
     if first.status != 201:
         wait_until(lambda: stage.client.send(session_id, key=key).wait().status == 201, "it is answered")
@@ -142,19 +142,19 @@ def turn_with(stage: Stage, step: str, fault: str) -> Turn:
 @pytest.mark.parametrize(("step", "fault"), CASES)
 def test_a_turn_survives(stage, turns, step, fault):
     turn = turns[step, fault]
-    whole = step not in ("reserve", "accept")  # then it had been accepted, and its client is told the end
-    assert turn.first.status in ({201} if whole else {201, 503}), turn.first.body
+    accepted = step not in ("reserve", "accept")
+    assert turn.first.status in ({201} if accepted else {201, 503}), turn.first.body
     question, reply = stage.database.chat_message.find({"session_id": turn.session_id}, sort=[("seq", 1)])
     assert (question["role"], reply["status"], reply["content"]) == ("user", "complete", "word1 word2 word3")
     assert stage.database.tenants_ledgerentry.count_documents({"reply": reply["_id"], "messages": 1}) == 1
 
 
-def test_the_counters_are_what_the_ledger_sums_up_to(stage, turns):
-    assert stage.used() == stage.entered()
+def test_the_counters_are_the_sums_of_the_ledger(stage, turns):
+    assert stage.used() == stage.billed()
 
 
-def test_the_end_that_another_worker_gave_a_reply_is_told_though_it_cannot_be_read_at_once(stage):
-    session_id = stage.open_session()
+def test_a_reply_that_another_worker_ended_is_reported_once_it_can_be_read(stage):
+    session_id = stage.create_session()
     sending = stage.client.send(session_id, stream=True, model="groq/tokens-20-every-100ms")
     wait_until(lambda: "delta" in sending.names, "the answer begins")
     stage.mongod.fail("too slow", ["find"], 1000, "chat_message")
@@ -163,41 +163,41 @@ def test_the_end_that_another_worker_gave_a_reply_is_told_though_it_cannot_be_re
         {"$set": {"status": "interrupted", "error": INTERRUPTED, "settled": False}},
     )
 
-    stage.mongod.wait_until_struck(40)  # the keeper meets a dozen of them before the answer's end
+    stage.mongod.wait_until_failed(40)  # about a dozen are the heartbeat's, before the answer's end
     stage.mongod.heal()
 
-    assert sending.wait().names[-1] == "error", sending.broke
-    assert sending.happened[-1].data["code"] == "reply_interrupted"
+    assert sending.wait().names[-1] == "error", sending.error
+    assert sending.events[-1].data["code"] == "reply_interrupted"
     stage.database.chat_message.update_one(
         {"session_id": session_id, "status": "interrupted"}, {"$set": {"finished_at": datetime.now(UTC)}}
     )
-    stage.wait_until_all_is_settled()
+    stage.wait_until_settled()
 
 
 @pytest.mark.parametrize("fault", ["too slow", "unconfirmed"])
 @pytest.mark.parametrize("step", RUN_STEPS)
-def test_a_run_is_billed_though_nothing_else_of_it_is_stored(stage, turns, step, fault):
+def test_a_completion_is_billed_although_nothing_else_of_it_is_stored(stage, turns, step, fault):
     before = stage.database.tenants_ledgerentry.count_documents({})
     command, collection = STEPS[step]
     stage.mongod.fail(fault, [command], TWICE, collection)
 
-    answer = requests.post(
+    response = requests.post(
         f"{stage.client.url}/v1/chat/completions",
         json={"model": "default", "messages": [{"role": "user", "content": "Count."}]},
         headers={"Authorization": f"Bearer {stage.client.headers['X-API-Key']}"},
         timeout=STUCK_SECONDS,
     )
 
-    stage.mongod.wait_until_struck(TWICE)
+    stage.mongod.wait_until_failed(TWICE)
     stage.mongod.heal()
-    assert answer.status_code == (503 if step == "reserve" else 200), answer.text
-    stage.wait_until_all_is_settled()
+    assert response.status_code == (503 if step == "reserve" else 200), response.text
+    stage.wait_until_settled()
     billed = stage.database.tenants_ledgerentry.count_documents({}) - before
     assert billed == (0 if step == "reserve" else 1)
-    assert stage.used() == stage.entered()
+    assert stage.used() == stage.billed()
 
 
-def test_a_run_whose_server_died_after_the_ledger_is_settled_from_it(acme):
+def test_a_completion_whose_worker_died_is_settled_from_the_ledger(acme):
     run = ObjectId()
     admission = Usage.objects.admit(acme, reservation_id=run, tokens=90, cost=Decimal(1), lease_seconds=-1)
     used = {"messages": 1, "tokens": 46, "cost": Decimal("0.5")}

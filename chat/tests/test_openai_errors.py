@@ -1,4 +1,4 @@
-"""What goes wrong reaches users of OpenAI's package as the exceptions they catch."""
+"""Errors reach users of OpenAI's package as the exceptions that they catch."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_revoked_key_is_an_authentication_error(openai_client, openai_key, ali
         ({"scopes": ["messages:send"], "allowed_models": ["groq/another"]}, "model_not_allowed"),
     ],
 )
-def test_what_a_key_may_not_is_a_permission_error(openai_client, acme, alice, fields, code):
+def test_a_missing_right_is_a_permission_error(openai_client, acme, alice, fields, code):
     key = issue(acme, alice, **fields).secret
 
     with pytest.raises(PermissionDeniedError) as raised:
@@ -91,7 +91,7 @@ def test_a_plan_without_streaming_is_a_permission_error(openai_client, acme):
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt-nonsense", "nobody/model", "local/", "groq/" + "m" * 201, "groq/fault-404"]
+    "model", ["gpt-nonsense", "unknown/model", "local/", "groq/" + "m" * 201, "groq/fault-404"]
 )
 def test_an_unknown_model_is_a_not_found_error(openai_client, model):
     with pytest.raises(NotFoundError) as raised:
@@ -100,9 +100,9 @@ def test_an_unknown_model_is_a_not_found_error(openai_client, model):
     assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
 
 
-def test_an_unknown_fallback_is_a_not_found_error_before_anything_is_asked(openai_client, fake):
+def test_an_unknown_fallback_is_a_not_found_error_before_any_call(openai_client, fake):
     with pytest.raises(NotFoundError):
-        ask(openai_client, extra_body={"fallbacks": ["nobody/model"]})
+        ask(openai_client, extra_body={"fallbacks": ["unknown/model"]})
 
     assert not fake.log()
 
@@ -126,7 +126,7 @@ def test_an_unlisted_model_is_a_not_found_error(openai_client):
         ("prompt-blocked", "content_filter"),
     ],
 )
-def test_what_a_provider_refuses_is_a_bad_request_error(openai_client, provider, fault, code):
+def test_a_request_that_a_provider_rejects_is_a_bad_request_error(openai_client, provider, fault, code):
     with pytest.raises(BadRequestError) as raised:
         ask(openai_client, f"{provider}/fault-{fault}")
 
@@ -146,7 +146,7 @@ def test_a_failing_provider_is_an_internal_server_error(openai_client, fault):
     assert "groq" in raised.value.message
 
 
-def test_busy_providers_are_a_rate_limit_error_that_says_when_to_come_back(openai_client):
+def test_busy_providers_are_a_rate_limit_error_with_retry_after(openai_client):
     with pytest.raises(RateLimitError) as raised:
         ask(openai_client, "groq/fault-429-wait-42")
 
@@ -154,7 +154,7 @@ def test_busy_providers_are_a_rate_limit_error_that_says_when_to_come_back(opena
     assert raised.value.response.headers["Retry-After"] == "42"
 
 
-def test_the_packages_own_retry_comes_back_when_it_is_told_to(openai_client, fake, acme):
+def test_the_packages_own_retry_waits_for_retry_after(openai_client, fake, acme):
     limited(acme, concurrent_turns=1)
     fake.script(model="occupies-the-only-place", fault="stall-after-1")
     running = ask(openai_client, "groq/occupies-the-only-place", stream=True)
@@ -171,7 +171,7 @@ def test_the_packages_own_retry_comes_back_when_it_is_told_to(openai_client, fak
     http = DefaultHttpxClient(event_hooks={"response": [watch]})
     with openai_client.with_options(http_client=http, max_retries=8) as patient:
         assert ask(patient).choices[0].message.content
-    # Its own first pause would have been at most half a second.
+    # Without the header its first pause is at most half a second.
     assert retried_at[0] - refused_at[0] >= 1
 
 
@@ -190,7 +190,7 @@ def test_a_used_up_minute_is_a_rate_limit_error_with_headers(openai_client, fake
     assert len(fake.log()) == 1
 
 
-def test_an_answer_tells_how_the_limit_stands(openai_client, acme):
+def test_responses_have_the_rate_limit_headers(openai_client, acme):
     limited(acme, requests_per_minute=5)
 
     response = openai_client.chat.completions.with_raw_response.create(model="default", messages=HELLO)

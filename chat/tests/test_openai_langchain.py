@@ -19,7 +19,7 @@ ANSWER = f"You said: Hello {WORDS}"
 
 @tool
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather of a city."""
     return f"sunny in {city}"
 
 
@@ -30,7 +30,7 @@ class Place(BaseModel):
 
 @pytest.fixture
 def chat(openai_client, openai_key) -> Callable[..., ChatOpenAI]:
-    """LangChain's client of a model: `chat(model, **options)`."""
+    """Return a function that makes LangChain's client of a model: `chat(model, **options)`."""
 
     def make(model: str = "groq/some-model", **options) -> ChatOpenAI:
         return ChatOpenAI(
@@ -50,7 +50,7 @@ def test_a_question_is_answered(chat):
     assert answer.usage_metadata["input_token_details"]["cache_read"] == 5
 
 
-def test_a_stream_joins_to_the_answer_and_its_usage(chat):
+def test_a_stream_has_the_answer_and_its_usage(chat):
     chunks = list(chat(stream_usage=True).stream("Hello"))
 
     whole = chunks[0]
@@ -89,7 +89,7 @@ def test_structured_output_is_parsed(chat, method):
     assert place == Place(city="Paris", people=1)
 
 
-def test_fallbacks_go_along(chat):
+def test_fallbacks_can_be_passed(chat):
     answer = chat("groq/fault-404", extra_body={"fallbacks": ["openrouter/good"]}).invoke("Hello")
 
     assert answer.response_metadata["model_name"] == "openrouter/good"

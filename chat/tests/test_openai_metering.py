@@ -1,4 +1,4 @@
-"""Runs of OpenAI's clients are counted and billed like turns, and leave no word of the conversation."""
+"""Completions are counted and billed like turns, and nothing of the conversation is stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qa.testing.concurrency import at_once
 from qa.testing.tenants import limited
 from tenants.models import LedgerEntry, Usage
 
-SENTINEL = "xyzzy-no-word-of-this"
+SENTINEL = "xyzzy-not-to-be-stored"
 MODEL = "groq/openai/gpt-oss-120b"
 
 
@@ -48,7 +48,7 @@ def test_an_answer_is_one_message_with_its_tokens_and_price(openai_client, acme,
     assert openai_key.startswith(acme.api_keys.get(pk=line.api_key).prefix)
 
 
-def test_a_failed_run_is_on_the_ledger_and_costs_nothing(openai_client, fake, acme):
+def test_a_failed_completion_is_in_the_ledger_and_costs_nothing(openai_client, fake, acme):
     with pytest.raises(APIError):
         ask(openai_client, "groq/fault-401")
 
@@ -58,7 +58,7 @@ def test_a_failed_run_is_on_the_ledger_and_costs_nothing(openai_client, fake, ac
     assert (month["messages"], month["tokens"], month["reserved_messages"]) == (0, 0, 0)
 
 
-def test_every_attempt_of_a_run_is_on_the_ledger(openai_client, acme):
+def test_every_attempt_of_a_completion_is_in_the_ledger(openai_client, acme):
     ask(openai_client, "groq/fault-404", extra_body={"fallbacks": ["openrouter/good"]})
 
     settled_usage(acme)
@@ -69,16 +69,16 @@ def test_every_attempt_of_a_run_is_on_the_ledger(openai_client, acme):
     ]
 
 
-@pytest.mark.parametrize("stands_for", ["tool", "picture"])
-def test_what_is_reserved_covers_tools_and_pictures(openai_client, fake, acme, stands_for):
+@pytest.mark.parametrize("content", ["tool", "image"])
+def test_reservations_cover_tools_and_images(openai_client, fake, acme, content):
     fake.script(fault="stall-after-1")
     parameters = {"type": "object", "properties": {"x" * 5000: {"type": "string"}}}
     tool = {"type": "function", "function": {"name": "clock", "parameters": parameters}}
-    picture = {"type": "image_url", "image_url": {"url": "https://shop.example/a.png"}}
+    image = {"type": "image_url", "image_url": {"url": "https://shop.example/a.png"}}
     asked = {
         "tool": {"messages": [{"role": "user", "content": "Hello"}], "tools": [tool]},
-        "picture": {"messages": [{"role": "user", "content": [picture]}]},
-    }[stands_for]
+        "image": {"messages": [{"role": "user", "content": [image]}]},
+    }[content]
 
     with openai_client.chat.completions.create(model=MODEL, max_tokens=10, stream=True, **asked):
         (held,) = Usage.objects.of(acme).reservations.values()
@@ -86,7 +86,7 @@ def test_what_is_reserved_covers_tools_and_pictures(openai_client, fake, acme, s
     settled_usage(acme)
 
 
-def test_a_limit_holds_under_callers_that_race(openai_client, fake, acme):
+def test_a_limit_holds_for_concurrent_callers(openai_client, fake, acme):
     limited(acme, messages_per_month=3)
 
     outcomes = at_once(*[lambda: ask(openai_client)] * 12)

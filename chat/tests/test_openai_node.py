@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="session")
 def package() -> Path:
-    """The folder in which Node finds the package."""
+    """Return the folder in which Node finds the package."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("node and npm are not installed")
     version = subprocess.check_output(["node", "--version"], text=True).strip()
@@ -43,7 +43,7 @@ def package() -> Path:
 
 
 def _install(folder: Path, pinned: str) -> None:
-    """Install beside the folder and move the result there: whole, or not at all."""
+    """Install beside the folder and move the result there, so that it is complete or absent."""
     draft = folder.with_name(f"{folder.name}.{os.getpid()}")
     draft.mkdir(parents=True)
     try:
@@ -88,7 +88,7 @@ def test_a_question_is_answered(node):
     assert answer["usage"]["total_tokens"] == 46
 
 
-def test_a_stream_joins_to_the_answer_and_ends_with_its_usage(node):
+def test_a_stream_has_the_answer_and_ends_with_its_usage(node):
     answer = node("stream")
 
     assert (answer["text"], answer["usage"]["total_tokens"]) == (ANSWER, 46)
@@ -103,7 +103,7 @@ def test_parallel_calls_are_collected_from_a_stream(node):
     assert node("parallel") == [["weather", {"city": "Paris"}], ["clock", {}]]
 
 
-def test_a_json_schema_is_held(node):
+def test_an_answer_follows_its_json_schema(node):
     assert node("schema") == {"city": "Paris"}
 
 
@@ -111,8 +111,8 @@ def test_a_fallback_answers_and_is_named(node):
     assert node("fallbacks", "groq/fault-404") == "openrouter/good"
 
 
-def test_a_reader_who_leaves_stops_the_provider(node, fake, acme):
-    assert node("leave", "groq/tokens-2000-every-10ms") is True
+def test_a_client_that_disconnects_stops_the_provider(node, fake, acme):
+    assert node("disconnect", "groq/tokens-2000-every-10ms") is True
 
     fake.wait_for(lambda log: log[0].hung_up_after is not None)
     settled_usage(acme)
@@ -129,7 +129,7 @@ def test_models_are_listed_and_retrieved(node):
 @pytest.mark.parametrize(
     ("model", "name", "code"),
     [
-        ("nobody/model", "NotFoundError", "model_not_found"),
+        ("unknown/model", "NotFoundError", "model_not_found"),
         ("groq/fault-400", "BadRequestError", "provider_refused"),
         ("groq/fault-context-length", "BadRequestError", "context_length_exceeded"),
         ("groq/fault-429-wait-42", "RateLimitError", "providers_busy"),

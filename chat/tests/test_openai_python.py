@@ -16,7 +16,7 @@ ANSWER = f"You said: Hello {WORDS}"
 
 
 def function(name: str, **properties: str) -> dict:
-    """A tool whose arguments are of the named JSON types."""
+    """Return a tool whose arguments have the given JSON types."""
     parameters = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}}
     return {"type": "function", "function": {"name": name, "description": "", "parameters": parameters}}
 
@@ -30,7 +30,7 @@ class Place(BaseModel):
 
 
 def asked(fake) -> dict:
-    """The body that the provider got last."""
+    """Return the last request body that the provider received."""
     return fake.log()[-1].body
 
 
@@ -55,7 +55,7 @@ def test_a_question_is_answered(openai_client):
     assert answer._request_id
 
 
-def test_a_stream_joins_to_the_answer_and_ends_with_its_usage(openai_client):
+def test_a_stream_has_the_answer_and_ends_with_its_usage(openai_client):
     stream = openai_client.chat.completions.create(
         model="groq/some-model", messages=HELLO, stream=True, stream_options={"include_usage": True}
     )
@@ -70,7 +70,7 @@ def test_a_stream_joins_to_the_answer_and_ends_with_its_usage(openai_client):
     assert len({chunk.id for chunk in [*chunks, finish, usage]}) == 1
 
 
-def test_a_stream_has_no_usage_unless_it_is_wanted(openai_client):
+def test_a_stream_has_no_usage_unless_it_is_requested(openai_client):
     stream = openai_client.chat.completions.create(model="groq/some-model", messages=HELLO, stream=True)
 
     *_, last = stream
@@ -85,7 +85,7 @@ def test_the_stream_helper_of_the_package_collects_the_answer(openai_client):
         assert stream.get_final_completion().choices[0].message.content == ANSWER
 
 
-def test_a_key_may_stand_in_x_api_key(openai_client, openai_key):
+def test_a_key_can_be_sent_as_x_api_key(openai_client, openai_key):
     headers = {"X-API-Key": openai_key}
     with OpenAI(base_url=openai_client.base_url, api_key="unused", default_headers=headers) as client:
         assert client.models.list().data
@@ -131,13 +131,13 @@ def test_an_answer_ends_at_its_token_limit(openai_client, name):
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("You said: ", "length")
 
 
-def test_the_plan_bounds_every_answer(openai_client, fake, acme):
+def test_the_plan_limits_every_answer(openai_client, fake, acme):
     openai_client.chat.completions.create(model="groq/some-model", messages=HELLO, max_tokens=1_000_000)
 
     assert asked(fake)["max_completion_tokens"] == acme.plan.max_output_tokens
 
 
-def test_pictures_reach_the_provider(openai_client, fake):
+def test_images_reach_the_provider(openai_client, fake):
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     content = [{"type": "text", "text": "What is this?"}, picture]
 
@@ -147,7 +147,7 @@ def test_pictures_reach_the_provider(openai_client, fake):
     assert asked(fake)["messages"] == [{"role": "user", "content": content}]
 
 
-def test_what_only_concerns_openai_is_ignored(openai_client, fake):
+def test_parameters_that_only_concern_openai_are_ignored(openai_client, fake):
     openai_client.chat.completions.create(
         model="groq/some-model",
         messages=[{"role": "user", "content": "Hello", "name": "ann"}],
@@ -239,7 +239,7 @@ def test_a_tool_choice_reaches_the_provider(openai_client, fake, choice, sent):
     assert (asked(fake)["tool_choice"], asked(fake)["parallel_tool_calls"]) == (sent, False)
 
 
-def test_geminis_thought_signatures_come_back_to_it(openai_client, fake):
+def test_geminis_thought_signatures_are_sent_back(openai_client, fake):
     messages = [{"role": "user", "content": "Ask weather"}]
     with openai_client.chat.completions.stream(
         model="gemini/some-model", messages=messages, tools=[WEATHER]
@@ -255,7 +255,7 @@ def test_geminis_thought_signatures_come_back_to_it(openai_client, fake):
     assert part["thoughtSignature"] == mark["thoughtSignature"]
 
 
-def test_openrouters_reasoning_details_come_back_to_it(openai_client, fake):
+def test_openrouters_reasoning_details_are_sent_back(openai_client, fake):
     details = [{"type": "reasoning.text", "text": "Let me think.", "signature": "sig", "index": 0}]
     message = {
         "role": "assistant",
@@ -282,7 +282,7 @@ def test_openrouters_reasoning_details_come_back_to_it(openai_client, fake):
 # -- JSON -------------------------------------------------------------------------------
 
 
-def test_json_mode_gives_an_object(openai_client):
+def test_json_mode_returns_an_object(openai_client):
     answer = openai_client.chat.completions.create(
         model="groq/some-model", messages=HELLO, response_format={"type": "json_object"}
     )
@@ -290,7 +290,7 @@ def test_json_mode_gives_an_object(openai_client):
 
 
 @pytest.mark.parametrize("provider", ["groq", "gemini", "openrouter"])
-def test_a_json_schema_is_held(openai_client, provider):
+def test_an_answer_follows_its_json_schema(openai_client, provider):
     answer = openai_client.chat.completions.parse(
         model=f"{provider}/some-model", messages=HELLO, response_format=Place
     )
@@ -332,7 +332,7 @@ def test_default_is_the_tenants_route_where_it_has_one(openai_client, acme):
         ("openrouter/vendor/model:free", "openrouter/vendor/model:free"),
     ],
 )
-def test_a_model_may_be_named_in_short_or_in_full(openai_client, name, used):
+def test_a_model_can_be_named_in_short_or_in_full(openai_client, name, used):
     assert openai_client.chat.completions.create(model=name, messages=HELLO).model == used
 
 

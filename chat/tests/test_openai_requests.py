@@ -1,4 +1,4 @@
-"""Every request that can't be honoured is told so: status, parameter and sentence, in OpenAI's shape."""
+"""Every request that can't be honoured is rejected in OpenAI's format: status, parameter and message."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def error(response, status: int = 400) -> dict:
         ),
     ],
 )
-def test_a_request_that_is_not_understood_is_told_where(app, fake, body, param):
+def test_an_invalid_request_names_the_parameter(app, fake, body, param):
     found = error(send(app, **body))
 
     assert (found["param"], found["type"]) == (param, "invalid_request_error")
@@ -178,7 +178,7 @@ def test_an_unknown_parameter_is_named(app):
         ("moderation", {"model": "x"}),
     ],
 )
-def test_what_no_provider_can_be_asked_for_is_refused(app, name, value):
+def test_unsupported_parameters_are_rejected(app, name, value):
     found = error(send(app, **{name: value}))
 
     assert (found["param"], found["code"]) == (name, "unsupported_parameter")
@@ -188,14 +188,14 @@ def test_what_no_provider_can_be_asked_for_is_refused(app, name, value):
     ("name", "value", "advice"),
     [("functions", [{"name": "clock"}], "tools"), ("function_call", "auto", "tool_choice")],
 )
-def test_the_legacy_of_functions_gets_advice(app, name, value, advice):
+def test_legacy_functions_get_advice(app, name, value, advice):
     found = error(send(app, **{name: value}))
 
     assert found["code"] == "unsupported_parameter"
     assert advice in found["message"]
 
 
-def test_null_is_as_good_as_absent(app):
+def test_null_equals_absent(app):
     absent = [
         "stream",
         "temperature",
@@ -222,26 +222,26 @@ def test_null_is_as_good_as_absent(app):
         (b"[" * 100_000, 400),
     ],
 )
-def test_a_body_that_is_no_request_is_refused(app, content, status):
+def test_a_malformed_body_is_rejected(app, content, status):
     response = app.generic("POST", PATH, content, content_type="application/json")
 
     assert error(response, status)["type"] == "invalid_request_error"
 
 
-def test_other_media_types_and_methods_are_refused_in_the_same_shape(app):
+def test_other_media_types_and_methods_are_rejected_in_the_same_format(app):
     error(app.generic("POST", PATH, b"model=x", content_type="application/x-www-form-urlencoded"), 415)
     error(app.get(PATH), 405)
     error(app.delete("/v1/models"), 405)
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/embeddings", "/v1/chat/completions/chatcmpl-1"])
-def test_the_rest_of_openais_api_is_not_here(app, path):
+def test_the_rest_of_openais_api_is_not_found(app, path):
     found = error(app.post(path, {}, format="json"), 404)
 
     assert (found["type"], found["code"]) == ("not_found_error", "not_found")
 
 
-def test_without_a_key_nothing_is_answered(db):
+def test_requests_without_a_key_are_rejected(db):
     response = APIClient().post(PATH, {}, format="json")
 
     assert error(response, 401)["type"] == "authentication_error"
@@ -249,14 +249,14 @@ def test_without_a_key_nothing_is_answered(db):
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "bearer ", "Basic ", ""])
-def test_only_a_bearer_is_read(acme, alice, prefix):
+def test_only_bearer_tokens_are_read(acme, alice, prefix):
     secret = issue(acme, alice, scopes=["messages:send"]).secret
     response = APIClient(HTTP_AUTHORIZATION=prefix + secret).get("/v1/models")
 
     assert response.status_code == (200 if prefix.lower() == "bearer " else 401)
 
 
-def test_a_message_longer_than_the_plan_takes_is_refused(app, acme):
+def test_a_message_longer_than_the_plan_allows_is_rejected(app, acme):
     acme.plan.max_input_chars = 10
     acme.plan.save()
 
@@ -275,12 +275,12 @@ def test_a_message_longer_than_the_plan_takes_is_refused(app, acme):
         {"gemini": [{"at": -5, "thoughtSignature": "x"}]},
         {"gemini": [{"at": 0, "call": ["x"], "thoughtSignature": {}}]},
         {"openrouter": "x"},
-        {"nobody": 5},
+        {"unknown": 5},
     ],
 )
 @pytest.mark.parametrize("provider", ["gemini", "openrouter", "groq"])
-def test_meddled_provider_details_break_nothing(app, settings, provider, details):
-    settings.LLM_PROVIDERS["gemini"]["api_key"] = "test-key-of-nobody"
+def test_manipulated_provider_details_cause_no_error(app, settings, provider, details):
+    settings.LLM_PROVIDERS["gemini"]["api_key"] = "test-key"
     said = {"role": "assistant", "content": "Hi.", "tool_calls": [CALL], "provider_details": details}
     result = {"role": "tool", "tool_call_id": "call_1", "content": "9"}
     response = send(app, model=f"{provider}/some-model", messages=[HELLO, said, result])
@@ -288,7 +288,7 @@ def test_meddled_provider_details_break_nothing(app, settings, provider, details
     assert response.status_code in (200, 400), response.content
 
 
-def test_an_answer_is_the_same_without_a_process_of_its_own(app):
+def test_a_completion_in_process_equals_one_over_http(app):
     streamed = b"".join(send(app, stream=True).streaming_content).decode()
     events = [json.loads(event.removeprefix("data: ")) for event in streamed.split("\n\n")[:-2]]
 

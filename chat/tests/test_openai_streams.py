@@ -1,4 +1,4 @@
-"""Streams to OpenAI's clients: at once, seamless where a provider breaks, stopped when their reader goes."""
+"""Streams to OpenAI's clients: first token, rescue of broken streams, disconnects, the wire format."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def read_until_text(stream) -> str:
 
 
 def hung_up(fake):
-    """Wait until the provider's one caller has gone; return what the provider knows of the call."""
+    """Wait until the provider's one caller has disconnected; return the provider's log entry of the call."""
     return fake.wait_for(lambda log: [entry for entry in log if entry.hung_up_after is not None], 5)[0]
 
 
-# -- at once ------------------------------------------------------------------------------
+# -- the first token ------------------------------------------------------------------------------
 
 
-def test_the_first_token_arrives_while_the_rest_is_held_back(openai_client, fake):
+def test_the_first_token_arrives_before_the_rest(openai_client, fake):
     fake.script(fault="stall-after-1")
 
     with stream_of(openai_client) as stream:
@@ -50,10 +50,10 @@ def test_the_first_token_arrives_while_the_rest_is_held_back(openai_client, fake
         assert entry.hung_up_after is None
 
 
-# -- the reader goes ------------------------------------------------------------------------
+# -- disconnects ------------------------------------------------------------------------
 
 
-def test_a_reader_who_leaves_stops_the_provider_and_pays_for_what_was_said(openai_client, fake, acme):
+def test_a_client_that_disconnects_stops_the_provider_and_is_billed(openai_client, fake, acme):
     with stream_of(openai_client, "groq/tokens-2000-every-10ms") as stream:
         read_until_text(stream)
 
@@ -68,22 +68,22 @@ def test_a_reader_who_leaves_stops_the_provider_and_pays_for_what_was_said(opena
     assert (month["reserved_messages"], month["reserved_tokens"]) == (0, 0)
 
 
-def test_a_reader_who_leaves_a_silent_stream_stops_the_provider(openai_client, fake, acme):
+def test_a_client_that_disconnects_from_a_silent_stream_stops_the_provider(openai_client, fake, acme):
     fake.script(fault="stall-after-2")
     with stream_of(openai_client) as stream:
         read_until_text(stream)
 
-    # Long before the provider's silence would have ended the run by itself.
+    # Long before the provider's silence would have ended the run.
     assert hung_up(fake).hung_up_after < 8
     settled_usage(acme)
     assert LedgerEntry.objects.get(tenant=acme).outcome == "cancelled"
 
 
-# -- the provider breaks ----------------------------------------------------------------------
+# -- broken streams ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", ["cut", "cut-reset", "cut-clean", "malformed", "error-event", "no-finish"])
-def test_a_broken_stream_goes_on_without_a_seam(openai_client, fake, fault):
+def test_a_broken_stream_continues_seamlessly(openai_client, fake, fault):
     chunks = list(stream_of(openai_client, f"groq/fault-{fault}-times-1", "openrouter/good"))
 
     assert text_of(chunks) == ANSWER
@@ -93,7 +93,7 @@ def test_a_broken_stream_goes_on_without_a_seam(openai_client, fake, fault):
     assert chunks[-1].model == f"{last.provider}/{last.model}"
 
 
-def test_an_answer_that_would_start_again_ends_in_an_error(openai_client, fake, acme):
+def test_an_answer_that_would_restart_ends_in_an_error(openai_client, fake, acme):
     fake.script(provider="groq", fault="cut-clean")
     fake.script(provider="openrouter", answer={"text": "Another answer altogether."})
     said = []
@@ -117,7 +117,7 @@ def test_nothing_follows_the_error_in_a_stream(openai_client, fake):
     assert "altogether" not in "".join(events)
 
 
-def test_a_stream_that_nobody_can_finish_ends_in_an_error(openai_client, fake, acme):
+def test_a_stream_that_no_provider_can_continue_ends_in_an_error(openai_client, fake, acme):
     said = []
 
     with pytest.raises(APIError) as raised:
@@ -134,7 +134,7 @@ def test_a_failure_before_the_first_token_is_an_http_error(openai_client):
     assert raised.value.code == "provider_failed"
 
 
-def test_an_answer_asked_for_whole_is_rescued_too(openai_client, fake):
+def test_an_answer_that_is_not_streamed_is_rescued_too(openai_client, fake):
     answer = openai_client.chat.completions.create(
         model="groq/fault-cut-clean", messages=HELLO, extra_body={"fallbacks": ["openrouter/good"]}
     )
@@ -146,24 +146,24 @@ def test_an_answer_asked_for_whole_is_rescued_too(openai_client, fake):
 # -- content filter -----------------------------------------------------------------------------
 
 
-def test_a_filtered_answer_keeps_what_was_said(openai_client):
+def test_a_filtered_answer_keeps_its_text(openai_client):
     chunks = list(stream_of(openai_client, "groq/fault-content-filter"))
 
     assert text_of(chunks) == "You said: Hello "
     assert chunks[-1].choices[0].finish_reason == "content_filter"
 
 
-def test_a_filtered_answer_asked_for_whole_keeps_what_was_said(openai_client):
+def test_a_filtered_answer_that_is_not_streamed_keeps_its_text(openai_client):
     answer = openai_client.chat.completions.create(model="gemini/fault-content-filter", messages=HELLO)
 
     (choice,) = answer.choices
     assert (choice.message.content, choice.finish_reason) == ("You said: Hello ", "content_filter")
 
 
-# -- the wire --------------------------------------------------------------------------------------
+# -- the wire format --------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_not_held_back_by_proxies_or_kept_by_caches(openai_client):
+def test_a_stream_is_neither_buffered_nor_cached(openai_client):
     with openai_client.chat.completions.with_streaming_response.create(
         model="groq/some-model", messages=HELLO, stream=True
     ) as response:
@@ -177,7 +177,7 @@ def test_a_stream_is_not_held_back_by_proxies_or_kept_by_caches(openai_client):
     )
 
 
-def test_no_character_of_an_answer_ends_a_line(openai_client, fake):
+def test_no_character_of_an_answer_is_taken_for_a_line_ending(openai_client, fake):
     text = "one\ntwo\r\nthree\u2028four\u2029five\x85six \U0001f642 日本"
     fake.script(answer={"text": text})
 

@@ -27,7 +27,7 @@ def tour() -> str:
 def test_the_tour_works_as_printed(mongodb_uri: str, fake_server: FakeProvider, tmp_path):
     fake_server.reset()
     variables = {
-        "GROQ_API_KEY": "test-key-of-nobody",
+        "GROQ_API_KEY": "test-key",
         "GROQ_BASE_URL": fake_server.base_url("groq"),
         "GEMINI_API_KEY": "",
         "OPENROUTER_API_KEY": "",

@@ -1,4 +1,4 @@
-"""How often a turn asks the database before its provider is called."""
+"""The database round trips of a turn before its provider is called."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 
 from qa.fake_provider.server import FakeProvider
 
-#: Answers "ok" so fast that checkpoints and settlement play no part.
+#: The answer comes so fast that checkpoints and settlement play no part.
 BODY = {"message": "Hello"}
 
 
 def before_the_provider(recording) -> list[str]:
-    """The commands of this thread up to the one that ends the reply, which is the first after the call."""
+    """Return the commands of this thread before the one that ends the reply, the first after the call."""
     sent = [str(command) for command in recording.of_this_thread()]
     ends = next(i for i, command in enumerate(sent) if command == "findAndModify chat_message")
     return sent[:ends]
@@ -19,7 +19,7 @@ def before_the_provider(recording) -> list[str]:
 
 @pytest.fixture
 def warm(fake: FakeProvider, site, session) -> None:
-    """The first request of a process may also open connections and counters."""
+    """The first request of a process may also open connections and create counters."""
     assert site.post(f"/api/chat/sessions/{session.pk}/messages", BODY).status_code == 201
 
 
@@ -46,9 +46,7 @@ def test_a_users_turn_takes_four(warm, dave_client, session, commands):
 
 def test_a_keyed_turn_with_an_idempotency_key_takes_four(warm, site, session, commands):
     with commands.recording() as recording:
-        response = site.post(
-            f"/api/chat/sessions/{session.pk}/messages", BODY, HTTP_IDEMPOTENCY_KEY="one-of-a-kind"
-        )
+        response = site.post(f"/api/chat/sessions/{session.pk}/messages", BODY, HTTP_IDEMPOTENCY_KEY="a-key")
 
     assert response.status_code == 201
     assert len(before_the_provider(recording)) <= 4

@@ -32,7 +32,7 @@ def start(mongodb_uri: str, fake_server: FakeProvider, tmp_path: Path) -> Iterat
         fake_server.reset()
         provider = {
             "LLM_ROUTE": "groq/tokens-40-every-100ms",
-            "GROQ_API_KEY": "test-key-of-nobody",
+            "GROQ_API_KEY": "test-key",
             "GROQ_BASE_URL": fake_server.base_url("groq"),
         }
         folder = tmp_path / str(len(servers))
@@ -64,13 +64,13 @@ def test_a_stopping_server_finishes_its_turns_and_refuses_new_ones(start, secret
         stream=True, timeout=60,
     ) as leaving:  # fmt: skip
         next(leaving.iter_lines())
-    wait_until(lambda: "delta" in reading.names and reply_in(plain), "all are being answered")
+    wait_until(lambda: "delta" in reading.names and reply_in(plain), "all are running")
 
     server.process.terminate()
 
     wait_until(lambda: client.get(f"{server.url}/ready").status_code == 503, "not ready")
-    standing = client.get(f"{server.url}/ready")
-    assert standing.json()["status"] == "draining"
+    ready = client.get(f"{server.url}/ready")
+    assert ready.json()["status"] == "draining"
     assert client.get(f"{server.url}/health").status_code == 200
     refused = client.post(client.messages(read.pk), {"message": "And?"})
     assert (refused.status_code, refused.json()["code"]) == (503, "draining")
@@ -92,16 +92,16 @@ def test_an_idle_server_stops_at_once(start):
     assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_what_is_not_finished_in_time_is_interrupted_and_says_so(start, secret, acme):
+def test_turns_that_exceed_the_drain_time_are_interrupted_and_reported(start, secret, acme):
     server = start(DRAIN_SECONDS="1")
     client = Client(server.url, secret)
     session = ChatSession.objects.create(tenant=acme)
     reading = client.send(session.pk, stream=True)
-    wait_until(lambda: "delta" in reading.names, "it is being answered")
+    wait_until(lambda: "delta" in reading.names, "it is running")
 
     server.process.terminate()
 
-    last = reading.wait().happened[-1]
+    last = reading.wait().events[-1]
     assert (last.name, last.data["code"]) == ("error", "reply_interrupted")
     assert server.process.wait(PATIENCE_SECONDS) == 0
     reply = reply_in(session)

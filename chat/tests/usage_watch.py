@@ -1,4 +1,4 @@
-"""Whoever looks at tenants' usage all the time, to see that no limit is passed at any instant."""
+"""Continuous checks that no tenant's usage exceeds a limit at any instant."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from bson import Decimal128
 from pymongo.database import Database
 
-FIGURES = ("messages", "tokens", "cost")
+COUNTERS = ("messages", "tokens", "cost")
 
 
 class UsageWatch:
-    """Samples the usage of all tenants until its block ends; `limits` are those of their plan.
+    """Samples the usage of all tenants until the block ends. `limits` are those of their plan.
 
-    A tenant's usage is one document, so each sample shows it at one instant.
+    The usage of a tenant is one document, so each sample is of one instant.
     """
 
     def __init__(self, database: Database, limits: Mapping[str, Any]) -> None:
@@ -39,16 +39,16 @@ class UsageWatch:
         while not self._over.wait(0.005):
             for usage in self._database.tenants_usage.find():
                 self.samples += 1
-                self.violations += [f"{usage['_id']}: {what}" for what in self._wrong(usage)]
+                self.violations += [f"{usage['_id']}: {violation}" for violation in self._violations(usage)]
 
-    def _wrong(self, usage: dict[str, Any]) -> Iterator[str]:
+    def _violations(self, usage: dict[str, Any]) -> Iterator[str]:
         held = usage["reservations"].values()
         if usage["live"] != len(held):
             yield f"{usage['live']} turns are counted, {len(held)} hold a reservation"
         yield from self._over_limit("concurrent_turns", usage["live"])
         yield from self._over_limit("requests_per_minute", usage["minute_count"])
         for month, counted in usage["months"].items():
-            used, reserved = figures(counted), figures(counted, "reserved_")
+            used, reserved = amounts(counted), amounts(counted, "reserved_")
             of_month = [reservation for reservation in held if reservation["month"] == month]
             sums = {
                 "messages": len(of_month),
@@ -57,8 +57,8 @@ class UsageWatch:
             }
             if sums != reserved:
                 yield f"{reserved} are reserved, the reservations of {month} hold {sums}"
-            for figure in FIGURES:
-                yield from self._over_limit(f"{figure}_per_month", used[figure] + reserved[figure])
+            for counter in COUNTERS:
+                yield from self._over_limit(f"{counter}_per_month", used[counter] + reserved[counter])
 
     def _over_limit(self, name: str, taken: Any) -> Iterator[str]:
         limit = self._limits[name]
@@ -67,16 +67,16 @@ class UsageWatch:
 
 
 def is_anything_open(database: Database) -> bool:
-    """True while a reply runs or is not settled, or a share of a limit is reserved."""
+    """Return whether a reply is running or not settled, or a reservation exists."""
     return bool(
         database.chat_message.find_one({"$or": [{"status": "streaming"}, {"settled": False}]})
         or database.tenants_usage.find_one({"live": {"$ne": 0}})
     )
 
 
-def figures(month: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return messages, tokens and cost of a month as it is stored."""
-    return {figure: number(month[prefix + figure]) for figure in FIGURES}
+def amounts(month: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return messages, tokens and cost of a stored month."""
+    return {counter: number(month[prefix + counter]) for counter in COUNTERS}
 
 
 def number(value: Any) -> Any:

@@ -7,13 +7,18 @@ from typing import Any
 
 from bson import ObjectId
 
-from chat.models import Message
+from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
 from qa.testing.waiting import wait_until
 from tenants.models import Tenant, Usage
 
 #: The events that end a stream: nothing may follow.
 FINAL = {"done", "error"}
+
+
+def messages(session: ChatSession) -> str:
+    """Return the path of a session's messages."""
+    return f"/api/chat/sessions/{session.pk}/messages"
 
 
 def events(response: Any) -> list[tuple[str, str, dict[str, Any]]]:

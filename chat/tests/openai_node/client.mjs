@@ -1,5 +1,5 @@
-// What a user of the official Node package does: `node client.mjs <scenario> [model]`.
-// Prints what came of it as JSON. The package is that of the working directory.
+// Runs a scenario with the official Node package: `node client.mjs <scenario> [model]`.
+// Prints the result as JSON. The package is that of the working directory.
 
 import { createRequire } from "node:module";
 
@@ -32,8 +32,8 @@ const scenarios = {
 
   async tools() {
     const messages = [{ role: "user", content: "Ask weather" }];
-    const told = ({ city }) => `sunny in ${city}`;
-    const tool = { type: "function", function: { ...weather, function: told, parse: JSON.parse } };
+    const report = ({ city }) => `sunny in ${city}`;
+    const tool = { type: "function", function: { ...weather, function: report, parse: JSON.parse } };
     const runner = client.chat.completions.runTools({ model, messages, tools: [tool], stream: true });
     return { text: await runner.finalContent() };
   },
@@ -57,7 +57,7 @@ const scenarios = {
     return answer.model;
   },
 
-  async leave() {
+  async disconnect() {
     const stream = await client.chat.completions.create({ model, messages: hello, stream: true });
     for await (const chunk of stream) {
       if (chunk.choices[0].delta.content) break;
@@ -75,7 +75,7 @@ const scenarios = {
     try {
       return await client.chat.completions.create({ model, messages: hello });
     } catch (error) {
-      return told(error);
+      return summary(error);
     }
   },
 
@@ -86,12 +86,12 @@ const scenarios = {
         text += chunk.choices[0]?.delta?.content ?? "";
       }
     } catch (error) {
-      return { text, ...told(error) };
+      return { text, ...summary(error) };
     }
     return { text };
   },
 };
 
-const told = (error) => ({ name: error.constructor.name, code: error.code, type: error.type, param: error.param });
+const summary = (error) => ({ name: error.constructor.name, code: error.code, type: error.type, param: error.param });
 
 console.log(JSON.stringify(await scenarios[scenario]()));
