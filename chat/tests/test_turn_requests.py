@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chat.models import ChatSession, Message
-from qa.testing.accounts import signed_in
 from qa.testing.chat import messages
-from qa.testing.tenants import limited, problem
+from qa.testing.tenants import limited, problem, signed_in
 
 
 def test_plan_limits_refuse_with_headers_and_store_nothing(fake, acme, site, session):
