@@ -28,7 +28,7 @@ from core.errors import (
 
 CONTENT_TYPE = "application/problem+json"
 
-#: The status of each domain error; of a subclass its nearest parent's.
+#: The status of each domain error. A subclass has that of its nearest parent in here.
 STATUSES: dict[type[DomainError], int] = {
     InvalidInput: 400,
     Forbidden: 403,
@@ -64,7 +64,7 @@ class ProblemDetails:
 
     @classmethod
     def of(cls, error: DomainError) -> ProblemDetails:
-        """Return the problem of a domain error, of whose classes each has a status by its parents."""
+        """Return the problem of a domain error."""
         if isinstance(error, InvalidInput):
             return cls.invalid(
                 [
@@ -84,7 +84,7 @@ class ProblemDetails:
 
     @classmethod
     def invalid(cls, rows: Sequence[FieldError]) -> ProblemDetails:
-        """Return the 400 of an input whose fields are at fault; the first one is the problem's `detail`."""
+        """Return the 400 of invalid input; `detail` describes its first error."""
         detail = ""
         if rows:
             detail = f"{rows[0].field}: {rows[0].detail}" if rows[0].field else rows[0].detail
