@@ -1,4 +1,4 @@
-"""OpenAI's own client against a real server."""
+"""A real server and OpenAI's own client for it."""
 
 from __future__ import annotations
 

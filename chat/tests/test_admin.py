@@ -1,8 +1,10 @@
-"""Conversations in the console."""
+"""The admin pages of conversations."""
 
 from __future__ import annotations
 
 import pytest
+from django.apps import apps
+from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
@@ -31,7 +33,7 @@ def test_lists_open(staff, conversation, model, query):
     assert staff.get(reverse(f"admin:chat_{model}_changelist") + query).status_code == 200
 
 
-def test_a_session_is_read_as_a_conversation(staff, conversation):
+def test_a_session_shows_its_transcript(staff, conversation):
     page = staff.get(reverse("admin:chat_chatsession_change", args=[conversation.pk]))
     assert page.status_code == 200
     assert "&lt;b&gt;Hello?&lt;/b&gt;" in page.content.decode()
@@ -45,34 +47,30 @@ def test_a_message_is_found_by_its_id(staff, conversation):
     assert staff.get(reverse("admin:chat_message_change", args=[message.pk])).status_code == 200
 
 
-def test_staff_cannot_write_what_people_said(staff, conversation):
+def test_staff_cannot_change_messages(staff, conversation):
     message = conversation.messages.first()
     assert staff.get(reverse("admin:chat_message_add")).status_code == 403
     change = reverse("admin:chat_message_change", args=[message.pk])
-    assert staff.post(change, {"content": "Never said"}).status_code == 403
+    assert staff.post(change, {"content": "Changed"}).status_code == 403
     assert (
         staff.post(reverse("admin:chat_message_delete", args=[message.pk]), {"post": "yes"}).status_code
         == 403
     )
 
 
-def test_deleting_a_session_takes_its_messages_along(staff, conversation):
+def test_deleting_a_session_deletes_its_messages(staff, conversation):
     url = reverse("admin:chat_chatsession_delete", args=[conversation.pk])
     assert staff.post(url, {"post": "yes"}).status_code == 302
     assert not ChatSession.objects.exists()
     assert not Message.objects.exists()
 
 
-def test_every_model_has_its_place_in_the_console(staff):
-    """What is registered opens; what is not registered is named here."""
-    from django.apps import apps
-    from django.contrib import admin
-
+def test_all_models_have_a_working_admin_page(staff):
     hidden = {"contenttypes", "sessions", "admin"}
-    ours = [
+    models = [
         m for m in apps.get_models() if m._meta.app_label not in hidden and m._meta.label != "auth.Permission"
     ]
-    for model in ours:
+    for model in models:
         assert admin.site.is_registered(model), model
         page = staff.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
         assert page.status_code == 200, model

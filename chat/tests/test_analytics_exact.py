@@ -1,4 +1,4 @@
-"""Analytics equal a plain recount, from messages and from roll-ups alike."""
+"""Analytics equal the reference implementation, counted from messages and read from roll-ups."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chat.tests.analytics_client import ask, check
+from chat.tests.analytics_client import check, read
 from qa.testing.traffic import Traffic
 
 pytestmark = pytest.mark.django_db
 
 
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham"]
-"""Whole hours, half hours, quarters, both hemispheres."""
+"""Offsets in full hours, half hours and quarter hours; both hemispheres."""
 
 # Clocks change in Berlin on 29 March and 25 October, in Newfoundland on 8 March, on Chatham on 5 April.
 SPANS = {
@@ -26,12 +26,12 @@ SPANS = {
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("interval", SPANS)
-def test_every_figure_equals_a_recount(site, acme, interval, zone):
+def test_all_metrics_equal_a_recount(site, acme, interval, zone):
     start, end = (datetime.fromisoformat(text) for text in SPANS[interval])
     day = timedelta(days=1)
     seed = ZONES.index(zone) * 10 + list(SPANS).index(interval)
     Traffic(acme.pk, start - day, end + day, seed).turns(400, running=0.02).stored()
-    asked = {"from": SPANS[interval][0], "to": SPANS[interval][1], "interval": interval, "tz": zone}
-    cold = ask(site, acme, **asked)
-    check(cold, acme)
-    assert ask(site, acme, **asked) == cold
+    query = {"from": SPANS[interval][0], "to": SPANS[interval][1], "interval": interval, "tz": zone}
+    counted = read(site, acme, **query)
+    check(counted, acme)
+    assert read(site, acme, **query) == counted

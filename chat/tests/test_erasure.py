@@ -1,4 +1,4 @@
-"""People are erased everywhere, and what stays names nobody."""
+"""Erasure removes all data of a person; what remains does not identify them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from tenants.models.erasure import ErasureScope, digest_of
 
 
 @pytest.fixture
-def talk(fake, site, acme):
-    """Open a session of a visitor and hold a conversation of so many turns in it."""
+def converse(fake, site, acme):
+    """Return a function that opens a session of a visitor and sends messages to it."""
 
-    def held(visitor: str = "v_ada", turns: int = 2, **headers) -> ChatSession:
+    def send(visitor: str = "v_ada", turns: int = 2, **headers) -> ChatSession:
         body = {"visitor": visitor, "metadata": {"name": "Ada"}}
         opened = site.post("/api/chat/sessions", body, **headers).json()
         for number in range(turns):
@@ -38,7 +38,7 @@ def talk(fake, site, acme):
             settled(sent["reply"]["id"])
         return ChatSession.objects.get(pk=opened["id"])
 
-    return held
+    return send
 
 
 def erase(*options: str) -> dict:
@@ -47,14 +47,14 @@ def erase(*options: str) -> dict:
     return json.loads(out.getvalue())
 
 
-def an_hour_ago() -> None:
-    """Make all that was said an hour old: figures of removed messages show once their quarter is over."""
+def age_by_an_hour() -> None:
+    """Make all messages an hour old. The metrics of deleted ones count once their quarter hour is over."""
     for kind in (ChatSession, Message):
         kind.objects.update(created_at=F("created_at") - timedelta(hours=1))
 
 
-def documents_with(*needles: object) -> set[str]:
-    """Return the collections in which a value of any document holds one of the texts or ids."""
+def collections_with(*needles: object) -> set[str]:
+    """Return the names of the collections with a document that contains one of the texts or ids."""
     found = set()
     for name in connection.database.list_collection_names():
         for document in connection.database[name].find():
@@ -63,26 +63,26 @@ def documents_with(*needles: object) -> set[str]:
     return found
 
 
-def test_a_visitor_leaves_from_everywhere(talk, acme):
-    mine = [talk(HTTP_IDEMPOTENCY_KEY="open-1"), talk()]
-    other = talk("v_bob")
+def test_erasing_a_visitor_removes_all_their_data(converse, acme):
+    mine = [converse(HTTP_IDEMPOTENCY_KEY="open-1"), converse()]
+    other = converse("v_bob")
     replies = [str(pk) for pk in Message.objects.filter(session__in=[s.pk for s in mine]).values_list("pk")]
-    assert documents_with("v_ada", *(s.pk for s in mine)) >= {"chat_chatsession", "chat_message"}
+    assert collections_with("v_ada", *(s.pk for s in mine)) >= {"chat_chatsession", "chat_message"}
 
     manifest = erase("--tenant", str(acme.pk), "--visitor", "v_ada")
 
     assert len(replies) == 8
-    assert documents_with("v_ada", *(session.pk for session in mine)) == set()
+    assert collections_with("v_ada", *(session.pk for session in mine)) == set()
     assert Message.objects.filter(session=other).count() == 4
     assert manifest["removed"]["chat_chatsession"]["count"] == 2
     assert manifest["removed"]["chat_message"]["count"] == 8
     assert manifest["cleared"]["tenants_ledgerentry"]["count"] == 4
 
 
-def test_money_and_figures_stay_without_a_name(talk, acme, dave_client):
-    talk()
-    talk("v_bob")
-    an_hour_ago()
+def test_the_ledger_and_metrics_stay_without_the_person(converse, acme, dave_client):
+    converse()
+    converse("v_bob")
+    age_by_an_hour()
     url = f"/api/chat/tenants/{acme.pk}/analytics"
     before = dave_client.get(url).json()["totals"]
     spent = list(LedgerEntry.objects.order_by("pk").values_list("pk", "tokens", "cost", "messages"))
@@ -95,8 +95,8 @@ def test_money_and_figures_stay_without_a_name(talk, acme, dave_client):
     assert list(LedgerEntry.objects.drift()) == []
 
 
-def test_a_stored_answer_of_an_erased_session_is_not_replayed(talk, site, acme):
-    session = talk(turns=1, HTTP_IDEMPOTENCY_KEY="open-1")
+def test_the_stored_response_of_an_erased_session_is_not_replayed(converse, site, acme):
+    session = converse(turns=1, HTTP_IDEMPOTENCY_KEY="open-1")
     erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
 
     body = {"visitor": "v_ada", "metadata": {"name": "Ada"}}
@@ -107,8 +107,8 @@ def test_a_stored_answer_of_an_erased_session_is_not_replayed(talk, site, acme):
     assert "Idempotent-Replayed" not in again
 
 
-def test_the_manifest_says_what_when_and_who_asked(talk, acme, alice):
-    session = talk(turns=1)
+def test_the_manifest_records_what_when_and_by_whom(converse, acme, alice):
+    session = converse(turns=1)
     first = Message.objects.filter(session=session).earliest("seq")
 
     manifest = erasure.erase_visitor(acme.pk, "v_ada", by(alice)).data()
@@ -123,8 +123,8 @@ def test_the_manifest_says_what_when_and_who_asked(talk, acme, alice):
     assert "v_ada" not in json.dumps(manifest)
 
 
-def test_a_manifest_is_written_once(talk, acme):
-    talk(turns=1)
+def test_a_manifest_cannot_be_changed(converse, acme):
+    converse(turns=1)
     manifest = erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
 
     for change in (manifest.save, manifest.delete, ErasureManifest.objects.all().delete):
@@ -132,7 +132,9 @@ def test_a_manifest_is_written_once(talk, acme):
             change()
 
 
-def test_a_user_leaves_the_audit_trail_of_that_tenant(acme, umbrella, dave, dave_client, mallory, session):
+def test_erasing_a_user_clears_the_audit_trail_of_that_tenant(
+    acme, umbrella, dave, dave_client, mallory, session
+):
     umbrella.memberships.create(user=dave, role="developer")
     path = "/api/tenants/{}/api-keys"
     for tenant in (acme, umbrella):
@@ -150,8 +152,10 @@ def test_a_user_leaves_the_audit_trail_of_that_tenant(acme, umbrella, dave, dave
     assert not ChatSession.objects.filter(user=dave, tenant=acme).exists()
 
 
-def test_all_conversations_of_a_tenant_leave_and_nothing_else(talk, acme, umbrella, mallory, dave_client):
-    talk()
+def test_erasing_all_conversations_of_a_tenant_leaves_everything_else(
+    converse, acme, umbrella, mallory, dave_client
+):
+    converse()
     theirs = ChatSession.objects.create(tenant=umbrella, user=mallory)
     Message.objects.create(tenant=acme, session=ChatSession(pk=ObjectId()), seq=1, role="user", content="x")
     assert dave_client.get(f"/api/chat/tenants/{acme.pk}/analytics").status_code == 200
@@ -171,17 +175,17 @@ def test_all_conversations_of_a_tenant_leave_and_nothing_else(talk, acme, umbrel
     assert ChatSession.objects.get() == theirs
 
 
-@pytest.mark.parametrize("what", [["--visitor", ""], ["--user", "nobody@example.com"], ["--session", "x"]])
-def test_an_erasure_of_nobody_erases_nothing(talk, acme, what):
-    talk(turns=1)
+@pytest.mark.parametrize("what", [["--visitor", ""], ["--user", "unknown@example.com"], ["--session", "x"]])
+def test_an_erasure_without_a_subject_is_rejected(converse, acme, what):
+    converse(turns=1)
 
     with pytest.raises(CommandError):
         erase("--tenant", str(acme.pk), *what)
     assert Message.objects.count() == 2
 
 
-def test_a_session_of_another_tenant_is_not_erased(talk, umbrella):
-    session = talk(turns=1)
+def test_a_session_of_another_tenant_is_not_erased(converse, umbrella):
+    session = converse(turns=1)
 
     with pytest.raises(CommandError):
         erase("--tenant", str(umbrella.pk), "--session", str(session.pk))
@@ -190,10 +194,10 @@ def test_a_session_of_another_tenant_is_not_erased(talk, umbrella):
     assert Message.objects.filter(session=session).count() == 2
 
 
-def test_an_erasure_left_behind_is_finished_and_its_manifest_has_all(talk, acme):
-    sessions = [talk(turns=1), talk(turns=1)]
+def test_an_interrupted_erasure_is_finished_with_a_complete_manifest(converse, acme):
+    sessions = [converse(turns=1), converse(turns=1)]
     begun = Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_ada", SYSTEM)
-    erasure.erase_sessions(begun, [sessions[0].pk])  # and here its process dies
+    erasure.erase_sessions(begun, [sessions[0].pk])  # Here its process dies.
 
     out = StringIO()
     call_command("prune", stdout=out)
@@ -205,12 +209,12 @@ def test_an_erasure_left_behind_is_finished_and_its_manifest_has_all(talk, acme)
     assert not Erasure.objects.exists()
 
 
-def test_a_running_turn_is_stopped_and_paid_for_before_its_session_leaves(fake, site, acme, session):
+def test_a_running_turn_is_stopped_and_settled_before_its_session_is_deleted(fake, site, acme, session):
     fake.script(answer={"text": "One two three four five six.", "seconds_between": 2.0})
     response = site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello", "stream": True})
     reading = iter(response.streaming_content)
     next(reading)
-    response.close()  # the turn goes on without a reader
+    response.close()  # The turn continues without a reader.
     [reply] = Message.objects.filter(status="streaming")
 
     erasure.erase_session(session, SYSTEM)
@@ -221,21 +225,21 @@ def test_a_running_turn_is_stopped_and_paid_for_before_its_session_leaves(fake, 
     assert Usage.objects.of(acme).live == 0
 
 
-def test_what_is_erased_is_found_by_an_index(talk, acme, dave, commands):
-    talk()
+def test_erasure_uses_indexes(converse, acme, dave, commands):
+    converse()
     ChatSession.objects.create(tenant=acme, user=dave)
     with commands.recording() as recording:
         erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)
         erasure.erase_user(acme.pk, dave.pk, SYSTEM)
-        talk(turns=1)
+        converse(turns=1)
         erasure.erase_chat(acme.pk, SYSTEM)
 
     assert recording.slow_queries(connection.database) == []
 
 
-def test_several_at_once_count_every_document_once(talk, acme):
+def test_concurrent_erasures_count_each_document_once(converse, acme):
     for _ in range(3):
-        talk()
+        converse()
 
     outcomes = at_once(*[lambda: erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)] * 3)
 
@@ -246,29 +250,29 @@ def test_several_at_once_count_every_document_once(talk, acme):
     assert not Erasure.objects.exists()
 
 
-def test_a_purged_tenant_takes_its_conversations_and_figures_along(talk, acme, dave_client):
-    talk(turns=1)
-    an_hour_ago()
+def test_purging_a_tenant_removes_its_conversations_and_metrics(converse, acme, dave_client):
+    converse(turns=1)
+    age_by_an_hour()
     assert dave_client.get(f"/api/chat/tenants/{acme.pk}/analytics").status_code == 200
     Tenant.objects.filter(pk=acme.pk).update(deleted_at=timezone.now() - timedelta(days=31))
 
     call_command("purge_tenants", stdout=StringIO())
 
-    assert documents_with(acme.pk) == {"tenants_auditevent", "tenants_erasuremanifest"}
+    assert collections_with(acme.pk) == {"tenants_auditevent", "tenants_erasuremanifest"}
     manifest = ErasureManifest.objects.get()
     assert (manifest.scope, manifest.removed["tenants_tenant"]["count"]) == ("tenant", 1)
     assert manifest.removed["chat_message"]["count"] == 2
 
 
-def test_asking_again_goes_on_with_the_same_erasure(talk, acme):
-    talk(turns=1)
+def test_a_repeated_request_continues_the_same_erasure(converse, acme):
+    converse(turns=1)
     begun = Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_ada", SYSTEM)
 
     assert erase("--tenant", str(acme.pk), "--visitor", "v_ada")["id"] == str(begun.pk)
 
 
-def test_a_message_sent_while_its_session_is_erased_follows_it(talk, acme):
-    session = talk(turns=1)
+def test_a_message_stored_after_its_session_was_erased_is_removed_too(converse, acme):
+    session = converse(turns=1)
     old = list(Message.collection().find({"session_id": session.pk}, sort=[("seq", 1)]))
     ChatSession.objects.filter(pk=session.pk).delete()
     asked, answer = ObjectId(), ObjectId()
@@ -285,8 +289,8 @@ def test_a_message_sent_while_its_session_is_erased_follows_it(talk, acme):
 # -- over HTTP ---------------------------------------------------------------------
 
 
-def test_an_admin_erases_a_visitor(talk, acme, alice):
-    talk("v/1", turns=1)
+def test_an_admin_erases_a_visitor(converse, acme, alice):
+    converse("v/1", turns=1)
     client = signed_in(alice)
 
     answer = client.delete(f"/api/chat/tenants/{acme.pk}/visitors/v/1")
@@ -299,8 +303,10 @@ def test_an_admin_erases_a_visitor(talk, acme, alice):
     assert problem(again, 404) == "not_found"
 
 
-def test_only_admins_of_the_tenant_erase_visitors(talk, acme, umbrella, dave_client, site, mallory, alice):
-    talk(turns=1)
+def test_only_admins_of_the_tenant_erase_visitors(
+    converse, acme, umbrella, dave_client, site, mallory, alice
+):
+    converse(turns=1)
     url = f"/api/chat/tenants/{acme.pk}/visitors/v_ada"
 
     assert problem(dave_client.delete(url), 403) == "permission_denied"
@@ -317,9 +323,9 @@ def test_only_admins_of_the_tenant_erase_visitors(talk, acme, umbrella, dave_cli
     assert problem(signed_in(alice).get(f"/api/chat/tenants/{acme.pk}/erasures/x"), 404) == "not_found"
 
 
-def test_a_deleted_session_leaves_a_manifest_and_its_figures(talk, acme, dave, dave_client):
-    session = talk(turns=1)
-    an_hour_ago()
+def test_deleting_a_session_leaves_a_manifest_and_its_metrics(converse, acme, dave, dave_client):
+    session = converse(turns=1)
+    age_by_an_hour()
     url = f"/api/chat/tenants/{acme.pk}/analytics"
     before = dave_client.get(url).json()["totals"]
 

@@ -1,4 +1,4 @@
-"""Every query on a request path is answered by an index."""
+"""All queries of requests use indexes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_chat_queries_use_indexes(fake, site, dave_client, acme, session, comman
     assert recording.slow_queries(connection.database) == []
 
 
-def test_a_scan_would_be_noticed(acme, session, commands):
-    """The check itself: a query that no index serves is found."""
+def test_queries_without_an_index_are_detected(acme, session, commands):
+    """A test of the check itself."""
     with commands.recording() as recording:
         list(ChatSession.objects.filter(title="Talk"))
         list(ChatSession.objects.filter(tenant=acme).order_by("title"))

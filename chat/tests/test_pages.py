@@ -1,4 +1,4 @@
-"""The console and the documentation in a real browser, under the policy for content they ship with."""
+"""The admin site and the API documentation in a real browser, under their Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def server(conversation, mongodb_uri: str, tmp_path) -> Iterator[RunningServer]:
 
 
 def browse(server: RunningServer, visit) -> list[str]:
-    """Let `visit(page)` use a browser; return what went wrong on its pages: errors and refused resources."""
+    """Run `visit(page)` in a browser; return the errors of its pages, including blocked resources."""
     assert CHROMIUM, "chromium is not installed"
-    wrong: list[str] = []
+    errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_page(base_url=server.url)
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         visit(page)
         browser.close()
-    return wrong
+    return errors
 
 
 def test_staff_sign_in_and_read_a_conversation(server, conversation):

@@ -16,7 +16,7 @@ PRINTED_URL = "http://127.0.0.1:3001"
 
 
 def tour() -> str:
-    """The shell blocks of the section, joined into one script."""
+    """Return the shell blocks of the section as one script."""
     readme = (settings.BASE_DIR / "README.md").read_text()
     section = readme.split("## Five-minute tour")[1].split("\n## ")[0]
     return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))

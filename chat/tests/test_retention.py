@@ -1,4 +1,4 @@
-"""Conversations leave once they were idle for as long as they are kept: whole, and never while in use."""
+"""Conversations are deleted after the retention period: as a whole, and never while in use."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def prune(*options: str) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def left() -> set[ObjectId]:
-    """The sessions that are left; none of their messages is missing and there are no others."""
+def remaining() -> set[ObjectId]:
+    """Return the remaining sessions. Checks that each still has messages and that no others are left."""
     sessions = set(ChatSession.objects.values_list("pk", flat=True))
     assert set(Message.objects.values_list("session_id", flat=True)) == sessions
     return sessions
@@ -52,73 +52,73 @@ def left() -> set[ObjectId]:
 
 @pytest.fixture
 def month(acme) -> Tenant:
-    """Acme, on a plan that keeps conversations for 30 days."""
+    """Acme, on a plan with a retention period of 30 days."""
     return limited(acme, retention_days=30)
 
 
-def test_idle_conversations_leave_and_the_others_stay_whole(month):
+def test_inactive_conversations_are_deleted_and_others_stay_complete(month):
     for _ in range(3):
         converse(month, idle_days=31)
-    kept = converse(month, idle_days=29, messages=20)  # begun 38 days ago
+    kept = converse(month, idle_days=29, messages=20)  # Begun 38 days ago.
 
     [line] = prune("--batch", "2")
 
     assert line == f"{month.pk} {month.slug} keeps 30 days: 3 sessions, 6 messages removed"
-    assert left() == {kept.pk}
+    assert remaining() == {kept.pk}
     assert Message.objects.count() == 20
     assert prune() == [f"{month.pk} {month.slug} keeps 30 days: 0 sessions, 0 messages removed"]
 
 
-def test_a_tenants_own_setting_comes_before_its_plans(month, umbrella):
+def test_a_tenants_own_setting_overrides_its_plans(month, umbrella):
     Tenant.objects.filter(pk=month.pk).update(retention_days=7)
     limited(umbrella, retention_days=None)
     converse(month, idle_days=8)
-    for_ever = converse(umbrella, idle_days=4000)
+    unlimited = converse(umbrella, idle_days=4000)
 
     prune()
 
-    assert left() == {for_ever.pk}
+    assert remaining() == {unlimited.pk}
 
 
-def test_one_tenant_alone_is_pruned(month, umbrella):
+def test_the_command_can_be_limited_to_one_tenant(month, umbrella):
     limited(umbrella, retention_days=1)
     converse(month, idle_days=31)
     other = converse(umbrella, idle_days=31)
 
     assert len(prune("--tenant", str(month.pk))) == 1
-    assert left() == {other.pk}
+    assert remaining() == {other.pk}
     for wrong in ("x", str(ObjectId())):
         with pytest.raises(CommandError):
             prune("--tenant", wrong)
 
 
-def test_a_dry_run_counts_and_removes_nothing(month):
+def test_a_dry_run_counts_and_deletes_nothing(month):
     converse(month, idle_days=31)
 
     assert prune("--dry-run") == [f"{month.pk} {month.slug} keeps 30 days: 1 sessions are due"]
-    assert len(left()) == 1
+    assert len(remaining()) == 1
     assert not Erasure.objects.exists()
 
 
-@pytest.mark.parametrize("sign", ["running", "just asked", "just answered"])
-def test_a_conversation_in_use_stays_as_it_is(month, sign):
-    """Its counters follow within a second: what its messages say comes first."""
+@pytest.mark.parametrize("activity", ["running", "just asked", "just answered"])
+def test_a_conversation_in_use_is_not_changed(month, activity):
+    """The session's counters are updated up to a second later, so its messages decide."""
     session = converse(month, idle_days=31)
     change = {
         "running": {"status": "streaming", "finished_at": None},
         "just asked": {"created_at": timezone.now()},
         "just answered": {"finished_at": timezone.now()},
-    }[sign]
+    }[activity]
     Message.objects.filter(session=session, seq=2).update(**change)
     converse(month, idle_days=32)
 
     prune("--batch", "1")
 
-    assert left() == {session.pk}
+    assert remaining() == {session.pk}
     assert ChatSession.objects.get().status == "active"
 
 
-def test_figures_stay(month, alice, site):
+def test_metrics_stay(month, alice, site):
     converse(month, idle_days=31, messages=6)
     span = f"from={timezone.now() - timedelta(days=60):%Y-%m-%d}&to={timezone.now():%Y-%m-%d}&interval=day"
     url = f"/api/chat/tenants/{month.pk}/analytics?{span}"
@@ -128,11 +128,11 @@ def test_figures_stay(month, alice, site):
 
     prune()
 
-    assert not left()
+    assert not remaining()
     assert site.get(url).json() == before.json()
 
 
-def test_a_prune_killed_half_way_is_finished_by_the_next(month, mongodb_uri, tmp_path):
+def test_a_killed_prune_is_finished_by_the_next(month, mongodb_uri, tmp_path):
     for _ in range(12):
         converse(month, idle_days=31, messages=4)
     environment = {**os.environ, "DJANGO_ENV": "test", "MONGODB_URI": mongodb_uri, "VAR_DIR": str(tmp_path)}
@@ -143,21 +143,20 @@ def test_a_prune_killed_half_way_is_finished_by_the_next(month, mongodb_uri, tmp
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    remaining = ChatSession.objects.count()
-    assert 0 < remaining < 12
-    # What is on record is what is gone, to the document.
-    under_way = Erasure.objects.get().removed
-    assert under_way["chat_chatsession"]["count"] == 12 - remaining
-    assert under_way["chat_message"]["count"] == 48 - Message.objects.count()
+    sessions = ChatSession.objects.count()
+    assert 0 < sessions < 12
+    counts = Erasure.objects.get().removed
+    assert counts["chat_chatsession"]["count"] == 12 - sessions
+    assert counts["chat_message"]["count"] == 48 - Message.objects.count()
 
     [line] = prune()
 
-    assert not left()
+    assert not remaining()
     assert line.endswith("12 sessions, 48 messages removed")
     assert ErasureManifest.objects.get().removed["chat_message"]["count"] == 48
 
 
-def test_what_is_due_is_found_by_an_index(month, commands):
+def test_pruning_uses_indexes(month, commands):
     for _ in range(3):
         converse(month, idle_days=31)
     with commands.recording() as recording:

@@ -1,4 +1,4 @@
-"""A tenant's messages are found by the words of their text."""
+"""Full-text search in a tenant's messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from qa.testing.chat import settled
 from qa.testing.tenants import problem, signed_in
 
 
-def say(session: ChatSession, *texts: str, **fields) -> list[Message]:
-    """Store messages as they would have been sent, oldest first."""
+def store(session: ChatSession, *texts: str, **fields) -> list[Message]:
+    """Store messages in the session, oldest first."""
     first = Message.objects.filter(session=session).count() + 1
     return [
         Message.objects.create(
@@ -26,8 +26,8 @@ def say(session: ChatSession, *texts: str, **fields) -> list[Message]:
 
 @pytest.fixture
 def search(dave_client, acme):
-    def found(words: str, **narrowed) -> list[str]:
-        answer = dave_client.get(f"/api/chat/tenants/{acme.pk}/messages", {"search": words, **narrowed})
+    def found(words: str, **filters) -> list[str]:
+        answer = dave_client.get(f"/api/chat/tenants/{acme.pk}/messages", {"search": words, **filters})
         assert answer.status_code == 200, answer.content
         return [message["content"] for message in answer.json()["results"]]
 
@@ -35,7 +35,7 @@ def search(dave_client, acme):
 
 
 def test_messages_with_all_the_words_are_found_newest_first(search, session):
-    say(session, "Where is my parcel?", "The parcel is lost.", "Lost again", "A lost PARCEL, really")
+    store(session, "Where is my parcel?", "The parcel is lost.", "Lost again", "A lost PARCEL, really")
 
     assert search("lost parcel") == ["A lost PARCEL, really", "The parcel is lost."]
     assert search("nowhere") == []
@@ -53,13 +53,13 @@ def test_messages_with_all_the_words_are_found_newest_first(search, session):
         ("Order #4711-B", "4711"),
     ],
 )
-def test_no_language_is_preferred(search, session, text, words):
-    say(session, text, "something else")
+def test_search_works_in_any_language(search, session, text, words):
+    store(session, text, "something else")
 
     assert search(words) == [text]
 
 
-def test_an_answer_is_found_once_it_is_final(fake, site, search, session):
+def test_a_reply_is_found_once_it_is_final(fake, site, search, session):
     answer = site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello"})
     reply = settled(answer.json()["reply"]["id"])
     [word, *_] = reply.content.split()
@@ -70,11 +70,11 @@ def test_an_answer_is_found_once_it_is_final(fake, site, search, session):
     assert reply.content not in search(word)
 
 
-def test_a_search_is_narrowed_by_role_status_and_period(search, session):
-    [old] = say(session, "old parcel")
+def test_a_search_can_be_filtered_by_role_status_and_period(search, session):
+    [old] = store(session, "old parcel")
     Message.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=9))
-    say(session, "cut parcel", role="assistant", status="interrupted")
-    say(session, "new parcel")
+    store(session, "cut parcel", role="assistant", status="interrupted")
+    store(session, "new parcel")
     yesterday = (timezone.now() - timedelta(days=1)).isoformat()
 
     assert search("parcel") == ["new parcel", "cut parcel", "old parcel"]
@@ -85,8 +85,8 @@ def test_a_search_is_narrowed_by_role_status_and_period(search, session):
     assert search("parcel", created_before=yesterday) == ["old parcel"]
 
 
-def test_pages_give_every_message_once(dave_client, acme, session):
-    say(session, *(f"parcel {number}" for number in range(7)))
+def test_pages_contain_each_message_once(dave_client, acme, session):
+    store(session, *(f"parcel {number}" for number in range(7)))
     url, seen = f"/api/chat/tenants/{acme.pk}/messages?search=parcel&page_size=3", []
     while url:
         page = dave_client.get(url).json()
@@ -96,10 +96,10 @@ def test_pages_give_every_message_once(dave_client, acme, session):
     assert seen == [f"parcel {number}" for number in reversed(range(7))]
 
 
-def test_a_conversation_is_searched_alone(dave_client, acme, dave, session):
+def test_a_search_can_be_limited_to_one_conversation(dave_client, acme, dave, session):
     other = ChatSession.objects.create(tenant=acme, user=dave)
-    say(session, "my parcel")
-    say(other, "your parcel")
+    store(session, "my parcel")
+    store(other, "your parcel")
 
     answer = dave_client.get(f"/api/chat/sessions/{session.pk}/messages?search=parcel")
 
@@ -108,14 +108,16 @@ def test_a_conversation_is_searched_alone(dave_client, acme, dave, session):
 
 def test_another_tenants_messages_are_never_found(search, session, umbrella, mallory, acme):
     theirs = ChatSession.objects.create(tenant=umbrella, user=mallory)
-    say(theirs, "secret parcel")
-    say(session, "own parcel")
-    stranger = signed_in(mallory)
+    store(theirs, "secret parcel")
+    store(session, "own parcel")
+    mallory_client = signed_in(mallory)
 
     assert search("parcel") == ["own parcel"]
     assert search("secret") == []
-    assert problem(stranger.get(f"/api/chat/tenants/{acme.pk}/messages?search=parcel"), 404) == "not_found"
-    mine = stranger.get(f"/api/chat/tenants/{umbrella.pk}/messages?search=parcel").json()["results"]
+    assert (
+        problem(mallory_client.get(f"/api/chat/tenants/{acme.pk}/messages?search=parcel"), 404) == "not_found"
+    )
+    mine = mallory_client.get(f"/api/chat/tenants/{umbrella.pk}/messages?search=parcel").json()["results"]
     assert [message["content"] for message in mine] == ["secret parcel"]
 
 
@@ -137,28 +139,28 @@ def test_another_tenants_messages_are_never_found(search, session, umbrella, mal
         ("%00", False),
     ],
 )
-def test_odd_input_is_plain_words(search, session, words, finds):
-    say(session, "The parcel is lost.")
+def test_special_characters_are_plain_words(search, session, words, finds):
+    store(session, "The parcel is lost.")
 
     assert bool(search(words)) is finds
 
 
 @pytest.mark.parametrize("words", ["p" * 1000, "a " * 500, '"' * 201, "par\x00cel"])
-def test_what_is_no_search_is_refused(dave_client, acme, words):
+def test_invalid_searches_are_rejected(dave_client, acme, words):
     answer = dave_client.get(f"/api/chat/tenants/{acme.pk}/messages", {"search": words})
 
     assert problem(answer, 400) == "invalid"
     assert "search" in answer.content.decode()
 
 
-def test_an_empty_search_narrows_nothing(search, session):
-    say(session, "anything")
+def test_an_empty_search_filters_nothing(search, session):
+    store(session, "anything")
 
     assert search("") == search("  ") == ["anything"]
 
 
-def test_a_search_reads_only_what_its_words_name(commands, dave_client, acme, session):
-    say(session, *(f"parcel {number}" for number in range(30)), *["nothing"] * 30)
+def test_a_search_reads_only_matches_from_the_text_index(commands, dave_client, acme, session):
+    store(session, *(f"parcel {number}" for number in range(30)), *["nothing"] * 30)
     with commands.recording() as recording:
         url = f"/api/chat/tenants/{acme.pk}/messages"
         after = (timezone.now() - timedelta(days=1)).isoformat()
@@ -166,12 +168,12 @@ def test_a_search_reads_only_what_its_words_name(commands, dave_client, acme, se
             assert dave_client.get(url, {"search": "parcel 7", **query}).status_code == 200
 
     slow = recording.slow_queries(connection.database)
-    # What was found is sorted; an index of words has no order of time.
+    # Only the sort of the matches: a text index has no order by time.
     assert [line.split("\n")[0] for line in slow] == ["aggregate chat_message: SORT"]
     searches = [c for c in recording.commands if str(c) == "aggregate chat_message"]
     assert len(searches) == 4
     for command in searches:
-        question = {"aggregate": "chat_message", "pipeline": command.body["pipeline"], "cursor": {}}
-        plan = connection.database.command("explain", question, verbosity="executionStats")
+        query = {"aggregate": "chat_message", "pipeline": command.body["pipeline"], "cursor": {}}
+        plan = connection.database.command("explain", query, verbosity="executionStats")
         assert "TEXT_MATCH" in str(plan)
         assert "'keysExamined': 3" in str(plan)
