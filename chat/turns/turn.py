@@ -24,9 +24,8 @@ from decimal import Decimal
 from django.conf import settings
 from django.utils import timezone
 
-from chat import metrics
 from chat.models import Message
-from chat.turns import heartbeat, replies, settlement
+from chat.turns import heartbeat, metrics, replies, settlement
 from chat.turns.attempts import INTERRUPTED, StoredError, stored_attempt, stored_error
 from chat.turns.events import TurnEvents
 from chat.turns.finished_run import FinishedRun
