@@ -4,8 +4,8 @@ In the order of a turn: `sending` decides what becomes of a message; `options`, 
 with what its provider is called and what that may cost; `acceptance` stores the turn; `turn` drives it, while
 `heartbeat` keeps its `lease` and `access_watch` checks its reader's access; `events`, `following` and `sse`
 are how it is read; `settlement` bills it. `question`, `reply` and `finished_run` are what it consists of,
-`replies` holds every query on them, `metrics` the counters for Prometheus. Code outside of this package imports
-what is named here.
+`replies` holds every query on them, `metrics` the counters for Prometheus. Code outside of this package
+imports what is named here.
 """
 
 from chat.turns import heartbeat, replies, settlement
