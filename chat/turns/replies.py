@@ -1,9 +1,9 @@
 """Every query of turns on the messages collection.
 
 Raw pymongo, because each must be one round trip. A reply changes its state by one conditional update that
-requires its `run` and its present status. So of several processes that try to end or reopen it one succeeds,
-and a process that dies before or after the update leaves a reply in a valid state, which the next sweep of
-any worker takes further.
+requires its `run` and its present status. So if several processes try to end or reopen it, one succeeds; and
+a process that dies before or after the update leaves the reply in a valid state, which the next sweep of any
+worker continues from.
 """
 
 from __future__ import annotations
@@ -57,14 +57,15 @@ class AlreadyAccepted(Exception):
 def insert_turn(question: Question, reply: Reply) -> Reply:
     """Store a question and its running reply in one round trip; return the reply as it is stored.
 
-    From here on the message is accepted: if this process dies, the lease of the reply expires and any
-    worker interrupts it. Died before, it leaves nothing; a database that fails in between leaves a question
-    without a reply, which `insert_lost_reply` repairs. Raises SessionMoved and AlreadyAccepted.
+    From here on the message is accepted: if this process dies, the reply's lease expires and any worker
+    interrupts it. If it dies before the insert, only a reservation is left, which expires. A database that
+    fails within the insert may leave a question without a reply, which `insert_lost_reply` repairs.
+    Raises SessionMoved and AlreadyAccepted.
     """
     try:
         Message.collection().insert_many([question.to_document(), _document(reply)])
     except BulkWriteError as error:
-        # Without a failed write the majority did not confirm in time.
+        # None if all were written, and no majority confirmed it in time.
         failure = next(iter(error.details["writeErrors"]), None)
         if failure is None or failure["code"] != _DUPLICATE_KEY:
             raise
@@ -100,9 +101,10 @@ def _document(reply: Reply) -> dict[str, Any]:
 
 
 def begin_run(reply: Reply, *, target: Target, reservation_id: ObjectId, month: str) -> Reply | None:
-    """Start another run of a reply; return it as it is now, None if it is no longer retryable.
+    """Start another run of a reply; return it as it is then, None if it is no longer retryable.
 
-    Requires that its last run is settled. Its figures stay those of that run until this one ends.
+    Requires that its last run is settled. Its usage stays that of the last run until this one ends. If this
+    process dies before the update, the reservation expires; if it dies after, the lease.
     """
     now = timezone.now()
     document = Message.collection().find_one_and_update(
@@ -185,7 +187,10 @@ class Checkpoint:
 
 
 def checkpoint_all(checkpoints: Iterable[Checkpoint]) -> None:
-    """Store the texts of running replies and renew their leases, in one round trip."""
+    """Store the texts of running replies and renew their leases, in one round trip.
+
+    A reply that another worker has ended in the meantime stays as it is.
+    """
     now = timezone.now()
     lease_until = lease.expires_at(now)
     writes = [
