@@ -1,12 +1,12 @@
 """Who sends a request: one class per kind of caller.
 
     Caller
-    ├── AnonymousCaller                     no credential
-    ├── accounts.callers.UserCaller         a user's access token
-    └── tenants.access.callers.TenantCaller on routes below a tenant
-        ├── …MemberCaller                   a user's access token
-        ├── …KeyCaller                      an API key
-        └── chat.visitors.VisitorCaller     a visitor's token
+    ├── AnonymousCaller                      no credential
+    ├── accounts.callers.UserCaller          a user's access token
+    └── tenants.access.callers.TenantCaller  what routes below a tenant accept:
+        ├── MemberCaller                     a user's access token (a UserCaller, too)
+        ├── KeyCaller                        an API key
+        └── chat.visitors.VisitorCaller      a visitor's token
 
 Authentication sets it as `request.auth`; nothing after it looks at credentials.
 """

@@ -42,7 +42,7 @@ class TenantScopedView(DenialAudit, APIView):
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
         if request.auth is not None:
-            self.access = self.caller.known_access
+            self.access = self.caller.known_access  # so that denials before `authorize` name the key
 
     def get_tenant(self) -> Tenant:
         """Return the tenant of the path. Raises as `get_access` does."""
