@@ -164,8 +164,8 @@ def test_only_erasure_and_purge_bypass_the_model():
     }
 
     assert uses == {
-        'chat/erasure.py: erasure.clear(AuditEvent.collection(), {**own, "actor_id": user_id}, nobody)',
-        "chat/erasure.py: erasure.clear(AuditEvent.collection(), about, "
+        'chat/erasure.py: erasure.clear(AuditEvent.collection(), {**own, "actor_id": user_id}, no_actor)',
+        "chat/erasure.py: erasure.clear(AuditEvent.collection(), about_user, "
         '{"target_id": "", "target_name": ""})',
         "core/audit/denials.py: return AuditEvent.collection().count_documents(keys, "
         "limit=MAX_PER_HOUR) >= MAX_PER_HOUR",
