@@ -10,9 +10,36 @@ from django.test import Client
 from accounts.models import User
 from core.audit.models import AuditEvent
 from qa.testing.tenants import by, issue, limited
-from tenants.models import ApiKey, Invitation, LedgerEntry, Membership, Plan, Tenant, Usage
+from tenants.models import (
+    ApiKey,
+    Erasure,
+    ErasureManifest,
+    Invitation,
+    LedgerEntry,
+    Membership,
+    Plan,
+    Tenant,
+    Usage,
+    Webhook,
+    WebhookDelivery,
+)
+from tenants.models.erasure import ErasureScope
+from tenants.webhooks.models import TEST_EVENT, Event
 
-MODELS = (Plan, Tenant, Membership, Invitation, ApiKey, Usage, LedgerEntry, AuditEvent)
+#: Those whose rows belong to a tenant.
+OWNED = (
+    Membership,
+    Invitation,
+    ApiKey,
+    Usage,
+    LedgerEntry,
+    AuditEvent,
+    Erasure,
+    ErasureManifest,
+    Webhook,
+    WebhookDelivery,
+)
+MODELS = (Plan, Tenant, *OWNED)
 SECRET = re.compile(r"cap_[ps]k_(?:live|test)_[0-9A-Za-z]{38}")
 
 
@@ -37,6 +64,9 @@ def rows(acme, alice, secret_key) -> dict[type, object]:
         provider="groq",
         outcome="complete",
     )
+    webhook = Webhook.objects.register(
+        acme, by=by(alice), url="https://hooks.example.com/", events=[Event.KEY_ISSUED]
+    ).webhook
     return {
         Plan: acme.plan,
         Tenant: acme,
@@ -46,6 +76,10 @@ def rows(acme, alice, secret_key) -> dict[type, object]:
         Usage: Usage.objects.of(acme),
         LedgerEntry: entry,
         AuditEvent: AuditEvent.objects.first(),
+        Erasure: Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_ada", by(alice)),
+        ErasureManifest: Erasure.objects.begin(acme.pk, ErasureScope.VISITOR, "v_bob", by(alice)).finish(),
+        Webhook: webhook,
+        WebhookDelivery: webhook.enqueue(TEST_EVENT, {}, dedup_key="1"),
     }
 
 
@@ -73,7 +107,7 @@ def test_staff_lists_searches_and_reads_every_model(staff, rows, model):
     assert page(model, row.pk) in staff.get(page(model)).content.decode()
 
 
-@pytest.mark.parametrize("model", [Invitation, ApiKey, Membership, LedgerEntry, AuditEvent])
+@pytest.mark.parametrize("model", OWNED)
 def test_rows_are_found_by_their_tenant(staff, rows, umbrella, model):
     def found(term) -> bool:
         return f"/{rows[model].pk}/change/" in staff.get(page(model), {"q": term}).content.decode()
@@ -95,7 +129,7 @@ def test_no_row_can_be_deleted(staff, rows, model):
     assert model.objects.filter(pk=rows[model].pk).exists()
 
 
-@pytest.mark.parametrize("model", [Membership, Invitation, ApiKey, Usage, LedgerEntry, AuditEvent])
+@pytest.mark.parametrize("model", OWNED)
 def test_rows_that_only_actions_change_have_no_form(staff, rows, model):
     assert staff.post(page(model, rows[model].pk), {"role": "admin", "name": "x"}).status_code == 403
 
