@@ -33,7 +33,7 @@ class PlanLimit(Conflict):
 
 class KeyReplaced(Conflict):
     default_code = "key_replaced"
-    default_detail = "This key was rotated already or works no more. Issue a new one."
+    default_detail = "This key was rotated or revoked, or has expired. Issue a new one."
 
 
 class InvitationClosed(Conflict):
