@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from core.audit.models import SYSTEM, Actor, AuditEvent, Changes
 
-logger = logging.getLogger("core.audit")
+logger = logging.getLogger(__name__)
 
 #: Different denials of one tenant, or else one network. Concurrent callers may exceed it by a few.
 MAX_PER_HOUR = 100
