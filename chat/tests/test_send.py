@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chat.models import Message
 from qa.testing.chat import events
-from qa.testing.tenants import problem
+from qa.testing.tenants import problem, signed_in
 
 
 def send(client, session, body=None, **extra):
@@ -29,17 +29,15 @@ def test_a_streamed_reply_is_the_stored_one(fake, dave_client, session):
     response = send(dave_client, session, {"message": "Hello", "stream": True})
 
     assert response["Content-Type"] == "text/event-stream; charset=utf-8"
-    happened = events(response)
-    names = [name for name, _, _ in happened]
+    received = events(response)
+    names = [name for name, _, _ in received]
     assert names[0] == "start"
     assert names[-2:] == ["usage", "done"]
-    text = "".join(data["text"] for name, _, data in happened if name == "delta")
-    stored = Message.objects.get(pk=happened[-1][2]["id"])
-    assert text == stored.content == happened[-1][2]["content"]
-    assert happened[-1][1] == f"1:{len(text)}"
+    text = "".join(data["text"] for name, _, data in received if name == "delta")
+    stored = Message.objects.get(pk=received[-1][2]["id"])
+    assert text == stored.content == received[-1][2]["content"]
+    assert received[-1][1] == f"1:{len(text)}"
 
 
 def test_a_user_of_another_tenant_gets_404(fake, mallory, session):
-    from qa.testing.tenants import signed_in
-
     assert problem(send(signed_in(mallory), session), 404) == "not_found"

@@ -32,9 +32,9 @@ def test_a_conversation_continues_in_its_session(fake, site):
 
 
 def test_it_streams(fake, site):
-    happened = events(site.post("/api/chat", {"message": "Hello", "stream": True}))
-    assert happened[0][0] == "start"
-    assert happened[-1][0] == "done"
+    received = events(site.post("/api/chat", {"message": "Hello", "stream": True}))
+    assert received[0][0] == "start"
+    assert received[-1][0] == "done"
 
 
 def test_it_needs_a_key(fake, dave_client, client):

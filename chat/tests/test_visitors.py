@@ -63,8 +63,8 @@ def test_a_visitor_cannot_reach_another_visitors_session(fake, page, opened):
 
 
 def test_a_repeated_first_message_returns_a_token_for_the_session_it_opened(fake, page):
-    once = {"HTTP_IDEMPOTENCY_KEY": "5f0c2a9e-6a0b-4e3d-9d5c-1b2a3c4d5e6f"}
-    first, again = (page.post("/api/chat", {"message": "Hello"}, **once).json() for _ in range(2))
+    key = {"HTTP_IDEMPOTENCY_KEY": "5f0c2a9e-6a0b-4e3d-9d5c-1b2a3c4d5e6f"}
+    first, again = (page.post("/api/chat", {"message": "Hello"}, **key).json() for _ in range(2))
 
     assert again["session_id"] == first["session_id"]
     me = visitor(again)
