@@ -1,4 +1,9 @@
-"""A route put through every fault of a provider: what its clients get, when, and after which calls."""
+"""Fault injection: a route is run through every fault of a provider, and its clients' results are checked.
+
+`run` is the entry point. `scenario` defines what a scenario is, `fault_scenarios` lists all of them,
+`multi_run_scenarios` has those of several runs, `invariants` what every run is checked for, `harness` sends
+the requests.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +15,36 @@ from queue import SimpleQueue
 from llm.canonical import Target
 from llm.policy import Policy
 from llm.routing import Run
-from qa.chaos.fault_scenario import Story, Trial, Verdict
-from qa.chaos.fault_scenarios import TRIALS
-from qa.chaos.harness import Bench
+from qa.chaos.fault_scenarios import SCENARIOS
+from qa.chaos.harness import Harness
+from qa.chaos.scenario import FaultScenario, Result, Scenario
 from qa.fake_provider.server import FakeProvider
 
-__all__ = ["TRIALS", "Verdict", "run"]
+__all__ = ["SCENARIOS", "Result", "run"]
 
-_AT_ONCE = 6
+_CONCURRENT_SCENARIOS = 6
 
 
 def run(
     route: Sequence[Target], policy: Policy, *, only: Sequence[str] = (), run_class: type[Run] = Run
-) -> list[Verdict]:
-    """Put `route` through every trial, or those named `only`, and return a verdict for each, in order.
+) -> list[Result]:
+    """Run `route` through every scenario, or those named `only`, and return a result for each, in order.
 
-    What is expected comes from `policy`; `run_class` is what is tried.
+    Expected times and numbers of calls follow from `policy`; `run_class` is the class under test.
     """
-    trials = [trial for trial in TRIALS if not only or trial.name in only]
-    benches: SimpleQueue[Bench] = SimpleQueue()
+    scenarios = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
+    harnesses: SimpleQueue[Harness] = SimpleQueue()
 
-    def judge(trial: Trial | Story) -> Verdict:
-        bench = benches.get()
+    def evaluate(scenario: FaultScenario | Scenario) -> Result:
+        harness = harnesses.get()
         try:
-            return trial.judge(bench, route, policy)
+            return scenario.evaluate(harness, route, policy)
         finally:
-            benches.put(bench)
+            harnesses.put(harness)
 
-    at_once = min(_AT_ONCE, len(trials))
+    workers = min(_CONCURRENT_SCENARIOS, len(scenarios))
     with ExitStack() as stack:
-        for _ in range(at_once):
-            benches.put(Bench(stack.enter_context(FakeProvider()), policy, run_class))
-        with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(judge, trials))
+        for _ in range(workers):
+            harnesses.put(Harness(stack.enter_context(FakeProvider()), policy, run_class))
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(evaluate, scenarios))

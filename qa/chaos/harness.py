@@ -1,4 +1,4 @@
-"""A route whose providers are all the fake one, and what a client of it sees."""
+"""Sends requests along a route whose providers are all the fake one, and records what a client sees."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from qa.fake_provider.server import Entry, FakeProvider
 
 KEY = "chaos-key"
 
-#: What every healthy target answers.
+#: The answer of every healthy target.
 ANSWER = (
-    "A route is a list of models in the order in which they are asked, and an answer is only "
-    "whole when the provider has said why it ended, so a cut is never mistaken for an end."
+    "A route is a list of models in the order in which they are called, and an answer is only "
+    "complete when the provider has stated why it ended, so a cut is never mistaken for an end."
 )
 
 QUESTION = Request(messages=(Message("user", "What is a route?"),))
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One run as its client saw it, with what the fake provider received meanwhile."""
+class Observation:
+    """One run as its client saw it, with the requests that the fake provider received."""
 
     events: list[Event]
     seconds: float
@@ -53,7 +53,7 @@ class Seen:
 
     @property
     def text(self) -> str:
-        """What stands on the client's screen."""
+        """The text that the client shows at the end."""
         pieces: list[str] = []
         for event in self.events:
             if isinstance(event, Restarted):
@@ -67,7 +67,7 @@ class Seen:
         return sum(isinstance(event, Restarted) for event in self.events)
 
     @property
-    def got(self) -> str:
+    def outcome(self) -> str:
         """The client's result in a few words."""
         match self.end:
             case Finished():
@@ -77,8 +77,8 @@ class Seen:
         return "nothing"
 
 
-class Bench:
-    """Sends requests along `route`, whose providers are all the fake one, with circuits of its own."""
+class Harness:
+    """Sends requests along `route`, with its own circuit breakers. Not thread-safe."""
 
     def __init__(self, fake: FakeProvider, policy: Policy, run_class: type[Run]) -> None:
         self.fake = fake
@@ -88,28 +88,28 @@ class Bench:
         self.breakers = Breakers()
         self._providers: dict[str, Provider] = {}
 
-    def begin(self, route: Sequence[Target]) -> None:
-        """Forget all that was, and have every target of `route` answer `ANSWER`."""
+    def start(self, route: Sequence[Target]) -> None:
+        """Reset everything, and make every target of `route` answer `ANSWER`."""
         self.route = tuple(route)
         for target in route:
-            self._provider_of(target.provider)  # Made now: loading certificates is no part of a call.
+            self._provider_of(target.provider)  # Created here: a call must not include loading certificates.
         self.breakers = Breakers()
         self.fake.reset()
         self.fake.script(answer={"text": ANSWER})
 
     def script(self, position: int, **script: object) -> None:
-        """Have the target at `position` (from 1) behave as `script` says; its answer is `ANSWER`."""
+        """Make the target at `position` (from 1) behave as `script` defines; its answer is `ANSWER`."""
         target = self.route[position - 1]
         self.fake.script(
             **{"provider": target.provider, "model": target.model, "answer": {"text": ANSWER}} | script
         )
 
-    def ask(
+    def send(
         self,
         request: Request = QUESTION,
         on_event: Callable[[Run, Event], None] = lambda run, event: None,
-    ) -> Seen:
-        """Return what a client sees that asks `request`; `on_event` is told each event as it comes."""
+    ) -> Observation:
+        """Run `request` to its end; `on_event` is called with each event as it arrives."""
         received = len(self.fake.log())
         with _alerts() as alerts:
             began = time.monotonic()
@@ -125,7 +125,7 @@ class Bench:
                 events.append(event)
                 on_event(run, event)
             seconds = time.monotonic() - began
-        return Seen(events, seconds, run.attempts, self.fake.log()[received:], len(alerts))
+        return Observation(events, seconds, run.attempts, self.fake.log()[received:], len(alerts))
 
     def receipt(self, attempts: Sequence[Attempt]) -> str:
         """Return the receipt with targets as positions of the route: `1:overloaded 2:ok`."""
@@ -141,7 +141,7 @@ class Bench:
 
 @contextlib.contextmanager
 def _alerts() -> Iterator[list[logging.LogRecord]]:
-    """Collect what this thread logs at level ERROR about targets."""
+    """Collect this thread's log records of level ERROR about targets."""
     records: list[logging.LogRecord] = []
     thread = threading.get_ident()
 

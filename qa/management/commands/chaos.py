@@ -1,4 +1,4 @@
-"""Put a route through every fault of a provider and show what its clients get."""
+"""Runs a route through every fault of a provider and prints what its clients get."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from llm.policy import Policy
 from llm.route import default_route, parse_route
 from qa import chaos
 
-#: Tried when nothing is configured and no route is named: two that restart, one that continues.
+#: The route when none is configured or named: two targets that restart, one that continues.
 EXAMPLE = ("groq/openai/gpt-oss-120b", "gemini/gemini-3.5-flash-lite", "groq/qwen/qwen3.8-27b")
 
 
 @contextlib.contextmanager
-def _log_spared() -> Iterator[None]:
-    """Keep the failures, all of them meant, out of the operator's log."""
+def _failures_not_logged() -> Iterator[None]:
+    """Keep the expected failures out of the log."""
     logger = logging.getLogger("llm.routing")
     logger.propagate = False
     try:
@@ -35,10 +35,10 @@ class Command(BaseCommand):
     requires_system_checks = ["llm"]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--route", default="", help="comma-separated targets; else the default route")
-        parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+        parser.add_argument("--route", default="", help="comma-separated targets (the default route)")
+        parser.add_argument("--json", action="store_true", help="print the results as JSON")
         parser.add_argument(
-            "--scale", type=float, default=0.1, help="how long the clocks run, 1 being real time (0.1)"
+            "--scale", type=float, default=0.1, help="factor for all times, 1 being real time (0.1)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,24 +49,24 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if not 0.01 <= options["scale"] <= 1:
             raise CommandError("--scale is from 0.01 to 1.")
-        with _log_spared():
-            verdicts = chaos.run(route, Policy.from_settings().scaled(options["scale"]))
+        with _failures_not_logged():
+            results = chaos.run(route, Policy.from_settings().scaled(options["scale"]))
         if options["json"]:
-            shown = [asdict(verdict) | {"passed": verdict.passed} for verdict in verdicts]
-            self.stdout.write(json.dumps(shown, indent=2))
+            data = [asdict(result) | {"passed": result.passed} for result in results]
+            self.stdout.write(json.dumps(data, indent=2))
         else:
-            self._show([str(target) for target in route], verdicts)
-        if failed := [verdict.trial for verdict in verdicts if not verdict.passed]:
-            raise CommandError(f"{len(failed)} of {len(verdicts)} failed: {', '.join(failed)}.")
+            self._print([str(target) for target in route], results)
+        if failed := [result.scenario for result in results if not result.passed]:
+            raise CommandError(f"{len(failed)} of {len(results)} failed: {', '.join(failed)}.")
 
-    def _show(self, route: list[str], verdicts: list[chaos.Verdict]) -> None:
+    def _print(self, route: list[str], results: list[chaos.Result]) -> None:
         self.stdout.write("  ".join(f"{number}: {target}" for number, target in enumerate(route, 1)))
         self.stdout.write(f"{'':<5} {'fault of target 1':<38} {'client got':<36} {'s':>5}  attempts")
-        for verdict in verdicts:
-            mark = "-" if verdict.skipped else "pass" if verdict.passed else "FAIL"
-            shown = verdict.skipped or verdict.got
-            seconds = "" if verdict.skipped else f"{verdict.seconds:.2f}"
-            line = f"{mark:<5} {verdict.trial:<38} {shown:<36} {seconds:>5}  {verdict.receipt}"
+        for result in results:
+            status = "-" if result.skipped else "pass" if result.passed else "FAIL"
+            outcome = result.skipped or result.outcome
+            seconds = "" if result.skipped else f"{result.seconds:.2f}"
+            line = f"{status:<5} {result.scenario:<38} {outcome:<36} {seconds:>5}  {result.receipt}"
             self.stdout.write(line.rstrip())
-            for problem in verdict.problems:
+            for problem in result.problems:
                 self.stdout.write(f"      ! {problem}")
