@@ -1,4 +1,4 @@
-"""What the program asks of the database: to count its round trips and to explain its queries."""
+"""Records the commands that this process sends to MongoDB, to count round trips and explain queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pymongo import monitoring
 from pymongo.database import Database
 
 _QUERIES = {"find", "aggregate", "update", "delete", "findAndModify", "count", "distinct"}
-#: Parts of a command that belong to its connection, not to its question.
+#: Parts of a command that belong to its session, not to its query.
 _ENVELOPE = {"lsid", "$db", "$clusterTime", "txnNumber", "writeConcern", "cursor", "$readPreference"}
 
 
@@ -27,7 +27,7 @@ class Command:
 
 
 class CommandLog(monitoring.CommandListener):
-    """Listens to every client of this process; keeps what is sent while somebody is `recording`."""
+    """Listens to every client of this process and stores the commands sent within `recording`."""
 
     def __init__(self) -> None:
         self._recordings: list[Recording] = []
@@ -62,31 +62,30 @@ class Recording:
         """The commands a request waited for; background threads send their own."""
         return [command for command in self.commands if command.thread == threading.current_thread().name]
 
-    def slow_queries(self, database: Database) -> list[str]:
+    def slow_queries(self, database: Database[dict[str, Any]]) -> list[str]:
         """Explain every query of this thread; return those that scan a collection or sort in memory."""
         found = {}
         for command in self.of_this_thread():
-            if command.name in _QUERIES and (faults := _faults(database, command)):
-                found[f"{command}: {', '.join(sorted(faults))}"] = command
+            if command.name in _QUERIES and (slow := _slow_stages(database, command)):
+                found[f"{command}: {', '.join(sorted(slow))}"] = command
         return [f"{text}\n    {command.body}" for text, command in found.items()]
 
 
-def _faults(database: Database, command: Command) -> set[str]:
-    """Explain each question of a command (an update may hold several)."""
+def _slow_stages(database: Database[dict[str, Any]], command: Command) -> set[str]:
+    """Explain each query of a command (an update may have several); return its slow stages."""
     body = {name: value for name, value in command.body.items() if name not in _ENVELOPE}
     if command.name == "aggregate":
         body["cursor"] = {}
     parts = {"update": "updates", "delete": "deletes"}.get(command.name)
-    questions = [{**body, parts: [part]} for part in body[parts]] if parts in body else [body]
-    faults: set[str] = set()
-    for question in questions:
-        plan = database.command("explain", question, verbosity="executionStats")
-        faults |= _stages(plan)
-    return faults & {"COLLSCAN", "SORT", "$sort", "lookup COLLSCAN"}
+    queries = [{**body, parts: [part]} for part in body[parts]] if parts in body else [body]
+    stages: set[str] = set()
+    for query in queries:
+        stages |= _stages(database.command("explain", query, verbosity="executionStats"))
+    return stages & {"COLLSCAN", "SORT", "$sort", "lookup COLLSCAN"}
 
 
 def _stages(plan: Any) -> set[str]:
-    """Every stage that won anywhere in a plan. Rejected plans don't count."""
+    """Return all stages of the winning plans."""
     if isinstance(plan, list):
         return {name for item in plan for name in _stages(item)}
     if not isinstance(plan, dict):
@@ -96,7 +95,7 @@ def _stages(plan: Any) -> set[str]:
     if plan.get("$lookup") and int(plan.get("collectionScans", 0)):
         found.add("lookup COLLSCAN")
     for name, value in plan.items():
-        # A look-up shows its pipeline as it was written; whether its sort used an index only counts tell.
+        # A `$lookup` shows its pipeline as it was written, not whether its sort used an index.
         if name not in ("rejectedPlans", "command", "serverParameters", "$lookup"):
             found |= _stages(value)
     return found

@@ -75,8 +75,8 @@ def _install(folder: Path) -> Path:
     """Make a virtual environment with requirements.txt and return its interpreter."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "-qq"]
-    subprocess.run([*pip, "install", "-r", BASE_DIR / "requirements.txt"], check=True)  # noqa: S603 - no shell
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "-qq"]
+    subprocess.run([*pip, "install", "-r", str(BASE_DIR / "requirements.txt")], check=True)  # noqa: S603 - no shell
     return python
 
 

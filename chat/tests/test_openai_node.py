@@ -114,7 +114,7 @@ def test_a_fallback_answers_and_is_named(node):
 def test_a_client_that_disconnects_stops_the_provider(node, fake, acme):
     assert node("disconnect", "groq/tokens-2000-every-10ms") is True
 
-    fake.wait_for(lambda log: log[0].hung_up_after is not None)
+    fake.wait_for(lambda log: log[0].disconnected_after is not None)
     settled_usage(acme)
     assert LedgerEntry.objects.get(tenant=acme).outcome == "cancelled"
 

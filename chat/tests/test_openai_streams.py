@@ -34,7 +34,7 @@ def read_until_text(stream) -> str:
 
 def hung_up(fake):
     """Wait until the provider's one caller has disconnected; return the provider's log entry of the call."""
-    return fake.wait_for(lambda log: [entry for entry in log if entry.hung_up_after is not None], 5)[0]
+    return fake.wait_for(lambda log: [entry for entry in log if entry.disconnected_after is not None], 5)[0]
 
 
 # -- the first token ------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_the_first_token_arrives_before_the_rest(openai_client, fake):
         assert read_until_text(stream) == "You "
         (entry,) = fake.log()
         assert not entry.finished
-        assert entry.hung_up_after is None
+        assert entry.disconnected_after is None
 
 
 # -- disconnects ------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_a_client_that_disconnects_from_a_silent_stream_stops_the_provider(opena
         read_until_text(stream)
 
     # Long before the provider's silence would have ended the run.
-    assert hung_up(fake).hung_up_after < 8
+    assert hung_up(fake).disconnected_after < 8
     settled_usage(acme)
     assert LedgerEntry.objects.get(tenant=acme).outcome == "cancelled"
 

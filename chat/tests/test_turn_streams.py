@@ -215,8 +215,8 @@ def test_cancel_at_another_server_stops_the_provider_within_a_second(site, fake)
     response = site.there.post(f"{site.there.messages(session.pk)}/{reply_in(session).pk}/cancel", {})
 
     assert (response.status_code, response.json()["status"]) == (200, "cancelled")
-    entry = fake.wait_for(lambda log: log[-1].hung_up_after is not None and log[-1])
-    assert entry.at + entry.hung_up_after - requested_at < 1
+    entry = fake.wait_for(lambda log: log[-1].disconnected_after is not None and log[-1])
+    assert entry.at + entry.disconnected_after - requested_at < 1
     assert sent.wait().names[-1] == "done"
     assert sent.text == reply_in(session).content
 

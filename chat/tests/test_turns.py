@@ -97,7 +97,7 @@ def test_cancel_stops_the_provider_and_keeps_the_partial(slow, dave_client, site
     assert "One two three four five six seven eight.".startswith(cancelled.json()["content"].rstrip())
     assert cancelled.json()["content"]
     assert reading()[-1][0] == "done"
-    slow.wait_for(lambda log: log[-1].hung_up_after is not None)
+    slow.wait_for(lambda log: log[-1].disconnected_after is not None)
 
 
 def test_a_second_message_is_refused_while_a_turn_is_running(slow, site, session):

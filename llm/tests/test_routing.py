@@ -156,7 +156,7 @@ def test_cancel_from_another_thread_ends_the_run_at_once(runs, fake, fault):
     assert not reader.is_alive()
     assert isinstance(events[-1].error, errors.Cancelled)
     assert outcomes(run) == [(GROQ, "cancelled")]
-    assert fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    assert fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 def test_cancel_ends_a_wait_between_attempts(runs, fake):
@@ -222,7 +222,7 @@ def test_leaving_reader_closes_the_call_and_is_recorded(runs, fake):
         pass
     events.close()
     assert outcomes(run) == [(GROQ, "cancelled")]
-    assert fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    assert fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 # -- rescue ---------------------------------------------------------------------------

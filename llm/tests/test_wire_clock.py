@@ -48,7 +48,7 @@ def test_no_token_in_time_is_a_timeout_whatever_else_is_sent(call, fake, name, f
     assert type(outcome.error) is errors.ProviderSilent
     assert "no token within 0.3 s" in str(outcome.error)
     assert outcome.call.first_token_ms is None
-    fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 @pytest.mark.parametrize("name", PROVIDERS_BY_WIRE)
@@ -60,7 +60,7 @@ def test_stall_is_a_timeout_and_keeps_the_partial_answer(call, fake, name, fault
     assert "in the middle" in str(outcome.error)
     assert outcome.text == "You said: "
     assert outcome.call.first_token_ms is not None
-    fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 def test_answer_beyond_the_total_time_is_stopped(call):
@@ -113,7 +113,7 @@ def test_close_from_another_thread_wakes_a_waiting_reader(provider, fake, fault,
     open_call.close()
     open_call.close()
     assert type(result_of(reader).error) is errors.Cancelled
-    fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 def test_close_wakes_a_pausing_reader(monkeypatch, provider, fake):
@@ -182,7 +182,7 @@ def test_leaving_the_iteration_closes_the_connection(provider, fake):
     open_call = provider("gemini").open(asking(), "tokens-1000-every-10ms", stream=True, limits=LIMITS)
     for _ in open_call:
         break
-    fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
     assert open_streams.count == 0
 
 
@@ -205,7 +205,7 @@ def test_endless_response_ends_at_the_limit_and_memory_stays_flat(call, fake, na
     tracemalloc.stop()
     assert type(outcome.error) is errors.ReplyTooLarge
     assert peak < 30 << 20
-    fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 def test_decompression_bomb_ends_at_the_limit(answers):
@@ -220,7 +220,7 @@ def test_decompression_bomb_ends_at_the_limit(answers):
 
 def test_body_without_an_end_does_not_delay_a_finished_answer(call, fake):
     assert call(model="fault-open-end").completion.finish == "stop"
-    fake.wait_for(lambda log: log and log[-1].hung_up_after is not None)
+    fake.wait_for(lambda log: log and log[-1].disconnected_after is not None)
 
 
 # -- Connections and coalescing --------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the fake provider is asked, whatever the wire, and what it answers: the same words every time."""
+"""The fake provider's answers, independent of the wire format: always the same for the same request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-#: Ends every answer of default length.
+#: The end of every answer of default length.
 WORDS = "and here are some calm words that any test can count on being the same each time"
 
 _SIZE = re.compile(r"tokens-(\d+)(?:-every-(\d+)ms)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request as all wires mean it. `tools` maps names to JSON Schemas."""
+class ChatRequest:
+    """A request in any wire format. `tools` maps names to JSON Schemas."""
 
     provider: str
     model: str
@@ -27,13 +27,13 @@ class Ask:
     tool_choice: str = "auto"
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
-    wants_json: bool = False
+    json_mode: bool = False
     json_schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered. `text` goes out a word at a time, `seconds_between` apart.
+    """An answer in any wire format. A stream has a word of `text` a chunk, `seconds_between` apart.
 
     `tool_calls` are (name, arguments as a dict). `usage` is (input, output, cached, reasoning).
     """
@@ -55,14 +55,14 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"\s*\S+\s*$|\s*\S+\s?", text) if text.strip() else [text] if text else []
 
 
-def answer_to(ask: Ask, fixed: dict[str, Any] | None = None) -> Answer:
-    """Return the answer to `ask`: the same for the same question, whoever is asked.
+def answer_to(request: ChatRequest, fixed: dict[str, Any] | None = None) -> Answer:
+    """Return the answer to `request`, which does not depend on the provider.
 
     `fixed` are fields of an `Answer` that a control script sets. A model named
     `tokens-200-every-20ms` answers 200 tokens, one every 20 ms. Tools whose names
-    the question mentions are called. An assistant prefix is continued.
+    the prompt contains are called. An assistant prefix is continued.
     """
-    answer = _own_words(ask)
+    answer = _default_answer(request)
     if fixed:
         fixed = dict(fixed)
         fixed["tool_calls"] = tuple((name, args) for name, args in fixed.get("tool_calls", ()))
@@ -70,11 +70,11 @@ def answer_to(ask: Ask, fixed: dict[str, Any] | None = None) -> Answer:
         answer = replace(answer, **fixed)
         if answer.tool_calls and "text" not in fixed:
             answer = replace(answer, text="")
-    return _within_limits(ask, answer)
+    return _within_limits(request, answer)
 
 
 def example(schema: dict[str, Any]) -> Any:
-    """Return a value that fits a simple JSON Schema."""
+    """Return a value that is valid under a simple JSON Schema."""
     if schema.get("enum"):
         return schema["enum"][0]
     kind = schema.get("type")
@@ -84,33 +84,33 @@ def example(schema: dict[str, Any]) -> Any:
     return examples.get(kind, "Paris")
 
 
-def _own_words(ask: Ask) -> Answer:
+def _default_answer(request: ChatRequest) -> Answer:
     called = tuple(
         (name, example({"type": "object"} | schema))
-        for name, schema in ask.tools.items()
-        if ask.last_role == "user"
-        and ask.tool_choice != "none"
-        and (name in ask.prompt or ask.tool_choice in {"required", name})
+        for name, schema in request.tools.items()
+        if request.last_role == "user"
+        and request.tool_choice != "none"
+        and (name in request.prompt or request.tool_choice in {"required", name})
     )
     if called:
         return Answer(tool_calls=called)
-    size = _SIZE.search(ask.model)
+    size = _SIZE.search(request.model)
     if size:
         text = " ".join(f"word{number}" for number in range(1, int(size[1]) + 1))
         return Answer(text, seconds_between=int(size[2] or 0) / 1000)
-    if ask.json_schema is not None:
-        return Answer(json.dumps(example(ask.json_schema)))
-    if ask.wants_json:
-        return Answer(json.dumps({"answer": ask.prompt[:200]}))
-    return Answer(f"You said: {ask.prompt[:200]} " + WORDS)
+    if request.json_schema is not None:
+        return Answer(json.dumps(example(request.json_schema)))
+    if request.json_mode:
+        return Answer(json.dumps({"answer": request.prompt[:200]}))
+    return Answer(f"You said: {request.prompt[:200]} " + WORDS)
 
 
-def _within_limits(ask: Ask, answer: Answer) -> Answer:
+def _within_limits(request: ChatRequest, answer: Answer) -> Answer:
     text, finish = answer.text, answer.finish
-    if ask.prefix and text.startswith(ask.prefix):
-        text = text[len(ask.prefix) :]
-    for stop in ask.stop:
+    if request.prefix and text.startswith(request.prefix):
+        text = text[len(request.prefix) :]
+    for stop in request.stop:
         text = text.split(stop, 1)[0]
-    if ask.max_tokens is not None and len(tokens(text)) > ask.max_tokens:
-        text, finish = "".join(tokens(text)[: ask.max_tokens]), "length"
+    if request.max_tokens is not None and len(tokens(text)) > request.max_tokens:
+        text, finish = "".join(tokens(text)[: request.max_tokens]), "length"
     return replace(answer, text=text, finish=finish)

@@ -1,13 +1,13 @@
-"""The fake provider as a server: it answers, fails on demand, and remembers what it received.
+"""The fake provider as a server: it answers, fails on demand, and logs what it receives.
 
-Paths: `/groq/openai/v1`, `/openrouter/api/v1`, `/openai_compatible/v1`,
-`/local/v1` and `/gemini/v1beta` are base URLs, each with its wire.
+`/groq/openai/v1`, `/openrouter/api/v1`, `/openai_compatible/v1`, `/local/v1` and `/gemini/v1beta` are base
+URLs, each with its wire format. Others:
 
     POST   /_control   {"provider"?, "model"?, "faults"? | "fault"?, "times"?, "seconds"?, "headers"?,
                         "answer"?, "raw"?}: see `Script`
-    DELETE /_control   forget all scripts
-    GET    /_log       what was received, oldest first: see `Entry`
-    DELETE /_log       forget it
+    DELETE /_control   remove all scripts
+    GET    /_log       received requests, oldest first: see `Entry`
+    DELETE /_log       clear the log
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qa.fake_provider import faults
-from qa.fake_provider.answers import Ask, answer_to
-from qa.fake_provider.connection import Protocol, Reply, Request, read_request
-from qa.fake_provider.wires import GeminiWire, OpenAIWire, Wire, WireError
+from qa.fake_provider.answers import ChatRequest, answer_to
+from qa.fake_provider.call import Call
+from qa.fake_provider.faults import FaultSpec
+from qa.fake_provider.http_connection import HTTPRequest, ResponseWriter, ServerProtocol, read_request
+from qa.fake_provider.wire_formats import GeminiFormat, InvalidRequest, OpenAIFormat, WireFormat
 
 BASE_PATHS = {
     "groq": "/groq/openai/v1",
@@ -39,23 +41,23 @@ BASE_PATHS = {
 }
 _KEYLESS = {"openai_compatible", "local"}
 
-#: A key that every provider refuses; all others are welcome.
+#: A key that every provider refuses; all others are accepted.
 WRONG_KEY = "wrong-key"
 
 _SECRET_HEADERS = {"authorization", "x-goog-api-key"}
 
 
 def fingerprint(key: str) -> str:
-    """Return what the log shows in place of `key`."""
+    """Return the text that the log has instead of `key`."""
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 @dataclass
 class Entry:
-    """One request as received. `at` and `hung_up_after` are seconds, of the clock and since then.
+    """One received request. `at` is a Unix time; `disconnected_after` is in seconds since then.
 
-    `key` is the fingerprint of the key, None without one. `connection` counts the
-    connections: equal numbers mean that one was used again.
+    `key` is the fingerprint of the key, None without one. `connection` is the number of the connection:
+    equal numbers mean that it was reused.
     """
 
     number: int
@@ -73,52 +75,54 @@ class Entry:
     status: int | None = None
     sent_bytes: int = 0
     finished: bool = False
-    hung_up_after: float | None = None
+    disconnected_after: float | None = None
 
 
 @dataclass
 class Script:
-    """What happens to the calls that match `provider` and `model` ("*" is any).
+    """How calls that match `provider` and `model` ("*" is any) are answered.
 
-    `faults` are for the next calls, one each, None being a healthy one; then
-    `fault` holds, for `times` calls or until `seconds` after the first, or for ever.
+    `faults` are for the next calls, one each, None for a healthy answer. Then `fault` applies: for `times`
+    calls, until `seconds` after the first, or without a limit.
     `headers` are added to every answer, `answer` sets fields of the `Answer`.
-    `raw` replaces the answer, also that to a list of models, for `times` calls or for ever:
+    `raw` replaces the answer, also that of the list of models, for `times` calls or without a limit:
     {"status"?, "headers"?, "pieces": [text or {"base64"} or seconds to pause],
     "end"?: "clean" | "close" | "reset" | "stall", "framed"?: false to send the pieces without HTTP}.
     """
 
     provider: str = "*"
     model: str = "*"
-    faults: Iterable[str | None] = ()
+    faults: Sequence[str | None] = ()
     fault: str | None = None
     times: int | None = None
     seconds: float | None = None
     headers: dict[str, str] = field(default_factory=dict)
     answer: dict[str, Any] | None = None
     raw: dict[str, Any] | None = None
+    _remaining_faults: deque[str | None] = field(default_factory=deque, init=False, repr=False)
     _calls: int = field(default=0, init=False, repr=False)
     _first_at: float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.faults = deque(self.faults)
+        self._remaining_faults.extend(self.faults)
         for spec in [*self.faults, self.fault]:
             if spec is not None:
                 faults.parse(spec)
 
-    def matches(self, ask: Ask) -> bool:
+    def matches(self, request: ChatRequest) -> bool:
         used_up = self.raw is not None and self.times is not None and self._calls >= self.times
-        return not used_up and self.provider in ("*", ask.provider) and self.model in ("*", ask.model)
+        is_for = self.provider in ("*", request.provider) and self.model in ("*", request.model)
+        return is_for and not used_up
 
-    def next_fault(self) -> faults.Spec | None:
-        """Return the fault of this call, and count it."""
+    def next_fault(self) -> FaultSpec | None:
+        """Count a call and return its fault."""
         now = time.monotonic()
         self._first_at = self._first_at or now
         if self.raw is not None:
             self._calls += 1
-        if self.faults:
-            spec = self.faults.popleft()
-            return faults.parse(spec) if spec else None
+        if self._remaining_faults:
+            text = self._remaining_faults.popleft()
+            return faults.parse(text) if text else None
         if self.fault is None:
             return None
         spec = faults.parse(self.fault)
@@ -140,14 +144,15 @@ class FakeProvider:
 
     def __init__(self, port: int = 0, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self._host, self._port, self._tls = host, port, tls
-        self._wires: dict[str, Wire] = {name: OpenAIWire(name) for name in BASE_PATHS if name != "gemini"}
-        self._wires["gemini"] = GeminiWire("gemini")
+        self._wires: dict[str, WireFormat] = {
+            name: GeminiFormat(name) if name == "gemini" else OpenAIFormat(name) for name in BASE_PATHS
+        }
         self._scripts: list[Script] = []
         self._by_model: dict[tuple[str, str], Script] = {}
         self._log: deque[Entry] = deque(maxlen=10_000)
         self._entries, self._connections = itertools.count(1), itertools.count(1)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
 
     @property
     def url(self) -> str:
@@ -173,11 +178,11 @@ class FakeProvider:
         asyncio.run(self._run(None, started))
 
     def script(self, **script: Any) -> None:
-        """Add a `Script`; the latest that matches a call holds."""
+        """Add a `Script`; the latest one that matches a call applies."""
         self._scripts.insert(0, Script(**script))
 
     def reset(self) -> None:
-        """Forget scripts, counts of faults and the log."""
+        """Remove scripts, counts of faults and the log."""
         self._scripts.clear()
         self._by_model.clear()
         self._log.clear()
@@ -186,20 +191,20 @@ class FakeProvider:
         return [entry for entry in list(self._log) if provider in (None, entry.provider)]
 
     def wait_for(self, condition: Callable[[list[Entry]], Any], seconds: float = 5) -> Any:
-        """Return what `condition` says of the log once that is true. Raises TimeoutError."""
+        """Return the result of `condition(log)` once it is true. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while True:
             if result := condition(self.log()):
                 return result
             if time.monotonic() > deadline:
-                raise TimeoutError(f"The log of the fake provider did not come to it: {self.log()}")
+                raise TimeoutError(f"The condition did not become true. The log: {self.log()}")
             time.sleep(0.005)
 
     # -- serving ----------------------------------------------------------------
 
     async def _run(self, ready: threading.Event | None, started: Callable[[], None] = lambda: None) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[Any] | None] = set()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
@@ -213,7 +218,7 @@ class FakeProvider:
                 writer.close()
 
         server = await self._loop.create_server(
-            lambda: Protocol(serve), self._host, self._port, ssl=self._tls, backlog=1024
+            lambda: ServerProtocol(serve), self._host, self._port, ssl=self._tls, backlog=1024
         )
         self._port = server.sockets[0].getsockname()[1]
         started()
@@ -221,78 +226,82 @@ class FakeProvider:
             ready.set()
         await self._stopped.wait()
         server.close()
-        for task in list(tasks):
+        running = [task for task in tasks if task]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = next(self._connections)
-        protocol: Protocol = writer.transport.get_protocol()
+        protocol = writer.transport.get_protocol()
+        assert isinstance(protocol, ServerProtocol)  # noqa: S101 - made above
         while request := await read_request(reader):
-            reply = Reply(writer)
+            response = ResponseWriter(writer)
             if request.path.startswith("/_"):
-                await self._control(request, reply)
+                await self._control(request, response)
                 continue
             entry = self._entry(request, connection)
             self._log.append(entry)
-            begun = time.monotonic()
-            protocol.answering = asyncio.ensure_future(self._answer(request, entry, reply))
+            began = time.monotonic()
+            protocol.answering = asyncio.ensure_future(self._answer(request, entry, response))
             try:
                 await protocol.answering
             except (asyncio.CancelledError, ConnectionError):
-                if not protocol.hung_up and reply.open and not writer.is_closing():
+                if not protocol.client_disconnected and response.keep_alive and not writer.is_closing():
                     raise
-            if protocol.hung_up:
-                entry.hung_up_after = time.monotonic() - begun
-            entry.sent_bytes, entry.status, entry.finished = reply.sent_bytes, reply.status, reply.ended
-            if protocol.hung_up or not reply.ended or not reply.open:
+            if protocol.client_disconnected:
+                entry.disconnected_after = time.monotonic() - began
+            entry.sent_bytes, entry.status = response.sent_bytes, response.status
+            entry.finished = response.ended
+            if protocol.client_disconnected or not response.ended or not response.keep_alive:
                 return
 
-    async def _answer(self, request: Request, entry: Entry, reply: Reply) -> None:
+    async def _answer(self, request: HTTPRequest, entry: Entry, response: ResponseWriter) -> None:
         wire = self._wires.get(entry.provider)
         if wire is None:
-            await reply.whole(404, {"Content-Type": "text/html"}, b"<html>no such path</html>")
+            await response.send_all(404, {"Content-Type": "text/html"}, b"<html>no such path</html>")
             return
-        nobody = faults.Scene(reply, wire, Ask(entry.provider, "", False), answer_to(Ask("", "", False)))
-        key = wire.key(request.headers)
+        chat_request = ChatRequest(entry.provider, model="", stream=False)
+        call = Call(response, wire, chat_request, answer_to(chat_request))
+        key = wire.api_key(request.headers)
         if key == WRONG_KEY or (not key and entry.provider not in _KEYLESS):
-            await faults.strike(faults.Spec("401"), nobody)
+            await faults.apply(FaultSpec("401"), call)
             return
         try:
-            ask = nobody.ask
             if request.method == "POST":
-                ask = wire.ask(request.path.partition("?")[0], request.body or {})
-        except WireError as error:
-            await nobody.error(error.status, error.code, error.message)
+                chat_request = wire.parse(request.path.partition("?")[0], request.body or {})
+        except InvalidRequest as error:
+            await call.send_error(error.status, error.code, error.message)
             return
-        entry.model, entry.stream = ask.model, ask.stream
-        script = self._script_for(ask)
+        entry.model, entry.stream = chat_request.model, chat_request.stream
+        script = self._script_for(chat_request)
         spec = script.next_fault()
         entry.fault = spec.name if spec else None
         if script.raw is not None:
-            await _send_raw(reply, script.raw)
+            await _send_raw(response, script.raw)
             return
         if request.method == "GET":
-            await nobody.json(200, wire.models())
+            await call.send_json(200, wire.models())
             return
-        scene = faults.Scene(reply, wire, ask, answer_to(ask, script.answer), script.headers)
-        await (faults.strike(spec, scene) if spec else scene.healthy())
+        answer = answer_to(chat_request, script.answer)
+        call = Call(response, wire, chat_request, answer, script.headers)
+        await (faults.apply(spec, call) if spec else call.send_answer())
 
-    def _script_for(self, ask: Ask) -> Script:
+    def _script_for(self, request: ChatRequest) -> Script:
         for script in self._scripts:
-            if script.matches(ask):
+            if script.matches(request):
                 return script
-        place = (ask.provider, ask.model)
-        if place not in self._by_model:
-            fault = ask.model if ask.model.startswith(faults.MODEL_PREFIX) else None
-            self._by_model[place] = Script(fault=fault)
-        return self._by_model[place]
+        target = (request.provider, request.model)
+        if target not in self._by_model:
+            fault = request.model if request.model.startswith(faults.MODEL_PREFIX) else None
+            self._by_model[target] = Script(fault=fault)
+        return self._by_model[target]
 
-    def _entry(self, request: Request, connection: int) -> Entry:
+    def _entry(self, request: HTTPRequest, connection: int) -> Entry:
         provider = request.path.split("/", 2)[1]
         headers = {name: value for name, value in request.headers.items() if name not in _SECRET_HEADERS}
         wire = self._wires.get(provider)
-        key = wire.key(request.headers) if wire else ""
+        key = wire.api_key(request.headers) if wire else ""
         return Entry(
             next(self._entries),
             time.time(),
@@ -305,13 +314,13 @@ class FakeProvider:
             key=fingerprint(key) if key else None,
         )
 
-    async def _control(self, request: Request, reply: Reply) -> None:
+    async def _control(self, request: HTTPRequest, response: ResponseWriter) -> None:
         answer: Any = {}
         if request.path == "/_control" and request.method == "POST":
             try:
                 self.script(**request.body)
             except (TypeError, ValueError) as error:
-                await reply.whole(400, {"Content-Type": "text/plain"}, str(error).encode())
+                await response.send_all(400, {"Content-Type": "text/plain"}, str(error).encode())
                 return
         elif request.path == "/_control" and request.method == "DELETE":
             self._scripts.clear()
@@ -321,33 +330,29 @@ class FakeProvider:
         elif request.path == "/_log" and request.method == "GET":
             answer = [asdict(entry) for entry in self._log]
         else:
-            await reply.whole(404, {}, b"")
+            await response.send_all(404, {}, b"")
             return
-        await _json(reply, answer)
+        await response.send_all(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
 
-async def _json(reply: Reply, body: Any) -> None:
-    await reply.whole(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
-
-
-async def _send_raw(reply: Reply, raw: dict[str, Any]) -> None:
+async def _send_raw(response: ResponseWriter, raw: dict[str, Any]) -> None:
     framed = raw.get("framed", True)
     if framed:
         headers = {"Content-Type": "text/event-stream"} | raw.get("headers", {})
-        await reply.start(raw.get("status", 200), headers)
+        await response.start(raw.get("status", 200), headers)
     for piece in raw["pieces"]:
         if isinstance(piece, (int, float)):
             await asyncio.sleep(piece)
             continue
         data = base64.b64decode(piece["base64"]) if isinstance(piece, dict) else piece.encode()
-        await (reply.send(data) if framed else reply.raw(data))
+        await (response.send(data) if framed else response.send_raw(data))
     end = raw.get("end", "clean")
     if end == "clean" and framed:
-        await reply.end()
+        await response.end()
     elif end == "reset":
         await asyncio.sleep(0.02)
-        reply.reset()
+        response.reset()
     elif end == "stall":
         await asyncio.Event().wait()
     else:
-        reply.close()
+        response.close()

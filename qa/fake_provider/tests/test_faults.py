@@ -12,7 +12,7 @@ SHORT = dataclasses.replace(
     LIMITS, first_token_seconds=0.3, between_tokens_seconds=0.3, max_reply_bytes=3 << 20
 )
 
-#: What a stream with the fault comes to; None is a whole and healthy answer.
+#: The error of a stream with the fault; None is a complete and healthy answer.
 STREAMED = {
     "400": errors.BadRequest,
     "401": errors.Unauthorized,
@@ -73,11 +73,11 @@ STREAMED = {
     "wrong-encoding": errors.BadReply,
 }
 
-#: Where the wire itself makes the difference.
+#: Faults that the wire format of Gemini expresses in another way.
 STREAMED_BY_GEMINI = {"tool-use-failed": errors.BadRequest}
 
-#: Faults of which some tokens come through.
-WITH_A_PARTIAL = {
+#: Faults after some tokens.
+WITH_PARTIAL = {
     "comments-mid-stream",
     "content-filter",
     "cut",
@@ -92,17 +92,17 @@ WITH_A_PARTIAL = {
 }
 
 
-def test_every_fault_is_in_the_table():
+def test_the_table_has_every_fault():
     assert set(STREAMED) == set(faults.NAMES)
 
 
 @pytest.mark.parametrize("name", ["groq", "openrouter", "openai_compatible", "gemini"])
 @pytest.mark.parametrize("fault", faults.NAMES)
-def test_fault_in_a_stream(call, fake, name, fault):
+def test_a_fault_in_a_stream(call, fake, name, fault):
     outcome = call(name, f"fault-{fault}-after-2", limits=SHORT)
     expected = STREAMED_BY_GEMINI.get(fault, STREAMED[fault]) if name == "gemini" else STREAMED[fault]
     assert type(outcome.error) is (expected or type(None))
-    if fault in WITH_A_PARTIAL:
+    if fault in WITH_PARTIAL:
         assert outcome.text == "You said: "
     elif expected is None:
         assert outcome.text
@@ -130,43 +130,43 @@ def test_fault_in_a_stream(call, fake, name, fault):
         ("unknown-tool", errors.BadReply),
     ],
 )
-def test_fault_in_a_whole_answer(call, name, fault, expected):
+def test_a_fault_in_an_answer_without_streaming(call, name, fault, expected):
     limits = dataclasses.replace(SHORT, total_seconds=0.5) if expected is errors.ProviderSilent else LIMITS
     outcome = call(name, f"fault-{fault}", stream=False, limits=limits)
     assert type(outcome.error) is (expected or type(None))
 
 
-def test_wait_of_a_rate_limit_is_chosen_by_name(call):
+def test_the_wait_of_a_rate_limit_is_part_of_the_name(call):
     assert call("groq", "fault-429-wait-2.5").error.retry_after_seconds == 2.5
     assert call("gemini", "fault-429-wait-7").error.retry_after_seconds == 7
     assert call("gemini", "fault-429-day").error.do_not_wait
 
 
-def test_fault_for_the_first_calls_only(call):
+def test_a_fault_is_limited_to_the_first_calls(call):
     outcomes = [call(model="fault-503-times-2") for _ in range(3)]
     assert [bool(outcome.error) for outcome in outcomes] == [True, True, False]
 
 
-def test_counts_of_two_providers_are_their_own(call):
+def test_calls_are_counted_by_provider(call):
     assert call("groq", "fault-503-times-1").error
     assert call("openrouter", "fault-503-times-1").error
     assert call("groq", "fault-503-times-1").completion
 
 
-def test_flapping_ends_after_its_time(call, fake):
+def test_a_fault_ends_after_its_time(call, fake):
     assert call(model="fault-503-for-0.2s").error
     fake.wait_for(lambda log: call(model="fault-503-for-0.2s").completion)
     assert any(entry.fault == "503" for entry in fake.log())
     assert fake.log()[-1].fault is None
 
 
-def test_prefix_is_rejected_but_the_question_is_not(call):
+def test_a_prefix_is_rejected_and_a_question_answered(call):
     assert call(model="fault-prefix-rejected").completion
     continued = asking().continuing("You said")
     assert type(call(model="fault-prefix-rejected", request=continued).error) is errors.BadRequest
 
 
 @pytest.mark.parametrize("text", ["nonsense", "fault-", "cut-after-x"])
-def test_fault_that_does_not_exist_is_an_error(text):
-    with pytest.raises(ValueError, match="no fault"):
+def test_a_fault_that_does_not_exist_is_an_error(text):
+    with pytest.raises(ValueError, match="There is no fault"):
         faults.parse(text)

@@ -1,4 +1,4 @@
-"""The fake provider itself: scripts, the log, its manners, and the command that runs it."""
+"""The fake provider: answers, scripts, the log, and the command that runs it."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from django.conf import settings
 from qa.fake_provider.server import FakeProvider, Script, fingerprint
 from qa.testing.llm import CLOCK, KEY, WEATHER, asking
 
-WIRES = ["groq", "openrouter", "openai_compatible", "gemini"]
+PROVIDERS = ["groq", "openrouter", "openai_compatible", "gemini"]
 
 
 def control(fake, **script):
@@ -29,16 +29,16 @@ def logged(fake):
 # -- Answers --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", WIRES)
-def test_same_question_has_the_same_answer_on_every_wire(call, name):
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_the_same_question_has_the_same_answer_in_every_wire_format(call, name):
     streamed, whole = call(name).completion, call(name, stream=False).completion
     assert streamed.text == whole.text
     assert streamed.text.startswith("You said: Hello there and here are some calm words")
     assert (streamed.usage.input, streamed.usage.output) == (12, 34)
 
 
-@pytest.mark.parametrize("name", WIRES)
-def test_length_and_limits_are_kept(call, name):
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_length_and_limits_are_respected(call, name):
     assert len(call(name, "tokens-7").completion.text.split()) == 7
     cut = call(name, "tokens-7", request=asking(max_tokens=2)).completion
     assert (cut.text.split(), cut.finish) == (["word1", "word2"], "length")
@@ -48,15 +48,15 @@ def test_length_and_limits_are_kept(call, name):
     ]
 
 
-@pytest.mark.parametrize("name", WIRES)
-def test_json_that_was_asked_for_fits_its_schema(call, name):
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_requested_json_is_valid_under_its_schema(call, name):
     city = {"type": "object", "properties": {"city": {"type": "string"}, "size": {"type": "integer"}}}
     request = asking(json_schema={"name": "city", "schema": city})
     assert json.loads(call(name, request=request).completion.text) == {"city": "Paris", "size": 1}
     assert json.loads(call(name, request=asking(json_mode=True)).completion.text)
 
 
-@pytest.mark.parametrize("name", WIRES)
+@pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize("choice", ["required", "get_time", "none"])
 def test_tools_are_called_as_chosen(call, name, choice):
     completion = call(name, request=asking("Hi", tools=(WEATHER, CLOCK), tool_choice=choice)).completion
@@ -65,47 +65,47 @@ def test_tools_are_called_as_chosen(call, name, choice):
 
 
 @pytest.mark.parametrize("path", ["/nowhere/v1/chat/completions", "/_nothing"])
-def test_unknown_path_is_not_found(fake, path):
+def test_an_unknown_path_is_not_found(fake, path):
     assert requests.post(fake.url + path, json={}, timeout=5).status_code == 404
 
 
-def test_gemini_refuses_what_google_refuses(fake):
+def test_gemini_refuses_the_contents_that_google_refuses(fake):
     url = f"{fake.base_url('gemini')}/models/m:generateContent"
 
-    def answered(*contents):
+    def post(*contents):
         return requests.post(url, json={"contents": contents}, headers={"x-goog-api-key": "k"}, timeout=5)
 
     user, model = ({"role": role, "parts": [{"text": "x"}]} for role in ("user", "model"))
     unsigned = {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]}
-    assert answered(user).status_code == 200
+    assert post(user).status_code == 200
     for contents in ([], [model], [user, model], [user, user], [user, unsigned, user]):
-        assert answered(*contents).status_code == 400
-    assert answered({"role": "user", "parts": [{"text": ""}]}).status_code == 400
+        assert post(*contents).status_code == 400
+    assert post({"role": "user", "parts": [{"text": ""}]}).status_code == 400
 
 
 # -- Scripts --------------------------------------------------------------------------
 
 
-def test_script_of_faults_is_followed_call_by_call(call, fake):
+def test_a_script_lists_faults_call_by_call(call, fake):
     assert control(fake, model="m", faults=["503", None, "cut-after-1"], fault="429").status_code == 200
     kinds = [getattr(call(model="m").error, "kind", None) for _ in range(5)]
     assert kinds == ["overloaded", None, "bad_reply", "rate_limit", "rate_limit"]
     assert call(model="another").completion
 
 
-def test_script_holds_for_its_provider_only(call, fake):
+def test_a_script_applies_to_its_provider_only(call, fake):
     control(fake, provider="groq", fault="503", times=1)
     assert call("openrouter").completion
     assert call("groq").error
     assert call("groq").completion
 
 
-def test_answer_is_set_by_a_script(call, fake):
-    answer = {"text": "Set by hand.", "reasoning": "hm", "usage": [1, 2, 0, 0]}
+def test_a_script_sets_the_answer(call, fake):
+    answer = {"text": "Set by a script.", "reasoning": "hm", "usage": [1, 2, 0, 0]}
     control(fake, answer=answer)
     completion = call("gemini").completion
     assert (completion.text, completion.reasoning.strip(), completion.usage.output) == (
-        "Set by hand.",
+        "Set by a script.",
         "hm",
         2,
     )
@@ -116,23 +116,23 @@ def test_answer_is_set_by_a_script(call, fake):
     assert call("openrouter").completion.usage.total == 0
 
 
-def test_headers_are_set_by_a_script(call, fake):
+def test_a_script_sets_headers(call, fake):
     control(fake, fault="429-bare", headers={"Retry-After": "9"})
     assert call().error.retry_after_seconds == 9
 
 
 @pytest.mark.parametrize("script", [{"fault": "nonsense"}, {"faults": ["nonsense"]}, {"colour": "red"}])
-def test_script_that_makes_no_sense_is_refused(fake, script):
+def test_an_invalid_script_is_refused(fake, script):
     assert control(fake, **script).status_code == 400
 
 
-def test_scripts_are_forgotten_on_demand(call, fake):
+def test_scripts_can_be_removed(call, fake):
     control(fake, fault="503")
     requests.delete(f"{fake.url}/_control", timeout=5)
     assert call().completion
 
 
-def test_latest_script_holds():
+def test_a_script_is_limited_to_the_first_calls():
     script = Script(provider="groq", fault="503", times=1)
     assert script.next_fault().name == "503"
     assert script.next_fault() is None
@@ -141,7 +141,7 @@ def test_latest_script_holds():
 # -- The log ---------------------------------------------------------------------------
 
 
-def test_log_shows_what_was_received_and_no_key(call, fake):
+def test_the_log_has_requests_without_keys(call, fake):
     call("openrouter", "tokens-3")
     entry = fake.wait_for(lambda log: log[-1].finished and log)[0]
     (shown,) = logged(fake)
@@ -150,35 +150,35 @@ def test_log_shows_what_was_received_and_no_key(call, fake):
     assert shown["body"]["messages"] == [{"role": "user", "content": "Hello there"}]
     assert shown["key"] == fingerprint(KEY)
     assert KEY not in json.dumps(shown)
-    assert (shown["status"], shown["finished"], shown["hung_up_after"]) == (200, True, None)
+    assert (shown["status"], shown["finished"], shown["disconnected_after"]) == (200, True, None)
     assert shown["sent_bytes"] == entry.sent_bytes > 100
     requests.delete(f"{fake.url}/_log", timeout=5)
     assert logged(fake) == []
 
 
-def test_log_shows_when_the_client_hung_up(fake):
+def test_the_log_has_the_time_when_the_client_disconnected(fake):
     body = {"model": "tokens-1000-every-20ms", "stream": True, "messages": [{"role": "user", "content": "x"}]}
     url = f"{fake.base_url('local')}/chat/completions"
     with requests.post(url, json=body, stream=True, timeout=5) as response:
         next(response.iter_content(10))
-    entry = fake.wait_for(lambda log: log[-1].hung_up_after is not None and log)[-1]
+    entry = fake.wait_for(lambda log: log[-1].disconnected_after is not None and log)[-1]
     assert not entry.finished
 
 
-def test_hundreds_of_streams_are_held_open_at_once(fake):
+def test_hundreds_of_streams_are_open_at_once(fake):
     count = 300
     url = f"{fake.base_url('local')}/chat/completions"
     body = {"model": "fault-stall-after-1", "stream": True, "messages": [{"role": "user", "content": "x"}]}
     with contextlib.ExitStack() as stack, requests.Session() as session:
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=count))
-        bodies = []  # An iterator that is dropped closes its connection.
+        bodies = []  # An iterator that is deleted closes its connection.
         for _ in range(count):
             response = stack.enter_context(session.post(url, json=body, stream=True, timeout=10))
             bodies.append(response.iter_content(20))
             assert next(bodies[-1])
         assert len(fake.log()) == count
-        assert all(entry.hung_up_after is None for entry in fake.log())
-    fake.wait_for(lambda log: all(entry.hung_up_after is not None for entry in log))
+        assert all(entry.disconnected_after is None for entry in fake.log())
+    fake.wait_for(lambda log: all(entry.disconnected_after is not None for entry in log))
 
 
 def test_stopping_ends_open_streams():
@@ -195,7 +195,7 @@ def test_stopping_ends_open_streams():
 
 
 @pytest.mark.slow
-def test_command_serves_and_prints_the_variables(tmp_path):
+def test_the_command_serves_and_prints_the_variables(tmp_path):
     command = [sys.executable, "manage.py", "fake_provider", "--port", "0"]
     environment = os.environ | {"VAR_DIR": str(tmp_path)}
     with subprocess.Popen(

@@ -12,19 +12,19 @@ from qa.fake_provider.server import BASE_PATHS, FakeProvider
 
 
 class Command(BaseCommand):
-    help = "Serve a provider that is none, on every wire, and print how to point the product at it."
+    help = "Serve a fake provider with every wire format, and print the variables that configure it."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+        parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 selects a free one")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
 
     def handle(self, *args: Any, **options: Any) -> None:
         fake = FakeProvider(options["port"], host=options["host"])
         with contextlib.suppress(KeyboardInterrupt):
-            fake.serve_forever(lambda: self._introduce(fake))
+            fake.serve_forever(lambda: self._print_variables(fake))
 
-    def _introduce(self, fake: FakeProvider) -> None:
+    def _print_variables(self, fake: FakeProvider) -> None:
         for name in BASE_PATHS:
             variable = name.upper()
             if name in {"groq", "gemini", "openrouter"}:

@@ -1,8 +1,7 @@
-"""The wires the fake provider speaks: OpenAI's for Groq, OpenRouter and servers of one's own, and Gemini's.
+"""The wire formats of the fake provider: OpenAI's for Groq, OpenRouter and compatible servers, and Gemini's.
 
-A wire reads a request into an `Ask`, and writes an `Answer` or an error as the
-real service would. It is strict where the service is: what would be a 400 there
-is a 400 here.
+A wire format parses a request into a `ChatRequest`, and writes an `Answer` or an error as the real service
+does. It is as strict as the service: a 400 there is a 400 here.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qa.fake_provider.answers import Answer, Ask
+from qa.fake_provider.answers import Answer, ChatRequest
 
 MODELS = ("fake-large", "fake-small")
 _CONTEXT = 131_072
 
 
-class WireError(Exception):
-    """The request is refused: (status, code, message)."""
+class InvalidRequest(Exception):
+    """The service would refuse the request with this status, code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
 
 
-class Wire(ABC):
-    """`provider` names whose quirks are shown."""
+class WireFormat(ABC):
+    """`provider` selects the deviations of that provider from the format."""
 
     done: bytes = b""
     line_end = b"\n"
@@ -40,17 +39,17 @@ class Wire(ABC):
         self._ids = itertools.count(1)
 
     @abstractmethod
-    def key(self, headers: Mapping[str, str]) -> str: ...
+    def api_key(self, headers: Mapping[str, str]) -> str: ...
 
     @abstractmethod
-    def ask(self, path: str, body: Mapping[str, Any]) -> Ask: ...
+    def parse(self, path: str, body: Mapping[str, Any]) -> ChatRequest: ...
 
     @abstractmethod
-    def whole(self, ask: Ask, answer: Answer) -> dict[str, Any]: ...
+    def completion(self, request: ChatRequest, answer: Answer) -> dict[str, Any]: ...
 
     @abstractmethod
-    def chunks(self, ask: Ask, answer: Answer) -> Iterator[dict[str, Any]]:
-        """Yield the chunks of the stream: one a token, then those that end it."""
+    def chunks(self, request: ChatRequest, answer: Answer) -> Iterator[dict[str, Any]]:
+        """Yield the chunks of a stream: one for each token, then those that end it."""
 
     @abstractmethod
     def error(self, status: int, code: str, message: str) -> dict[str, Any]: ...
@@ -63,50 +62,50 @@ class Wire(ABC):
         return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + end + end
 
 
-class OpenAIWire(Wire):
+class OpenAIFormat(WireFormat):
     done = b"data: [DONE]\n\n"
 
-    def key(self, headers: Mapping[str, str]) -> str:
+    def api_key(self, headers: Mapping[str, str]) -> str:
         return headers.get("authorization", "").removeprefix("Bearer ")
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Ask:
+    def parse(self, path: str, body: Mapping[str, Any]) -> ChatRequest:
         messages = body.get("messages") or []
         if not messages:
-            raise WireError(400, "invalid_request_error", "messages: at least one message is required")
+            raise InvalidRequest(400, "invalid_request_error", "messages: at least one message is required")
         last = messages[-1]
         for message in messages:
             if self.provider == "groq" and "name" in message:
-                raise WireError(400, "invalid_request_error", "property 'name' is unsupported")
-        asked = [message for message in messages if message["role"] != "assistant"]
+                raise InvalidRequest(400, "invalid_request_error", "property 'name' is unsupported")
+        prompts = [message for message in messages if message["role"] != "assistant"]
         choice = body.get("tool_choice") or "auto"
         form = body.get("response_format") or {}
         functions = [tool["function"] for tool in body.get("tools") or ()]
-        return Ask(
+        return ChatRequest(
             provider=self.provider,
             model=str(body.get("model")),
             stream=bool(body.get("stream")),
-            prompt=_text(asked[-1].get("content")) if asked else "",
+            prompt=_text(prompts[-1].get("content")) if prompts else "",
             last_role=last["role"],
             prefix=_text(last.get("content")) if last["role"] == "assistant" else "",
             tools={function["name"]: function.get("parameters") or {} for function in functions},
             tool_choice=choice if isinstance(choice, str) else choice["function"]["name"],
             stop=tuple([body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or ()),
             max_tokens=body.get("max_completion_tokens", body.get("max_tokens")),
-            wants_json=bool(form),
+            json_mode=bool(form),
             json_schema=(form.get("json_schema") or {}).get("schema"),
         )
 
-    def whole(self, ask: Ask, answer: Answer) -> dict[str, Any]:
+    def completion(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
         if answer.reasoning:
             message["reasoning"] = answer.reasoning
         if answer.tool_calls:
             message["tool_calls"] = [self._call(*call) for call in answer.tool_calls]
         choice = {"index": 0, "message": message, "finish_reason": self._finish(answer)}
-        return self._head(ask, "chat.completion") | {"choices": [choice]} | self._usage(answer)
+        return self._head(request, "chat.completion") | {"choices": [choice]} | self._usage(answer)
 
-    def chunks(self, ask: Ask, answer: Answer) -> Iterator[dict[str, Any]]:
-        head = self._head(ask, "chat.completion.chunk")
+    def chunks(self, request: ChatRequest, answer: Answer) -> Iterator[dict[str, Any]]:
+        head = self._head(request, "chat.completion.chunk")
 
         def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
             return head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
@@ -118,11 +117,11 @@ class OpenAIWire(Wire):
             yield chunk({"content": token})
         for index, (name, arguments) in enumerate(answer.tool_calls):
             call = self._call(name, arguments)
-            written = call["function"]["arguments"]
+            encoded = call["function"]["arguments"]
             call["function"]["arguments"] = ""
             yield chunk({"tool_calls": [{"index": index} | call]})
-            for start in range(0, len(written), 5):
-                part = {"index": index, "function": {"arguments": written[start : start + 5]}}
+            for start in range(0, len(encoded), 5):
+                part = {"index": index, "function": {"arguments": encoded[start : start + 5]}}
                 yield chunk({"tool_calls": [part]})
         yield chunk({}, self._finish(answer))
         if answer.usage is None:
@@ -141,15 +140,16 @@ class OpenAIWire(Wire):
 
     def models(self) -> dict[str, Any]:
         pricing = {"prompt": "0.0000001", "completion": "0.0000005"}
-        facts = {
+        by_provider: dict[str, dict[str, Any]] = {
             "groq": {"active": True, "context_window": _CONTEXT},
             "openrouter": {"context_length": _CONTEXT, "pricing": pricing},
-        }.get(self.provider, {})
-        return {"object": "list", "data": [{"id": model, "object": "model"} | facts for model in MODELS]}
+        }
+        details = by_provider.get(self.provider, {})
+        return {"object": "list", "data": [{"id": model, "object": "model"} | details for model in MODELS]}
 
-    def _head(self, ask: Ask, kind: str) -> dict[str, Any]:
+    def _head(self, request: ChatRequest, kind: str) -> dict[str, Any]:
         number = next(self._ids)
-        return {"id": f"chatcmpl-{number}", "object": kind, "created": 1_700_000_000, "model": ask.model}
+        return {"id": f"chatcmpl-{number}", "object": kind, "created": 1_700_000_000, "model": request.model}
 
     def _call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         function = {"name": name, "arguments": json.dumps(arguments)}
@@ -161,27 +161,27 @@ class OpenAIWire(Wire):
     def _usage(self, answer: Answer) -> dict[str, Any]:
         if answer.usage is None:
             return {}
-        given, made, cached, thought = answer.usage
+        input_tokens, output_tokens, cached, reasoning = answer.usage
         cost = {"cost": 0.00042} if self.provider == "openrouter" else {}
         return {
             "usage": {
-                "prompt_tokens": given,
-                "completion_tokens": made,
-                "total_tokens": given + made,
+                "prompt_tokens": input_tokens,
+                "completion_tokens": output_tokens,
+                "total_tokens": input_tokens + output_tokens,
                 "prompt_tokens_details": {"cached_tokens": cached},
-                "completion_tokens_details": {"reasoning_tokens": thought},
+                "completion_tokens_details": {"reasoning_tokens": reasoning},
                 **cost,
             }
         }
 
 
-class GeminiWire(Wire):
+class GeminiFormat(WireFormat):
     line_end = b"\r\n"
 
-    def key(self, headers: Mapping[str, str]) -> str:
+    def api_key(self, headers: Mapping[str, str]) -> str:
         return headers.get("x-goog-api-key", "")
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Ask:
+    def parse(self, path: str, body: Mapping[str, Any]) -> ChatRequest:
         model, _, method = path.rsplit("/", 1)[-1].partition(":")
         contents = body.get("contents") or []
         self._check(contents)
@@ -190,7 +190,7 @@ class GeminiWire(Wire):
         choice = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
         modes = {"NONE": "none", "ANY": (choice.get("allowedFunctionNames") or ["required"])[0]}
         outputs = [part["functionResponse"]["response"] for part in parts if "functionResponse" in part]
-        return Ask(
+        return ChatRequest(
             provider=self.provider,
             model=model,
             stream=method.startswith("stream"),
@@ -204,19 +204,19 @@ class GeminiWire(Wire):
             tool_choice=modes.get(choice.get("mode", ""), "auto"),
             stop=tuple(config.get("stopSequences") or ()),
             max_tokens=config.get("maxOutputTokens"),
-            wants_json=config.get("responseMimeType") == "application/json",
+            json_mode=config.get("responseMimeType") == "application/json",
             json_schema=config.get("responseJsonSchema"),
         )
 
-    def whole(self, ask: Ask, answer: Answer) -> dict[str, Any]:
+    def completion(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
         parts = [{"text": answer.reasoning, "thought": True}] if answer.reasoning else []
         parts += [{"text": answer.text}] if answer.text else []
         parts += self._calls(answer)
         candidate = self._candidate(parts, self._finish(answer))
-        return {"candidates": [candidate]} | self._tail(ask, answer)
+        return {"candidates": [candidate]} | self._tail(request, answer)
 
-    def chunks(self, ask: Ask, answer: Answer) -> Iterator[dict[str, Any]]:
-        tail = self._tail(ask, answer)
+    def chunks(self, request: ChatRequest, answer: Answer) -> Iterator[dict[str, Any]]:
+        tail = self._tail(request, answer)
         early = dict(tail)
         if "usageMetadata" in early:
             early["usageMetadata"] = {"promptTokenCount": early["usageMetadata"]["promptTokenCount"]}
@@ -259,22 +259,22 @@ class GeminiWire(Wire):
 
     def _check(self, contents: list[dict[str, Any]]) -> None:
         if not contents or contents[0].get("role") != "user" or contents[-1].get("role") != "user":
-            raise WireError(400, "invalid", "contents must begin and end with a user turn")
+            raise InvalidRequest(400, "invalid", "contents must begin and end with a user turn")
         for before, after in itertools.pairwise(contents):
             if before["role"] == after["role"]:
-                raise WireError(400, "invalid", "neighbouring turns must differ in role")
+                raise InvalidRequest(400, "invalid", "consecutive turns must differ in role")
         for content in contents:
             calls = [part for part in content["parts"] if "functionCall" in part]
             if calls and "thoughtSignature" not in calls[0]:
-                raise WireError(400, "invalid", "Function call is missing a thought_signature")
-            if not content["parts"] or not all(self._holds_something(part) for part in content["parts"]):
-                raise WireError(400, "invalid", "a part must hold data")
+                raise InvalidRequest(400, "invalid", "Function call is missing a thought_signature")
+            if not content["parts"] or not all(self._has_data(part) for part in content["parts"]):
+                raise InvalidRequest(400, "invalid", "a part must have data")
 
-    def _holds_something(self, part: Mapping[str, Any]) -> bool:
+    def _has_data(self, part: Mapping[str, Any]) -> bool:
         return any(value not in ("", None) for value in part.values())
 
     def _calls(self, answer: Answer) -> list[dict[str, Any]]:
-        """Return the parts of the calls; only the first is signed, as Gemini does with parallel calls."""
+        """Return the parts of the calls. Gemini signs only the first of parallel calls."""
         parts: list[dict[str, Any]] = [
             {"functionCall": {"name": name, "args": arguments}} for name, arguments in answer.tool_calls
         ]
@@ -291,16 +291,16 @@ class GeminiWire(Wire):
         names = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
         return names.get(answer.finish, answer.finish)
 
-    def _tail(self, ask: Ask, answer: Answer) -> dict[str, Any]:
-        tail: dict[str, Any] = {"modelVersion": ask.model, "responseId": f"resp-{next(self._ids)}"}
+    def _tail(self, request: ChatRequest, answer: Answer) -> dict[str, Any]:
+        tail: dict[str, Any] = {"modelVersion": request.model, "responseId": f"resp-{next(self._ids)}"}
         if answer.usage is not None:
-            given, made, cached, thought = answer.usage
+            input_tokens, output_tokens, cached, reasoning = answer.usage
             tail["usageMetadata"] = {
-                "promptTokenCount": given,
-                "candidatesTokenCount": made - thought,
-                "thoughtsTokenCount": thought,
+                "promptTokenCount": input_tokens,
+                "candidatesTokenCount": output_tokens - reasoning,
+                "thoughtsTokenCount": reasoning,
                 "cachedContentTokenCount": cached,
-                "totalTokenCount": given + made,
+                "totalTokenCount": input_tokens + output_tokens,
             }
         return tail
 
