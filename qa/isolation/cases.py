@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from django.urls import get_resolver
-from django.urls.resolvers import URLResolver
-
 from qa.isolation.callers import Caller
 from qa.isolation.dataset import Dataset
 from qa.isolation.table import CONSOLE, OPENAI, PUBLIC, ROUTES, Id, Row, expected_status
+from qa.testing.urls import url_patterns
 
 #: Combinations of the two ids of a path, outermost first.
 _PAIRS: list[tuple[Id, ...]] = [
@@ -53,15 +51,7 @@ def routes() -> list[str]:
 
 
 def all_routes() -> list[str]:
-    def below(resolver: URLResolver, prefix: str) -> Iterator[str]:
-        for each in resolver.url_patterns:
-            path = prefix + str(each.pattern)
-            if isinstance(each, URLResolver):
-                yield from below(each, path)
-            else:
-                yield path
-
-    return list(below(get_resolver(), ""))
+    return [route for route, _ in url_patterns()]
 
 
 def cases_of(dataset: Dataset, route: str, method: str) -> Iterator[Case]:

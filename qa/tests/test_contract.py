@@ -1,7 +1,7 @@
-"""The API answers what its own description says it answers, whatever is sent and whoever sends it.
+"""The API conforms to its OpenAPI schema, for any request by any caller.
 
-Requests are made from `/api/schema` itself, half of them valid and half of them spoiled; the answers
-are held against it: status, content type, headers, body. 500 is described nowhere, so it never passes.
+Requests are generated from `/api/schema`, half of them valid and half of them invalid; the answers are
+checked against it: status, content type, headers, body. No operation documents a 500, so it never passes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Headers = Callable[[], dict[str, str]]
 
 @pytest.fixture
 def schema(db) -> BaseSchema:
-    # Credentials are ours to choose: invented ones would all be refused at the door.
+    # The tests set the credentials: generated ones would all be refused.
     generation = GenerationConfig(with_security_parameters=False)
     config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(generation=generation)))
     return schemathesis.openapi.from_wsgi("/api/schema", get_wsgi_application(), config=config)
@@ -55,15 +55,15 @@ def schema(db) -> BaseSchema:
 
 @pytest.fixture
 def callers(alice, acme, settings) -> dict[str, Headers]:
-    """Name -> the headers of that caller's next request."""
+    """Name -> a function that returns the headers of that caller's next request."""
     settings.RATES = dict.fromkeys(settings.RATES, "1000000/m")
     secret = issue(limited(acme), alice, scopes=list(Scope.values)).secret
 
     def signed_in() -> dict[str, str]:
-        # A session of its own for each request: some of them end all there are.
+        # A new login session for each request: some requests end all sessions.
         return {"Authorization": f"Bearer {AccessToken.of_session(alice.pk, uuid.uuid4().hex)}"}
 
-    return {"admin": signed_in, "secret key": lambda: {"X-API-Key": secret}, "nobody": dict}
+    return {"admin": signed_in, "secret key": lambda: {"X-API-Key": secret}, "anonymous": dict}
 
 
 @pytest.fixture
@@ -72,13 +72,13 @@ def known_ids(acme, alice, dave, session, site) -> dict[str, str]:
     sent = site.post(f"/api/chat/sessions/{session.pk}/messages", {"message": "Hello"})
     sent_invitation = Invitation.objects.send(acme, email="eve@example.com", role="viewer", by=by(alice))
     url = "https://hooks.example.com/"
-    hook = Webhook.objects.register(acme, by=by(alice), url=url, events=["api_key.revoked"])
+    registered = Webhook.objects.register(acme, by=by(alice), url=url, events=["api_key.revoked"])
     return {
         "tenant_id": str(acme.pk),
         "user_id": str(dave.pk),
         "invitation_id": str(sent_invitation.invitation.pk),
         "key_id": str(issue(acme, alice).key.pk),
-        "webhook_id": str(hook.webhook.pk),
+        "webhook_id": str(registered.webhook.pk),
         "session_id": str(session.pk),
         "message_id": sent.json()["reply"]["id"],
         "name": "groq/groq-model",
@@ -87,11 +87,11 @@ def known_ids(acme, alice, dave, session, site) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # schemathesis does
-@pytest.mark.parametrize("caller", ["admin", "secret key", "nobody"])
-def test_every_answer_is_described(schema, fake: FakeProvider, callers, known_ids, caller, caplog):
+@pytest.mark.parametrize("caller", ["admin", "secret key", "anonymous"])
+def test_every_answer_conforms_to_the_schema(schema, fake: FakeProvider, callers, known_ids, caller, caplog):
     caplog.set_level(logging.ERROR, "core.requests")
     operations = [result.ok() for result in schema.get_all_operations()]
-    # Deleted last, the inner before the outer: others need it.
+    # Deletions last, inner objects first: the other operations need them.
     operations.sort(key=lambda operation: (operation.method == "delete", -len(operation.path)))
     assert len(operations) > 30
 
@@ -103,13 +103,13 @@ def test_every_answer_is_described(schema, fake: FakeProvider, callers, known_id
 
 
 def violation(operation: APIOperation, known_ids: dict[str, str], headers: Headers) -> str | None:
-    """Return how an answer of `operation` differs from its description; None if none does."""
-    mine = {name: known_ids[name] for name in known_ids if f"{{{name}}}" in operation.path}
-    requests = [operation.as_strategy(path_parameters=mine)]
+    """Return how an answer of `operation` violates the schema; None if none does."""
+    existing = {name: known_ids[name] for name in known_ids if f"{{{name}}}" in operation.path}
+    requests = [operation.as_strategy(path_parameters=existing)]
     if operation.body or operation.query:
-        requests += [*requests, operation.as_strategy(GenerationMode.NEGATIVE, path_parameters=mine)]
-    if mine:
-        requests += [operation.as_strategy()]  # ids of nothing
+        requests += [*requests, operation.as_strategy(GenerationMode.NEGATIVE, path_parameters=existing)]
+    if existing:
+        requests += [operation.as_strategy()]  # with generated ids
 
     @settings(
         max_examples=EXAMPLES,
@@ -120,11 +120,11 @@ def violation(operation: APIOperation, known_ids: dict[str, str], headers: Heade
         suppress_health_check=list(HealthCheck),
     )
     @given(case=st.one_of(requests))
-    def holds(case: schemathesis.Case) -> None:
+    def conforms(case: schemathesis.Case) -> None:
         case.call_and_validate(headers=headers(), checks=CHECKS)
 
     try:
-        holds()
+        conforms()
     except FailureGroup as error:
         return f"{operation.label}: {error}"
     return None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from django.urls import get_resolver
-from django.urls.resolvers import URLPattern, URLResolver
+from django.urls import URLPattern
 from rest_framework.views import APIView
 
 from core.audit.models import AuditEvent
 from qa.isolation.cases import Case, parameters_of
 from qa.isolation.matrix import Matrix
 from qa.isolation.table import OPENAI, ROUTES, SESSION, SITE, TENANT, Id
+from qa.testing.urls import url_patterns
 from tenants.access.permission import HasRight
 from tenants.access.views import TenantScopedView
 
@@ -24,15 +23,6 @@ pytestmark = pytest.mark.django_db
 TENANT_POLICIES = {TENANT, SESSION, SITE, OPENAI}
 
 
-def patterns(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
-    for each in resolver.url_patterns:
-        path = prefix + str(each.pattern)
-        if isinstance(each, URLResolver):
-            yield from patterns(each, path)
-        else:
-            yield path, each
-
-
 def view_class(pattern: URLPattern) -> type[APIView] | None:
     """Return the class of a view, of a viewset too; None for a view that is a function."""
     return getattr(pattern.callback, "cls", None)
@@ -40,7 +30,7 @@ def view_class(pattern: URLPattern) -> type[APIView] | None:
 
 VIEWS = {
     route: found
-    for route, pattern in patterns(get_resolver())
+    for route, pattern in url_patterns()
     if (found := view_class(pattern)) and issubclass(found, TenantScopedView)
 }
 ACTIONS = [(route, method) for route in VIEWS for method in ROUTES[route].allowed]
