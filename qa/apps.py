@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class QaConfig(AppConfig):
-    """What tests and proves the product, and the commands that run it. No part of production."""
+    """Tools that test the product as a whole, with their commands. Not installed in production."""
 
     name = "qa"

@@ -1,11 +1,11 @@
-"""Alice and bob have accounts with a password; a `Person` calls the API for one of them."""
+"""Alice and bob have accounts with a password; a `AuthClient` calls the API for one of them."""
 
 from __future__ import annotations
 
 import pytest
 
 from accounts.models import User
-from qa.testing.accounts import PASSWORD, Person
+from qa.testing.accounts import PASSWORD, AuthClient
 
 
 @pytest.fixture
@@ -19,21 +19,21 @@ def bob(db: None) -> User:
 
 
 @pytest.fixture
-def laptop(alice: User) -> Person:
+def laptop(alice: User) -> AuthClient:
     """Alice's laptop, signed in."""
-    person = Person(alice.email)
+    person = AuthClient(alice.email)
     assert person.log_in().status_code == 200
     return person
 
 
 @pytest.fixture
-def phone(alice: User) -> Person:
+def phone(alice: User) -> AuthClient:
     """Alice's phone, signed in too."""
-    person = Person(alice.email, address="192.0.2.20")
+    person = AuthClient(alice.email, address="192.0.2.20")
     assert person.log_in().status_code == 200
     return person
 
 
 @pytest.fixture
-def stranger(db: None) -> Person:
-    return Person("stranger@example.com", address="198.51.100.1")
+def stranger(db: None) -> AuthClient:
+    return AuthClient("stranger@example.com", address="198.51.100.1")

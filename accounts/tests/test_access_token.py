@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from accounts.tokens import AccessToken, RefreshToken
-from qa.testing.accounts import Person
+from qa.testing.accounts import AuthClient
 
 ACCESS_SECRET = settings.SIMPLE_JWT["SIGNING_KEY"]
 
@@ -26,7 +26,7 @@ def signed(claims: dict, secret: str = ACCESS_SECRET, algorithm: str = "HS256") 
 
 def rejection(token: str) -> str:
     """Return the code of the 401 that a request with this token gets."""
-    person = Person("")
+    person = AuthClient("")
     person.access = token
     response = person.get("profile")
     assert response.status_code == 401, response.data

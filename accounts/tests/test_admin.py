@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import RefreshToken, User
-from qa.testing.accounts import PASSWORD, Person
+from qa.testing.accounts import PASSWORD, AuthClient
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_user_is_created_with_an_address_of_any_case(staff):
     )
 
     assert page.status_code == 302
-    assert Person("dave@example.com").log_in().status_code == 200
+    assert AuthClient("dave@example.com").log_in().status_code == 200
 
 
 def test_a_taken_address_is_rejected_in_any_case(staff, alice):
@@ -63,7 +63,7 @@ def test_a_user_is_changed_and_keeps_the_password(staff, alice):
 
     page = staff.post(url, {"email": "Alice.L@example.com", "name": "Alice Liddell", "is_active": "on"})
     assert page.status_code == 302
-    assert Person("alice.l@example.com").log_in().status_code == 200
+    assert AuthClient("alice.l@example.com").log_in().status_code == 200
 
 
 def test_deactivation_ends_all_sessions(staff, alice, laptop):
@@ -91,7 +91,7 @@ def test_staff_can_disable_a_password(staff, alice):
 
     alice.refresh_from_db()
     assert not alice.has_usable_password()
-    assert Person(alice.email).log_in().status_code == 401
+    assert AuthClient(alice.email).log_in().status_code == 401
 
 
 def test_all_sessions_of_the_selected_users_are_ended(staff, alice, laptop, phone):
@@ -113,7 +113,7 @@ def test_users_can_be_listed_searched_and_filtered(staff, alice, query):
 
 
 def test_the_page_of_a_user_links_to_the_sessions(staff, alice, laptop, bob):
-    Person(bob.email, address="192.0.2.99").log_in()
+    AuthClient(bob.email, address="192.0.2.99").log_in()
     page = staff.get(f"/admin/accounts/user/{alice.pk}/change/").content.decode()
     url = re.search(r'href="([^"]*refreshtoken/\?[^"]+)"', page)[1]
     sessions = staff.get(url)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from core.audit.models import AuditEvent
-from qa.testing.accounts import PASSWORD, Person
+from qa.testing.accounts import PASSWORD, AuthClient
 from qa.testing.tenants import middle_of_next_hour
 
 NEW_PASSWORD = "quite another phrase"
@@ -26,8 +26,8 @@ def alice(db) -> User:
 
 
 @pytest.fixture
-def laptop(alice) -> Person:
-    person = Person(alice.email)
+def laptop(alice) -> AuthClient:
+    person = AuthClient(alice.email)
     assert person.log_in().status_code == 200
     return person
 
@@ -59,7 +59,7 @@ def changes(action: str) -> dict:
 
 def test_registration_is_recorded(db):
     body = {"email": "Ada@example.com", "password": PASSWORD, "name": "Ada"}
-    assert Person("").post("register", body).status_code == 201
+    assert AuthClient("").post("register", body).status_code == 201
 
     assert only("user.registered") == ("ada@example.com", "ada@example.com", "192.0.2.10", "")
 
@@ -117,7 +117,7 @@ def test_reuse_of_a_refresh_token_is_recorded(laptop, alice):
     spent = laptop.refresh
     assert laptop.post("refresh-token", {"refresh": spent}).status_code == 200
     with time_machine.travel(timezone.now() + timedelta(minutes=1)):
-        thief = Person(alice.email, address="203.0.113.5")
+        thief = AuthClient(alice.email, address="203.0.113.5")
         assert thief.post("refresh-token", {"refresh": spent}).status_code == 401
         assert thief.post("refresh-token", {"refresh": spent}).status_code == 401
 
@@ -129,7 +129,7 @@ def test_reuse_of_a_refresh_token_is_recorded(laptop, alice):
 def test_a_lockout_is_recorded_once_after_the_failures_that_caused_it(alice, email):
     # A network per case: this process remembers what it has recorded, but the database is reset.
     network = "198.51.100.1" if email == alice.email else "198.51.100.2"
-    attacker = Person(email, address=network)
+    attacker = AuthClient(email, address=network)
     with time_machine.travel(middle_of_next_hour(), tick=False):
         statuses = [attacker.log_in("wrong").status_code for _ in range(8)]
 
@@ -165,7 +165,7 @@ def test_a_wrong_password_gets_400_even_if_it_can_not_be_recorded(laptop):
     try:
         body = {"current_password": "wrong", "new_password": NEW_PASSWORD}
         assert laptop.put("change-password", body).status_code == 400
-        assert Person("alice@example.com").log_in("wrong").status_code == 401
+        assert AuthClient("alice@example.com").log_in("wrong").status_code == 401
     finally:
         connection.database.command("collMod", table, validator={})
 

@@ -7,8 +7,8 @@ import time_machine
 from django.utils import timezone
 
 from accounts.models import User
-from qa.testing.accounts import PASSWORD, Person, problem_fields
-from qa.testing.concurrency import at_once
+from qa.testing.accounts import PASSWORD, AuthClient, problem_fields
+from qa.testing.concurrency import run_concurrently
 
 NEW = "a much better secret"
 CHANGE = {"current_password": PASSWORD, "new_password": NEW}
@@ -17,8 +17,8 @@ CHANGE = {"current_password": PASSWORD, "new_password": NEW}
 def test_the_new_password_works_and_the_old_one_does_not(laptop, alice):
     assert laptop.put("change-password", CHANGE).status_code == 204
 
-    assert Person(alice.email).log_in(PASSWORD).status_code == 401
-    assert Person(alice.email).log_in(NEW).status_code == 200
+    assert AuthClient(alice.email).log_in(PASSWORD).status_code == 401
+    assert AuthClient(alice.email).log_in(NEW).status_code == 200
 
 
 def test_other_sessions_end_at_once_and_the_callers_own_continues(laptop, phone):
@@ -79,11 +79,11 @@ def test_guessing_the_current_password_is_limited(laptop):
 
 
 def test_one_of_several_concurrent_changes_succeeds(alice):
-    people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(6)]
+    people = [AuthClient(alice.email, address=f"192.0.2.{number}") for number in range(6)]
     for person in people:
         person.log_in()
 
-    responses = at_once(
+    responses = run_concurrently(
         *[
             partial(person.put, "change-password", {**CHANGE, "new_password": f"{NEW} number {number}"})
             for number, person in enumerate(people)
@@ -92,19 +92,19 @@ def test_one_of_several_concurrent_changes_succeeds(alice):
 
     statuses = [response.status_code for response in responses]
     assert statuses.count(204) == 1
-    assert Person(alice.email).log_in(f"{NEW} number {statuses.index(204)}").status_code == 200
+    assert AuthClient(alice.email).log_in(f"{NEW} number {statuses.index(204)}").status_code == 200
     assert [person.is_signed_in() for person in people] == [status == 204 for status in statuses]
 
 
 def test_no_login_with_the_old_password_survives_the_change(alice):
     """Logins race with the change; whether or not they succeed, none leaves a usable session."""
     for old, new in [(PASSWORD, NEW), (NEW, PASSWORD)] * 2:
-        changing = Person(alice.email, address="192.0.2.100")
+        changing = AuthClient(alice.email, address="192.0.2.100")
         changing.log_in(old)
-        people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(4)]
+        people = [AuthClient(alice.email, address=f"192.0.2.{number}") for number in range(4)]
         change = partial(changing.put, "change-password", {"current_password": old, "new_password": new})
 
-        changed, *_ = at_once(change, *[partial(person.log_in, old) for person in people])
+        changed, *_ = run_concurrently(change, *[partial(person.log_in, old) for person in people])
 
         assert changed.status_code == 204
         assert not any(person.access and person.is_signed_in() for person in people)

@@ -7,16 +7,16 @@ import pytest
 import time_machine
 from django.test import Client, override_settings
 
-from qa.testing.accounts import PASSWORD, Person
-from qa.testing.concurrency import at_once
+from qa.testing.accounts import PASSWORD, AuthClient
+from qa.testing.concurrency import run_concurrently
 
 ATTACKER_ADDRESS = "198.51.100.7"
 
 
 @pytest.fixture
-def attacker(alice) -> Person:
+def attacker(alice) -> AuthClient:
     """A client that has just failed five times to log in as alice."""
-    person = Person(alice.email, address=ATTACKER_ADDRESS)
+    person = AuthClient(alice.email, address=ATTACKER_ADDRESS)
     for number in range(5):
         assert person.log_in(f"guess number {number}").status_code == 401
     return person
@@ -32,26 +32,26 @@ def test_the_sixth_attempt_is_rejected_even_with_the_right_password(attacker):
 
 
 def test_the_owner_can_log_in_from_another_address(attacker, alice):
-    assert Person(alice.email, address="192.0.2.10").log_in().status_code == 200
+    assert AuthClient(alice.email, address="192.0.2.10").log_in().status_code == 200
 
 
 def test_other_accounts_are_not_locked_for_the_attackers_address(attacker, bob):
-    assert Person(bob.email, address=ATTACKER_ADDRESS).log_in().status_code == 200
+    assert AuthClient(bob.email, address=ATTACKER_ADDRESS).log_in().status_code == 200
 
 
 def test_another_spelling_of_the_e_mail_address_is_the_same_account(attacker):
-    assert Person("ALICE@Example.com", address=ATTACKER_ADDRESS).log_in().status_code == 429
+    assert AuthClient("ALICE@Example.com", address=ATTACKER_ADDRESS).log_in().status_code == 429
 
 
 def test_addresses_of_one_ipv6_network_are_counted_together(alice):
     for number in range(5):
-        Person(alice.email, address=f"2001:db8::{number}").log_in("wrong password")
+        AuthClient(alice.email, address=f"2001:db8::{number}").log_in("wrong password")
 
-    assert Person(alice.email, address="2001:db8::99").log_in().status_code == 429
+    assert AuthClient(alice.email, address="2001:db8::99").log_in().status_code == 429
 
 
 def test_unknown_e_mail_addresses_are_locked_in_the_same_way(attacker):
-    unknown = Person("unknown@example.com", address="198.51.100.8")
+    unknown = AuthClient("unknown@example.com", address="198.51.100.8")
     for number in range(5):
         assert unknown.log_in(f"guess number {number}").status_code == 401
     locked, known = unknown.log_in(), attacker.log_in()
@@ -63,7 +63,7 @@ def test_unknown_e_mail_addresses_are_locked_in_the_same_way(attacker):
 
 @override_settings(RATES={"default": "600/m", "auth.failures": "5/15m"})
 def test_a_successful_login_resets_the_count(alice):
-    person = Person(alice.email)
+    person = AuthClient(alice.email)
     for _ in range(3):
         for number in range(4):
             assert person.log_in(f"guess number {number}").status_code == 401
@@ -79,9 +79,11 @@ def test_the_lockout_ends_after_its_period(attacker):
 
 @override_settings(RATES={"default": "600/m", "auth.failures": "5/15m"})
 def test_concurrent_guesses_do_not_exceed_the_limit(alice):
-    attacker = Person(alice.email, address=ATTACKER_ADDRESS)
+    attacker = AuthClient(alice.email, address=ATTACKER_ADDRESS)
 
-    responses = at_once(*[partial(attacker.log_in, f"guess number {number}") for number in range(20)])
+    responses = run_concurrently(
+        *[partial(attacker.log_in, f"guess number {number}") for number in range(20)]
+    )
 
     assert sorted(response.status_code for response in responses) == [401] * 5 + [429] * 15
 
@@ -102,4 +104,4 @@ def test_failures_at_the_admin_lock_out_the_api(alice):
     for number in range(5):
         admin.post("/admin/login/", {"username": alice.email, "password": f"guess number {number}"})
 
-    assert Person(alice.email, address=ATTACKER_ADDRESS).log_in().status_code == 429
+    assert AuthClient(alice.email, address=ATTACKER_ADDRESS).log_in().status_code == 429

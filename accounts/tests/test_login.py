@@ -7,11 +7,11 @@ from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts.models import RefreshToken, User
 from core.audit.models import NO_SOURCE
-from qa.testing.accounts import PASSWORD, Person, problem_fields
+from qa.testing.accounts import PASSWORD, AuthClient, problem_fields
 
 
 def test_login_returns_the_user_and_two_tokens(alice):
-    response = Person(alice.email).log_in()
+    response = AuthClient(alice.email).log_in()
 
     assert response.status_code == 200
     assert set(response.data) == {"user", "access", "refresh"}
@@ -20,7 +20,7 @@ def test_login_returns_the_user_and_two_tokens(alice):
 
 
 def test_login_stores_address_and_user_agent(alice):
-    Person(alice.email, address="192.0.2.33").post(
+    AuthClient(alice.email, address="192.0.2.33").post(
         "login", {"email": alice.email, "password": PASSWORD}, HTTP_USER_AGENT="x" * 500
     )
 
@@ -31,16 +31,16 @@ def test_login_stores_address_and_user_agent(alice):
 
 
 def test_login_ignores_the_case_of_the_address(alice):
-    assert Person("Alice@EXAMPLE.com").log_in().status_code == 200
+    assert AuthClient("Alice@EXAMPLE.com").log_in().status_code == 200
 
 
 def test_wrong_password_unknown_address_and_inactive_user_get_the_same_response(alice, bob):
     User.objects.filter(pk=bob.pk).update(is_active=False)
     answers = [
-        Person(alice.email).log_in("wrong password"),
-        Person("unknown@example.com").log_in("wrong password"),
-        Person(bob.email).log_in(PASSWORD),
-        Person(bob.email).log_in("wrong password"),
+        AuthClient(alice.email).log_in("wrong password"),
+        AuthClient("unknown@example.com").log_in("wrong password"),
+        AuthClient(bob.email).log_in(PASSWORD),
+        AuthClient(bob.email).log_in("wrong password"),
     ]
 
     first = answers[0]
@@ -77,7 +77,7 @@ def test_every_rejected_login_computes_exactly_one_hash(alice, bob, monkeypatch)
     counts = []
     for email in (alice.email, "unknown@example.com", bob.email, "inactive@example.com"):
         hashes.count = 0
-        Person(email).log_in("wrong password")
+        AuthClient(email).log_in("wrong password")
         counts.append(hashes.count)
     assert counts == [1, 1, 1, 1]
 
@@ -109,11 +109,11 @@ def test_each_invalid_field_is_named(alice, stranger, body, field, code):
 
 
 def test_spaces_are_part_of_a_password(alice):
-    assert Person(alice.email).log_in(f" {PASSWORD}").status_code == 401
+    assert AuthClient(alice.email).log_in(f" {PASSWORD}").status_code == 401
 
 
 def test_login_works_with_a_stale_access_token_in_the_header(alice):
-    person = Person(alice.email)
+    person = AuthClient(alice.email)
     person.access = "stale"
 
     assert person.log_in().status_code == 200
@@ -142,6 +142,6 @@ def test_login_replaces_a_hash_with_outdated_parameters(alice):
     weak = "argon2" + argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
     User.objects.filter(pk=alice.pk).update(password=weak)
 
-    assert Person(alice.email).log_in().status_code == 200
+    assert AuthClient(alice.email).log_in().status_code == 200
     alice.refresh_from_db()
     assert "m=19456,t=2,p=1" in alice.password

@@ -10,12 +10,12 @@ from django.conf import settings
 from django.test import override_settings
 
 from accounts.models import REUSE_GRACE, RefreshToken
-from qa.testing.accounts import Person, problem_fields
-from qa.testing.concurrency import at_once
+from qa.testing.accounts import AuthClient, problem_fields
+from qa.testing.concurrency import run_concurrently
 
 
-def refresh(person: Person, token: str | None = None):
-    return Person("").post("refresh-token", {"refresh": token or person.refresh})
+def refresh(person: AuthClient, token: str | None = None):
+    return AuthClient("").post("refresh-token", {"refresh": token or person.refresh})
 
 
 def later(**delta):
@@ -76,7 +76,7 @@ def test_reuse_within_the_grace_period_ends_nothing(laptop):
 @override_settings(RATES={"default": "600/m"})
 def test_exactly_one_of_twenty_concurrent_refreshes_succeeds_and_its_tokens_work(laptop, alice):
     for _ in range(3):
-        responses = at_once(*[partial(refresh, laptop)] * 20)
+        responses = run_concurrently(*[partial(refresh, laptop)] * 20)
 
         assert sorted(response.status_code for response in responses) == [200] + [401] * 19
         [winner] = [response for response in responses if response.status_code == 200]
@@ -88,15 +88,15 @@ def test_exactly_one_of_twenty_concurrent_refreshes_succeeds_and_its_tokens_work
 
 def test_no_refresh_that_races_with_logout_all_leaves_a_session(alice):
     for _ in range(5):
-        people = [Person(alice.email, address=f"192.0.2.{number}") for number in range(6)]
+        people = [AuthClient(alice.email, address=f"192.0.2.{number}") for number in range(6)]
         for person in people:
             person.log_in()
 
-        _, *responses = at_once(alice.end_sessions, *[partial(refresh, person) for person in people])
+        _, *responses = run_concurrently(alice.end_sessions, *[partial(refresh, person) for person in people])
 
         for response in responses:
             if response.status_code == 200:
-                survivor = Person(alice.email)
+                survivor = AuthClient(alice.email)
                 survivor.access = response.data["access"]
                 assert not survivor.is_signed_in()
         assert not alice.refresh_tokens.live().exists()
@@ -116,7 +116,7 @@ def test_an_access_token_is_not_accepted_as_a_refresh_token(laptop):
     assert refresh(laptop, laptop.access).data["code"] == "token_invalid"
 
 
-def forged(laptop: Person, secret: str | None, algorithm: str, **changes) -> str:
+def forged(laptop: AuthClient, secret: str | None, algorithm: str, **changes) -> str:
     claims = jwt.decode(laptop.refresh, options={"verify_signature": False})
     return jwt.encode({**claims, **changes}, secret, algorithm=algorithm)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.models import User
-from qa.testing.accounts import PASSWORD, Person, problem_fields
+from qa.testing.accounts import PASSWORD, AuthClient, problem_fields
 
 CAROL = {"email": "carol@example.com", "password": PASSWORD, "name": "Carol"}
 
@@ -31,7 +31,7 @@ def test_the_address_is_stored_in_lower_case(stranger):
     stranger.post("register", {**CAROL, "email": " Carol@Example.COM "})
 
     assert User.objects.get().email == "carol@example.com"
-    assert Person("CAROL@example.com").log_in().status_code == 200
+    assert AuthClient("CAROL@example.com").log_in().status_code == 200
 
 
 def test_the_name_is_optional(stranger):

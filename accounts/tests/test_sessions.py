@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from qa.testing.accounts import Person, problem_fields
+from qa.testing.accounts import AuthClient, problem_fields
 
 
 def test_each_session_is_listed_once_even_after_a_refresh(laptop, phone):
@@ -40,7 +40,7 @@ def test_a_session_shows_when_it_started_and_was_last_used(laptop):
 
 
 def test_sessions_of_other_users_are_not_listed(laptop, bob):
-    other = Person(bob.email, address="192.0.2.99")
+    other = AuthClient(bob.email, address="192.0.2.99")
     other.log_in()
 
     assert [row["address"] for row in other.get("sessions").data["results"]] == ["192.0.2.99"]
@@ -51,7 +51,7 @@ def test_expired_and_ended_sessions_are_not_listed(laptop, phone, alice):
     assert len(laptop.get("sessions").data["results"]) == 1
 
     with time_machine.travel(datetime.now(UTC) + timedelta(days=8)):
-        person = Person(alice.email)
+        person = AuthClient(alice.email)
         person.log_in()
         assert [row["current"] for row in person.get("sessions").data["results"]] == [True]
 
@@ -135,7 +135,7 @@ def test_logout_names_the_invalid_field(laptop, body, field, code):
 
 
 def test_logout_all_ends_every_session(laptop, phone, bob):
-    other = Person(bob.email)
+    other = AuthClient(bob.email)
     other.log_in()
 
     assert laptop.post("logout-all").status_code == 204

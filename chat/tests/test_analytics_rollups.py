@@ -19,7 +19,7 @@ from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter
 from chat.models import ChatSession, Message
 from chat.tests.analytics_client import check, read
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.traffic import Traffic
 
 pytestmark = pytest.mark.django_db
@@ -224,7 +224,7 @@ def test_concurrent_first_requests_agree(site, acme, traffic):
         finally:
             connection.close()
 
-    answers = at_once(*[request] * 4)
+    answers = run_concurrently(*[request] * 4)
 
     check(answers[0], acme)
     assert answers == [answers[0]] * 4

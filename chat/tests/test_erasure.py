@@ -19,7 +19,7 @@ from chat.turns import replies, settlement
 from core.audit.models import SYSTEM, AuditEvent
 from core.mongo.append_only import AppendOnlyError
 from qa.testing.chat import settled
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, problem, signed_in
 from tenants.models import Erasure, ErasureManifest, LedgerEntry, Tenant, Usage
 from tenants.models.erasure import ErasureScope, digest_of
@@ -241,7 +241,7 @@ def test_concurrent_erasures_count_each_document_once(converse, acme):
     for _ in range(3):
         converse()
 
-    outcomes = at_once(*[lambda: erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)] * 3)
+    outcomes = run_concurrently(*[lambda: erasure.erase_visitor(acme.pk, "v_ada", SYSTEM)] * 3)
 
     assert [type(outcome) for outcome in outcomes] == [ErasureManifest] * 3
     removed = [manifest.removed for manifest in ErasureManifest.objects.all()]

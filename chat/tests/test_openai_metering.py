@@ -10,7 +10,7 @@ from django.db import connection
 from openai import APIError, OpenAI
 
 from qa.testing.chat import settled_usage
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import limited
 from tenants.models import LedgerEntry, Usage
 
@@ -89,7 +89,7 @@ def test_reservations_cover_tools_and_images(openai_client, fake, acme, content)
 def test_a_limit_holds_for_concurrent_callers(openai_client, fake, acme):
     limited(acme, messages_per_month=3)
 
-    outcomes = at_once(*[lambda: ask(openai_client)] * 12)
+    outcomes = run_concurrently(*[lambda: ask(openai_client)] * 12)
     assert sum(not isinstance(outcome, Exception) for outcome in outcomes) == 3
     assert len(fake.log()) == 3
     assert month_of(settled_usage(acme))["messages"] == 3

@@ -6,7 +6,7 @@ import pytest
 
 from chat.models import ChatSession, Message
 from qa.testing.chat import events
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import issue, limited, problem, with_key
 
 
@@ -75,7 +75,7 @@ def test_concurrent_equal_sends_with_an_idempotency_key_open_one_session(fake, s
     def send():
         return site.post("/api/chat", {"message": "Hello"}, HTTP_IDEMPOTENCY_KEY="once")
 
-    responses = at_once(*[send] * 8)
+    responses = run_concurrently(*[send] * 8)
 
     assert {response.status_code for response in responses} == {200}, responses
     assert len({response.content for response in responses}) == 1

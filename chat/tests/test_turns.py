@@ -15,7 +15,7 @@ from chat.models import Message
 from chat.turns import Reply, settlement
 from chat.turns.finished_run import FinishedRun
 from qa.testing.chat import events, messages, settled
-from qa.testing.concurrency import at_once, in_background
+from qa.testing.concurrency import in_background, run_concurrently
 from qa.testing.tenants import problem
 from qa.testing.waiting import wait_for
 from tenants.models import LedgerEntry, Usage
@@ -243,7 +243,7 @@ def test_fifty_duplicates_make_one_turn(fake, acme, site, session):
     def send():
         return site.post(messages(session), body, HTTP_IDEMPOTENCY_KEY="fifty")
 
-    responses = at_once(*[send] * 50)
+    responses = run_concurrently(*[send] * 50)
 
     assert {response.status_code for response in responses} == {201}, responses
     assert len({response.content for response in responses}) == 1

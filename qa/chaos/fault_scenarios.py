@@ -137,7 +137,7 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
         check=is_complete_or_failed,
     ),
     FaultScenario(
-        "comments for ever",
+        "endless comments",
         "comments",
         "1:timeout 2:ok",
         "1:timeout",
@@ -145,7 +145,7 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
         check=is_complete_or_failed,
     ),
     FaultScenario(
-        "empty chunks for ever",
+        "endless empty chunks",
         "empty-chunks",
         "1:timeout 2:ok",
         "1:timeout",
@@ -313,6 +313,6 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
     Scenario("flapping: down for a while", multi_run_scenarios.flapping),
     Scenario("only target down: circuit open", multi_run_scenarios.only_target_down),
     Scenario("every target down", multi_run_scenarios.all_down),
-    Scenario("answer that takes for ever", multi_run_scenarios.endless_trickle),
+    Scenario("endless trickle of tokens", multi_run_scenarios.endless_trickle),
     Scenario("client cancels", multi_run_scenarios.client_cancels),
 )

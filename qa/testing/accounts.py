@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 PASSWORD = "correct horse battery"
 
 
-class Person:
+class AuthClient:
     """A client of `/api/auth` that keeps its tokens, as a browser would."""
 
     def __init__(self, email: str, address: str = "192.0.2.10") -> None:

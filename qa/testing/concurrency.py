@@ -14,7 +14,7 @@ from qa.testing.waiting import PATIENCE_SECONDS
 Result = TypeVar("Result")
 
 
-def at_once(*actions: Callable[[], Any]) -> list[Any]:
+def run_concurrently(*actions: Callable[[], Any]) -> list[Any]:
     """Run each action in its own thread, all released together; return what each returned or raised."""
     barrier = Barrier(len(actions))
 

@@ -10,7 +10,7 @@ from bson import ObjectId
 from django.utils import timezone
 
 from core.audit.models import AuditEvent
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, issue, limited, problem, signed_in, with_key
 from tenants.models import ApiKey
 from tenants.models.api_key import IssuedKey
@@ -173,7 +173,7 @@ def test_a_key_is_rotated_once(alice, acme, secret_key):
 def test_a_key_rotated_in_parallel_has_one_successor(alice, acme, secret_key):
     keys = [ApiKey.objects.select_related("tenant__plan").get(pk=secret_key.key.pk) for _ in range(6)]
 
-    outcomes = at_once(*[lambda k=k: k.rotate(overlap=timedelta(0), by=by(alice)) for k in keys])
+    outcomes = run_concurrently(*[lambda k=k: k.rotate(overlap=timedelta(0), by=by(alice)) for k in keys])
 
     assert sum(isinstance(outcome, IssuedKey) for outcome in outcomes) == 1
     assert acme.api_keys.count() == 2
@@ -208,7 +208,7 @@ def test_revoked_and_expired_keys_make_room(alice, acme):
 def test_keys_issued_concurrently_do_not_exceed_the_plan(alice, acme):
     limited(acme, max_api_keys=3)
 
-    outcomes = at_once(*[lambda: issue(acme, alice)] * 8)
+    outcomes = run_concurrently(*[lambda: issue(acme, alice)] * 8)
 
     assert sum(isinstance(outcome, PlanLimit) for outcome in outcomes) == 5
     assert acme.api_keys.count() == 3

@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts.models import User
 from core.audit.denials import MAX_PER_HOUR, record_denial
 from core.audit.models import Actor, AuditEvent, Source
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, issue, limited, middle_of_next_hour, problem, signed_in, with_key
 from tenants.models import ApiKey
 
@@ -272,7 +272,7 @@ def test_concurrent_threads_record_a_denial_once(acme, secret_key, alice):
         issued.key.revoke(by(alice))
         before = len(denials(acme))
 
-        answers = at_once(*[lambda: with_key(issued.secret).get(usage(acme)).status_code] * 8)  # noqa: B023 - run at once
+        answers = run_concurrently(*[lambda: with_key(issued.secret).get(usage(acme)).status_code] * 8)  # noqa: B023 - run at once
 
         assert answers == [401] * 8
         assert len(denials(acme)) == before + 1

@@ -10,7 +10,7 @@ from django.core import mail
 from django.utils import timezone
 
 from core.audit.models import AuditEvent
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, create_user, limited, problem, signed_in
 from tenants.models import Invitation
 from tenants.models.errors import InvitationClosed
@@ -66,7 +66,7 @@ def test_an_invitation_works_once(invited, mallory, acme):
 
 
 def test_an_invitation_accepted_in_parallel_makes_one_member(invited, mallory, acme):
-    outcomes = at_once(*[lambda: Invitation.objects.accept(invited, mallory, by(mallory))] * 6)
+    outcomes = run_concurrently(*[lambda: Invitation.objects.accept(invited, mallory, by(mallory))] * 6)
 
     assert sum(isinstance(outcome, InvitationClosed) for outcome in outcomes) == 5
     assert acme.memberships.filter(user=mallory).count() == 1

@@ -4,7 +4,7 @@ import pytest
 from bson import ObjectId
 
 from core.audit.models import AuditEvent
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, create_user, fellow_member, limited, problem, signed_in
 from tenants.models import Membership
 from tenants.models.errors import LastAdmin, PlanLimit
@@ -180,9 +180,9 @@ def test_of_admins_who_leave_concurrently_one_remains(alice, acme, attempt, exit
     admins = list(Membership.objects.filter(tenant=acme, role="admin").select_related("tenant"))
 
     if exit_by == "leaving":
-        outcomes = at_once(*[lambda m=m: m.remove(by(alice)) for m in admins])
+        outcomes = run_concurrently(*[lambda m=m: m.remove(by(alice)) for m in admins])
     else:
-        outcomes = at_once(*[lambda m=m: m.change_role("viewer", by(alice)) for m in admins])
+        outcomes = run_concurrently(*[lambda m=m: m.change_role("viewer", by(alice)) for m in admins])
 
     assert [type(outcome) for outcome in outcomes if outcome is not None] == [LastAdmin]
     assert acme.memberships.filter(role="admin").count() == 1
@@ -192,7 +192,9 @@ def test_members_added_concurrently_do_not_exceed_the_plan(alice, acme):
     limited(acme, max_members=5)
     people = [create_user(f"new{number}") for number in range(6)]
 
-    outcomes = at_once(*[lambda p=p: Membership.objects.admit(acme, p, "viewer", by(alice)) for p in people])
+    outcomes = run_concurrently(
+        *[lambda p=p: Membership.objects.admit(acme, p, "viewer", by(alice)) for p in people]
+    )
 
     assert acme.memberships.count() == 5
     assert sum(isinstance(outcome, PlanLimit) for outcome in outcomes) == 4

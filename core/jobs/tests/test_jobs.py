@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from core.jobs.models import CLAIM, RETRY, Job
 from core.jobs.runner import Runner, run
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
 DAY = timedelta(days=1)
@@ -36,7 +36,7 @@ def test_a_new_job_is_due_at_once_and_then_after_its_interval(db):
 
 @pytest.mark.django_db
 def test_one_of_many_concurrent_claims_succeeds():
-    claims = at_once(*[lambda: Job.objects.claim("prune")] * 8)
+    claims = run_concurrently(*[lambda: Job.objects.claim("prune")] * 8)
 
     assert len([claim for claim in claims if claim]) == 1
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from bson import ObjectId
 from django.core import mail
 
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, limited
 from tenants.billing import alerts
 from tenants.models import LedgerEntry, Usage
@@ -85,7 +85,7 @@ def test_concurrent_senders_send_one_mail(acme):
     limited(acme, messages_per_month=1)
     use(acme, 1)
 
-    outcomes = at_once(*[lambda: alerts.send_due(NOW)] * 5)
+    outcomes = run_concurrently(*[lambda: alerts.send_due(NOW)] * 5)
 
     assert sum(len(sent) for sent in outcomes) == 1
     assert len(mail.outbox) == 1

@@ -12,7 +12,7 @@ from django.db import IntegrityError
 
 from core.errors import LimitReached
 from core.mongo.append_only import AppendOnlyError
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import limited
 from tenants.billing.limits import usd
 from tenants.models import LedgerEntry, Usage
@@ -167,7 +167,7 @@ def test_random_concurrent_turns_cause_no_drift(acme, seed):
                 for _ in range(2 if fate == "settle twice" else 1):
                     Usage.objects.settle(acme.pk, reservation, tokens=used, cost=cost)
 
-    outcomes = at_once(*[lambda s=s: random_turns(s) for s in seeds])
+    outcomes = run_concurrently(*[lambda s=s: random_turns(s) for s in seeds])
 
     assert outcomes == [None] * 8
     assert list(LedgerEntry.objects.drift()) == []

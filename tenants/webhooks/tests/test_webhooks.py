@@ -16,7 +16,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 
 from core.audit.models import AuditEvent
-from qa.testing.concurrency import at_once
+from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, issue, limited, problem, signed_in
 from qa.testing.waiting import wait_until
 from tenants.billing import alerts
@@ -297,7 +297,7 @@ def test_concurrent_loops_deliver_once(acme, alice, receiver, sender):
     for _ in range(20):
         issue(acme, alice)
 
-    counts = at_once(*[lambda: deliver_due(sender)] * 4)
+    counts = run_concurrently(*[lambda: deliver_due(sender)] * 4)
 
     assert sum(counts) == 20
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 20
