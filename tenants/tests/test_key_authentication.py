@@ -35,7 +35,7 @@ def test_every_kind_of_invalid_key_gets_the_same_401(alice, acme, secret_key):
     revoked.key.revoke(by(alice))
     unknown = key_secret.generate("sk", "live")
     wrong_checksum = secret_key.secret[:-1] + ("0" if secret_key.secret[-1] != "0" else "1")
-    refusals = []
+    problems = []
     for secret in (
         expired,
         revoked.secret,
@@ -49,9 +49,9 @@ def test_every_kind_of_invalid_key_gets_the_same_401(alice, acme, secret_key):
         response = with_key(secret).get(usage(acme), HTTP_X_REQUEST_ID="same-request-id")
         assert problem(response, 401) == "api_key_invalid"
         assert response["WWW-Authenticate"]
-        refusals.append(response.json())
+        problems.append(response.json())
 
-    assert all(refusal == refusals[0] for refusal in refusals)
+    assert all(each == problems[0] for each in problems)
 
 
 def test_a_key_with_the_right_prefix_and_a_wrong_rest_is_refused(acme, secret_key):
