@@ -94,7 +94,7 @@ def _database(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _server(python: Path, env: dict[str, str]) -> Iterator[None]:
-    """Run `manage.py serve`; it must end by itself when asked to."""
+    """Run `manage.py serve`; it must end by itself after SIGTERM."""
     process = subprocess.Popen([python, "manage.py", "serve"], cwd=BASE_DIR, env=env)  # noqa: S603 - no shell
     try:
         yield

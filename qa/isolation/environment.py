@@ -47,7 +47,7 @@ def prepared_matrix() -> Iterator[Matrix]:
     """
     if Tenant.objects.exists():
         raise RuntimeError(
-            f"{connection.settings_dict['NAME']} has tenants. The matrix needs a database of its own."
+            f"{connection.settings_dict['NAME']} has tenants. The matrix needs an empty database."
         )
     with FakeProvider() as fake, override_settings(**_settings(fake)), _logging_disabled():
         yield Matrix(build(), fake)

@@ -40,7 +40,7 @@ Check = Callable[[], list[str]]
 
 
 class TimedOut(BaseException):
-    """Not an Exception: drivers and views would handle it as an error of their own and continue."""
+    """Not an Exception: drivers and views would handle it as their own error and continue."""
 
 
 @dataclass

@@ -46,7 +46,7 @@ def test_a_view_uses_the_permission_and_no_other(route: str):
 
 
 def allowed_case(matrix: Matrix, route: str, method: str) -> Case:
-    """Return a request with ids of its own by a caller who may do all that can be done there."""
+    """Return a request with own ids by a caller with all rights on the route."""
     caller = matrix.dataset["sk" if ROUTES[route].policy in (SITE, OPENAI) else "admin"]
     return Case(route, method, caller, caller.header, (Id.OWN,) * len(parameters_of(route)))
 
