@@ -41,7 +41,7 @@ def stream(silent, session) -> Callable[[APIClient], StreamingHttpResponse]:
 
 def test_removing_a_member_ends_the_stream(stream, dave_client, dave, alice):
     response = stream(dave_client)
-    Membership.objects.get(user=dave).end(by(alice))
+    Membership.objects.get(user=dave).remove(by(alice))
 
     name, _, problem = events(response)[-1]
     assert (name, problem["code"]) == ("error", "access_ended")
@@ -96,7 +96,7 @@ def test_removing_a_reader_ends_the_readers_stream_but_not_the_turn(stream, dave
     reply_id = next(body).decode().partition('"reply_id":"')[2][:24]
     path = sent.request["PATH_INFO"]
     read = signed_in(bob).get(f"{path}/{reply_id}/stream")
-    Membership.objects.get(user=bob).end(by(alice))
+    Membership.objects.get(user=bob).remove(by(alice))
 
     assert events(read)[-1][2]["code"] == "access_ended"
     assert dave_client.get(f"{path}/{reply_id}").json()["status"] == "streaming"
