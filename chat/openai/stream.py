@@ -38,7 +38,7 @@ def _answering(first: canonical.Event | None) -> canonical.Target:
             return target
         case canonical.Failed(error):
             raise CompletionFailed(error)
-    raise AssertionError("A run begins with Started, or is nothing but Failed.")
+    raise AssertionError("A run begins with Started or Failed.")
 
 
 class _RunEvents:

@@ -27,8 +27,8 @@ def follow(
     """Yield the events of `reply` after `position`, and at last the reply in its final state.
 
     The texts of the deltas, appended to what the client had, are the reply's content. A client whose text
-    has been replaced since gets `restart` and the present text from its beginning. None stands for a silence
-    that is worth a ping. A reply whose worker is dead is interrupted. Nothing follows once `is_over()`.
+    has been replaced since gets `restart` and the present text from its beginning. None means that a ping is
+    due. A reply whose worker is dead is interrupted. The generator ends early once `is_over()`.
     """
     epoch, offset = position
     if epoch == 0:

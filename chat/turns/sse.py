@@ -31,7 +31,7 @@ class TurnEvent(NamedTuple):
 
 
 class EventSource(Protocol):
-    """The events of a reply; None for a silence that is worth a ping. The last is the final reply."""
+    """The events of a reply, None where a ping is due, and at last the final reply."""
 
     def __next__(self) -> TurnEvent | Reply | None: ...
 

@@ -93,7 +93,7 @@ class Turn:
             metrics.running_turns.dec()
 
     def _processed(self, event: canonical.Event) -> TurnEvent | None:
-        """Take over what happened in the run; return what the reader is sent of it."""
+        """Apply an event of the run; return the event for the reader, if there is one."""
         match event:
             case canonical.Started(target):
                 self._target = target

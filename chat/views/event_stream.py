@@ -64,7 +64,14 @@ class RevocableEvents:
         self._source.close()
 
     def _next(self) -> TurnEvent | Reply | None:
-        return None if self.is_revoked else next(self._source, None)
+        if self.is_revoked:
+            return None
+        try:
+            return next(self._source)
+        except StopIteration:  # it was stopped because access was revoked
+            if not self.is_revoked:
+                raise
+            return None
 
 
 def final_events(reply: Reply) -> list[TurnEvent]:
