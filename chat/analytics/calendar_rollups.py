@@ -22,7 +22,7 @@ from pymongo.client_session import ClientSession
 from chat.analytics.metrics import Metrics, Summary
 from chat.analytics.models import Rollup
 from chat.analytics.periods import Interval, Period, Span, merge
-from chat.analytics.rollup_store import calendar_match, key, quarters_match, span_of, write_new
+from chat.analytics.rollup_store import calendar_match, key, read_quarters, span_of, write_new
 
 #: With more people a document could exceed 16 MiB. Such a span is read from its parts.
 MAX_PEOPLE = 500_000
@@ -137,16 +137,15 @@ def _completion(metrics: Metrics) -> dict[str, Any]:
 
 def _sum_quarters(tenant_id: ObjectId, days: Sequence[Span]) -> Iterator[tuple[Span, Metrics]]:
     """Yield the sum of each day of which all quarter hours are fresh."""
-    rows = Rollup.collection().find(quarters_match(tenant_id, merge(days)), sort=[("start", 1)])
-    rollups = map(Rollup.from_document, rows)
-    rollup = next(rollups, None)
+    quarters = read_quarters(tenant_id, merge(days))
+    quarter = next(quarters, None)
     for day in days:
         metrics, fresh = Metrics(), True
-        while rollup and rollup.start < day.end:
-            fresh &= rollup.is_fresh
-            metrics.add(Metrics.from_document(rollup.current))
-            metrics.add(Metrics.from_document(rollup.archived))
-            rollup = next(rollups, None)
+        while quarter and quarter.span.start < day.end:
+            fresh &= quarter.is_fresh
+            metrics.add(Metrics.from_document(quarter.current))
+            metrics.add(Metrics.from_document(quarter.archived))
+            quarter = next(quarters, None)
         if fresh:
             yield day, metrics
 

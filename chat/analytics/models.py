@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from chat.analytics.periods import Span
 from core.mongo.models import Document
 from tenants.models import Tenant
 
@@ -49,10 +48,6 @@ class Rollup(Document):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.start:%Y-%m-%d %H:%M}"
-
-    @property
-    def span(self) -> Span:
-        return Span(self.start, self.end)
 
 
 class RollupCoverage(Document):

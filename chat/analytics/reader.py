@@ -19,7 +19,7 @@ from chat.analytics.counting import count_spans
 from chat.analytics.metrics import Metrics, Summary
 from chat.analytics.models import Rollup
 from chat.analytics.periods import Interval, Period, Span, merge, span_at, subtract
-from chat.analytics.rollup_store import quarters_match
+from chat.analytics.rollup_store import read_quarters
 
 
 def read(tenant_id: ObjectId, period: Period) -> tuple[Metrics, list[tuple[Span, Summary]]]:
@@ -92,17 +92,13 @@ class _PeriodReader:
         if not unread:
             return []
         stale = []
-        rows = Rollup.collection().find(
-            quarters_match(self.tenant_id, unread), session=self.snapshot, sort=[("start", 1)]
-        )
-        for rollup in map(Rollup.from_document, rows):
-            quarter = rollup.span
-            if self._includes_archive_of(quarter):
-                self._add(quarter.start, Metrics.from_document(rollup.archived))
-            if not rollup.is_fresh:
-                stale.append(quarter)
-            elif self.period.span.contains(quarter) and self.covered.contains(quarter):
-                self._add(quarter.start, Metrics.from_document(rollup.current))
+        for span, is_fresh, current, archived in read_quarters(self.tenant_id, unread, self.snapshot):
+            if self._includes_archive_of(span):
+                self._add(span.start, Metrics.from_document(archived))
+            if not is_fresh:
+                stale.append(span)
+            elif self.period.span.contains(span) and self.covered.contains(span):
+                self._add(span.start, Metrics.from_document(current))
         uncounted = []
         for span in unread:
             added = subtract((span & self.covered).full_quarters(), stale)

@@ -34,7 +34,7 @@ from chat.analytics.counting import QuarterMetrics, count_spans
 from chat.analytics.metrics import Metrics
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.analytics.periods import QUARTER, Period, Span, floor_quarter, merge
-from chat.analytics.rollup_store import Write, quarter_key, quarters_match, write_new
+from chat.analytics.rollup_store import Write, quarter_key, read_quarters, write_new
 from chat.models import ChatSession, Message
 from core.time import utc
 
@@ -106,15 +106,15 @@ def verify(tenant_id: ObjectId) -> int:
         step = covered & Span(covered.start, covered.start + STEP)
         # Read from one snapshot: messages that change meanwhile would look like a difference.
         with Rollup.collection().database.client.start_session(snapshot=True) as snapshot:
-            rows = list(Rollup.collection().find(quarters_match(tenant_id, [step]), session=snapshot))
+            stored = list(read_quarters(tenant_id, [step], snapshot))
             counted = count_spans(tenant_id, [step], snapshot)
-        for rollup in map(Rollup.from_document, rows):
-            actual = counted.quarters.pop(rollup.start, Metrics())
-            if rollup.is_fresh and Metrics.from_document(rollup.current) != actual:
-                invalidate(tenant_id, [rollup.start])
+        for quarter in stored:
+            actual = counted.quarters.pop(quarter.span.start, Metrics())
+            if quarter.is_fresh and Metrics.from_document(quarter.current) != actual:
+                invalidate(tenant_id, [quarter.span.start])
                 differing += 1
-        for quarter in counted.quarters.keys() - counted.running:
-            invalidate(tenant_id, [quarter])
+        for start in counted.quarters.keys() - counted.running:
+            invalidate(tenant_id, [start])
             differing += 1
         covered = Span(step.end, covered.end)
     return differing
