@@ -115,7 +115,7 @@ def _build_kind(tenant_id: ObjectId, kind: Interval, period: Period) -> None:
 
 
 def _insert_placeholders(tenant_id: ObjectId, kind: Interval, spans: Sequence[Span]) -> dict[Span, ObjectId]:
-    """Return the ids of the spans' documents, which are inserted where there are none."""
+    """Return the ids of the spans' documents, which are inserted if missing."""
     now = timezone.now()
     empty: dict[str, Any] = {"fresh": False, "marks": 0, "marked_at": None}
     empty |= {"live": {}, "kept": {}, "summary": {}, "created_at": now, "updated_at": now}

@@ -119,7 +119,7 @@ class Metrics:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Metrics:
-        """Return stored metrics; none at all if the document is empty."""
+        """Return stored metrics; an empty document means no activity."""
         if not document:
             return cls()
         return cls(

@@ -103,7 +103,7 @@ def _default_start(end: datetime, zone: ZoneInfo) -> datetime:
 
 
 class DurationPercentilesSerializer(serializers.Serializer[Any]):
-    """Milliseconds, rounded by at most 1.25 %; null if there was nothing to measure."""
+    """Milliseconds, rounded by at most 1.25 %; null if there are no measurements."""
 
     p50 = serializers.IntegerField(allow_null=True)
     p95 = serializers.IntegerField(allow_null=True)
@@ -114,7 +114,7 @@ class DurationPercentilesSerializer(serializers.Serializer[Any]):
 class CostSerializer(serializers.Serializer[Any]):
     currency = serializers.CharField()
     total = serializers.CharField(help_text="Decimal.")
-    reported = serializers.CharField(help_text="Decimal; the provider's own figures.")
+    reported = serializers.CharField(help_text="Decimal; as the provider reports it.")
     priced = serializers.CharField(help_text="Decimal; our prices on the provider's token counts.")
     estimated = serializers.CharField(help_text="Decimal; our prices on estimated token counts.")
     unpriced = serializers.IntegerField(help_text="Attempts whose cost is unknown.")

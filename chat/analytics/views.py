@@ -1,4 +1,4 @@
-"""Analytics of one tenant."""
+"""The analytics endpoint."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class AnalyticsView(TenantScopedView):
 
     @extend_schema(
         operation_id="chat_analytics",
-        summary="What happened in a period",
-        description="Totals, and a series of the same figures by hour, day, week or month.",
+        summary="Metrics of a period",
+        description="Totals, and a series of the same metrics by hour, day, week or month.",
         tags=["chat"],
         parameters=[PeriodSerializer],
         responses=AnalyticsSerializer,

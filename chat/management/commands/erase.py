@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, tenant: str, **options: Any) -> None:
         found = Tenant.objects.filter(pk=object_id(tenant)).first()
         if found is None:
-            raise CommandError(f"{tenant}: there is no such tenant.")
+            raise CommandError(f"{tenant}: no such tenant.")
         manifest = self._erase(found, options)
         self.stdout.write(json.dumps(manifest.data(), indent=2))
 
@@ -55,7 +55,7 @@ def _user_id(name: str) -> ObjectId:
         return pk
     user = User.objects.filter(email=name.lower()).first()
     if user is None:
-        raise CommandError(f"{name}: there is no such user. Use the id for a deleted account.")
+        raise CommandError(f"{name}: no such user. Use the id for a deleted account.")
     user_id: ObjectId = user.pk
     return user_id
 
@@ -64,5 +64,5 @@ def _session(tenant: Tenant, name: str) -> ChatSession:
     pk = object_id(name)
     session: ChatSession | None = ChatSession.objects.filter(tenant=tenant, pk=pk).first()
     if session is None:
-        raise CommandError(f"{name}: this tenant has no such session.")
+        raise CommandError(f"{name}: no such session of this tenant.")
     return session

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         if tenant is not None:
             tenants = tenants.filter(pk=object_id(tenant))
             if not tenants:
-                raise CommandError(f"{tenant}: there is no such tenant.")
+                raise CommandError(f"{tenant}: no such tenant.")
         if not dry_run:
             self._finish_erasures(tenants)
         for each in tenants:

@@ -57,7 +57,7 @@ class Command(BaseCommand):
 def _zone(name: str) -> ZoneInfo:
     zone = zone_named(name)
     if zone is None:
-        raise CommandError(f"{name}: there is no such time zone.")
+        raise CommandError(f"{name}: no such time zone.")
     return zone
 
 
@@ -70,5 +70,5 @@ def _tenants(wanted: list[str] | None) -> list[ObjectId]:
     ids = [ObjectId(text) for text in wanted]
     known = set(Tenant.objects.filter(pk__in=ids).values_list("pk", flat=True))
     if missing := [text for text in wanted if ObjectId(text) not in known]:
-        raise CommandError(f"{', '.join(missing)}: there is no such tenant.")
+        raise CommandError(f"{', '.join(missing)}: no such tenant.")
     return ids
