@@ -80,8 +80,8 @@ class ChatSessionAdmin(ReadOnlyAdmin):
         newest = session.messages.order_by("-seq")[:TRANSCRIPT_MESSAGES]
         context = {
             "messages": list(newest)[::-1],
-            "more": max(0, session.message_count - TRANSCRIPT_MESSAGES),
-            "all": reverse("admin:chat_message_changelist") + f"?session__id__exact={session.pk}",
+            "earlier_count": max(0, session.message_count - TRANSCRIPT_MESSAGES),
+            "messages_url": reverse("admin:chat_message_changelist") + f"?session__id__exact={session.pk}",
         }
         return render_to_string("admin/chat/transcript.html", context)
 

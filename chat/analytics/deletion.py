@@ -59,7 +59,7 @@ def delete_sessions(
 def delete_messages(
     tenant_id: ObjectId, message_ids: Sequence[ObjectId], on_delete: DeletionCallback | None = None
 ) -> int:
-    """Delete messages; return how many. Their sessions must still exist: they identify the person who asked."""
+    """Delete messages; return how many. Their sessions must still exist: they identify who asked."""
     return sum(
         _delete(Message, tenant_id, message_ids[first : first + BATCH], on_delete)
         for first in range(0, len(message_ids), BATCH)

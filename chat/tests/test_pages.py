@@ -68,14 +68,14 @@ def test_staff_sign_in_and_read_a_conversation(server, conversation):
         page.click("text=Order 17")
         seen["transcript"] = page.locator(".transcript").inner_text()
         seen["styled"] = page.locator(".transcript-assistant").evaluate(
-            "element => getComputedStyle(element).borderRadius"
+            "element => [getComputedStyle(element).borderRadius, getComputedStyle(element).marginLeft]"
         )
 
     assert browse(server, visit) == []
     assert "Chat Agent Platform" in seen["title"]
     assert "<i>Where</i> is it?" in seen["transcript"]
     assert "On its way." in seen["transcript"]
-    assert seen["styled"] == "6px"
+    assert seen["styled"] == ["6px", "48px"]
 
 
 def test_the_documentation_lists_the_endpoints(server):
