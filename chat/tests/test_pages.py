@@ -63,6 +63,7 @@ def test_staff_sign_in_and_read_a_conversation(server, conversation):
         page.fill("input[name=username]", "staff@example.com")
         page.fill("input[name=password]", PASSWORD)
         page.click("input[type=submit]")
+        page.wait_for_url("**/admin/")
         seen["title"] = page.title()
         page.click("text=Chat sessions")
         page.click("text=Order 17")
