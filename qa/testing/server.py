@@ -46,7 +46,7 @@ class ServeProcess:
     def is_answering(self, path: str = "/health") -> bool:
         try:
             return requests.get(self.url + path, timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def wait_until_ready(self) -> Self:
