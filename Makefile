@@ -79,10 +79,15 @@ browser: $(DEV_STAMP) ## Run the browser tests alone (they need Debian's chromiu
 coverage: $(DEV_STAMP) ## Run the tests and show the lines that none of them runs
 	@$(PYTEST) -m "not proof$(WITHOUT_BROWSER)" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-lint: $(DEV_STAMP) ## Check style and the direction of imports
+# Words of vague or personified subjects: name the client, the caller, the event.
+UNPLAIN := nobody|somebody|anybody|everybody|whoever|tells?|told|mend(s|ed)?|heed
+
+lint: $(DEV_STAMP) ## Check style, the direction of imports and the words of sentences
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@if git grep -nEwi "$(UNPLAIN)" -- ':!CHANGELOG.md' ':!Makefile'; then \
+	    echo "Write these sentences in plain technical English: CONTRIBUTING.md, Rules." >&2; exit 1; fi
 
 types: $(DEV_STAMP) ## Check types
 	@$(BIN)/mypy
