@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
-from qa.testing.waiting import wait_until
+from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 from tenants.models import Tenant, Usage
 
 #: The events that end a stream: nothing may follow.
@@ -33,8 +33,12 @@ def events(response: Any) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def settled(reply_id: str) -> Message:
-    """Return the reply once ledger, quota and session counters have followed it."""
+    """Return the reply once ledger, quota and session counters have followed it.
+
+    This process's background thread may be settling it at the moment: afterwards it writes no more.
+    """
     settlement.settle(replies.unsettled({"_id": ObjectId(reply_id)}))
+    settlement.finish(PATIENCE_SECONDS)
     return Message.objects.get(pk=reply_id)
 
 
