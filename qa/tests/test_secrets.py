@@ -137,7 +137,7 @@ class RecordingClient:
         return re.findall(r"inv_[\w-]+", "".join(mail.read_text() for mail in self.mail_folder.iterdir()))[-1]
 
 
-@pytest.fixture(params=["json", "console"])
+@pytest.fixture(params=["json", pytest.param("console", marks=pytest.mark.proof)])
 def search(request, database_uri: str, db: None, fake_server: FakeProvider, tmp_path: Path) -> SecretSearch:
     """Everything that a server wrote which logs in this format."""
     fake_server.reset()
