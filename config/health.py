@@ -14,13 +14,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView
 from pymongo.errors import PyMongoError
-from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core import metrics, shutdown
 from core.api.addresses import client_address
-from core.api.errors import problem_response
+from core.api.errors import cache_errors, problem_response
 from core.mongo.database import database
 from llm import providers
 
@@ -96,7 +95,7 @@ def _method_not_allowed(request: HttpRequest) -> HttpResponse | None:
 def _responds(ping: Callable[[], object]) -> bool:
     try:
         ping()
-    except (DatabaseError, PyMongoError, RedisError, OSError):
+    except (DatabaseError, PyMongoError, *cache_errors(), OSError):
         return False
     return True
 

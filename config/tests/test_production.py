@@ -28,6 +28,8 @@ PRODUCTION = {
 #: Loads everything that production may run: all views, system checks and commands.
 PROGRAM = """
 import importlib, json, sys
+programs = []
+sys.addaudithook(lambda name, values: name == "subprocess.Popen" and programs.append(values[0]))
 import django
 django.setup()
 from django.apps import apps
@@ -41,13 +43,14 @@ json.dump({
     "apps": [app.name for app in apps.get_app_configs()],
     "commands": sorted(commands),
     "modules": sorted(sys.modules),
+    "programs": programs,
 }, sys.stdout)
 """
 
 
 @functools.cache
 def production_process() -> dict[str, list[str]]:
-    """Return the installed apps, commands and loaded modules of a process in production."""
+    """Return the apps, commands, loaded modules and executed programs of a process in production."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=settings.BASE_DIR,
@@ -110,6 +113,15 @@ def test_no_development_package_is_imported():
 
     assert {"pytest", "hypothesis", "schemathesis", "playwright", "fiftyone", "xllamacpp"} <= packages
     assert packages.intersection(production_process()["modules"]) == set()
+
+
+def test_a_start_runs_no_other_program():
+    """A search for libraries, for example, runs a compiler and a linker: half of the time of a start."""
+    assert production_process()["programs"] == []
+
+
+def test_the_client_of_redis_is_imported_only_where_redis_is_used():
+    assert "redis" not in production_process()["modules"]
 
 
 def test_the_commands_of_qa_do_not_exist():

@@ -10,6 +10,7 @@ Violations of the product's rules are domain errors (`core.errors`), with status
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, JsonResponse
 from pymongo.errors import PyMongoError
-from redis.exceptions import RedisError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -67,10 +67,16 @@ def _problem(exc: Exception) -> ProblemDetails | None:
     if isinstance(exc, DatabaseError | PyMongoError) and is_unreachable(exc):
         logger.error("database unreachable", extra={"reason": type(exc.__cause__ or exc).__name__})
         return problem_of(Unavailable("The database can't be reached right now.", "database_unavailable"))
-    if isinstance(exc, RedisError):
+    if isinstance(exc, cache_errors()):
         logger.error("cache unreachable", extra={"reason": type(exc).__name__})
         return problem_of(Unavailable("Requests can't be counted right now.", "counter_unavailable"))
     return None
+
+
+def cache_errors() -> tuple[type[Exception], ...]:
+    """Return the base class of Redis' errors if Redis is used. The import of its client takes 0.1 s."""
+    redis = sys.modules.get("redis.exceptions")
+    return (redis.RedisError,) if redis else ()
 
 
 def problem_of(error: exceptions.APIException | DomainError) -> ProblemDetails:
