@@ -95,8 +95,10 @@ def _method_not_allowed(request: HttpRequest) -> HttpResponse | None:
 def _responds(ping: Callable[[], object]) -> bool:
     try:
         ping()
-    except (DatabaseError, PyMongoError, *cache_errors(), OSError):
-        return False
+    except Exception as error:
+        if isinstance(error, (DatabaseError, PyMongoError, OSError, *cache_errors())):
+            return False
+        raise
     return True
 
 
