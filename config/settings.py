@@ -116,6 +116,8 @@ STATIC_URL = "/static/"
 # Production serves collected copies; elsewhere the files are served from their apps.
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 WHITENOISE_USE_FINDERS = not PRODUCTION
+# Where files may change they are looked up when requested, instead of listed at each start.
+WHITENOISE_AUTOREFRESH = not PRODUCTION
 
 # -- Database and cache -------------------------------------------------------
 
