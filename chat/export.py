@@ -6,26 +6,27 @@ from collections.abc import Iterator
 from json import JSONEncoder
 
 from chat.models import ChatSession, Message
-from chat.serializers import ChatSessionSerializer, message_data
+from chat.serializers import message_data, session_data
+from tenants.access import Access
 
 _encode = JSONEncoder(ensure_ascii=False).encode
-_SESSION = ChatSessionSerializer()
 _HEADINGS = {Message.Role.USER.value: "Question", Message.Role.ASSISTANT.value: "Reply"}
 
 
-def as_json(session: ChatSession) -> Iterator[bytes]:
+def as_json(session: ChatSession, access: Access) -> Iterator[bytes]:
     """Yield one JSON object, `{"session": …, "messages": […]}`, with the messages in order."""
-    yield b'{"session": ' + _encode(_SESSION.to_representation(session)).encode() + b', "messages": ['
+    yield b'{"session": ' + _encode(session_data(session, access)).encode() + b', "messages": ['
     for number, message in enumerate(_messages(session)):
-        yield (b"," if number else b"") + b"\n" + _encode(message_data(message)).encode()
+        yield (b"," if number else b"") + b"\n" + _encode(message_data(message, access)).encode()
     yield b"\n]}\n"
 
 
-def as_markdown(session: ChatSession) -> Iterator[bytes]:
+def as_markdown(session: ChatSession, access: Access) -> Iterator[bytes]:
     """Yield a heading for the session and one for each message, followed by its text unchanged."""
     yield f"# {session.title or 'Conversation'}\n\nSession {session.pk}\n".encode()
     for message in _messages(session):
-        target = f", {message.provider}/{message.model}" if message.provider else ""
+        is_shown = message.provider and not access.is_public
+        target = f", {message.provider}/{message.model}" if is_shown else ""
         status = "" if message.status == Message.Status.COMPLETE else f" ({message.status})"
         time = f"{message.created_at:%Y-%m-%d %H:%M:%S UTC}"
         yield f"\n## {_HEADINGS[message.role]}, {time}{target}{status}\n\n{message.content}\n".encode()

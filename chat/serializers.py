@@ -10,9 +10,11 @@ from rest_framework import serializers
 
 from chat.models import ChatSession, Message
 from chat.turns import Question, Reply
+from chat.visitor_view import for_visitor
 from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
 from llm.route import MAX_TARGET_LENGTH
 from llm.serializers import RouteField
+from tenants.access import Access
 
 METADATA_BYTES = 16 * 1024
 
@@ -76,6 +78,15 @@ class ChatSessionSerializer(DocumentSerializer, OverridesMixin):
     def update(self, instance: ChatSession, validated_data: dict[str, Any]) -> ChatSession:
         super().update(instance, gather_overrides(validated_data, instance))
         return instance
+
+
+SESSION = ChatSessionSerializer()
+
+
+def session_data(session: ChatSession, access: Access) -> dict[str, Any]:
+    """Return a session as the holder of `access` sees it."""
+    data: dict[str, Any] = SESSION.to_representation(session)
+    return for_visitor(data, access) if access.is_public else data
 
 
 class NewSessionSerializer(StrictSerializer, OverridesMixin):
@@ -180,15 +191,15 @@ class MessageSerializer(DocumentSerializer):
         read_only_fields = fields
 
     def to_representation(self, message: Message) -> dict[str, Any]:
-        return message_data(message)
+        return message_data(message, self.context.get("access"))
 
 
-def message_data(message: Message | Question | Reply) -> dict[str, Any]:
-    """Return a message as clients see it.
+def message_data(message: Message | Question | Reply, access: Access | None) -> dict[str, Any]:
+    """Return a message as the holder of `access` sees it; None is for staff and tests, who see all.
 
     Every turn shows two. Built by hand, they cost a tenth of what the serializer's fields would.
     """
-    return {
+    data = {
         "id": str(message.id),
         "session_id": str(message.session_id),
         "seq": message.seq,
@@ -201,6 +212,7 @@ def message_data(message: Message | Question | Reply) -> dict[str, Any]:
         "updated_at": _time_text(message.updated_at),
         "finished_at": _time_text(message.finished_at),
     }
+    return data if access is None or not access.is_public else for_visitor(data, access)
 
 
 def _reply_data(reply: Message | Reply) -> dict[str, Any]:
@@ -276,7 +288,7 @@ class SimpleReplySerializer(serializers.Serializer[Any]):
     message_id = ObjectIdStringField()
     provider = serializers.CharField()
     model = serializers.CharField()
-    usage = UsageSerializer()
+    usage = UsageSerializer(allow_null=True)
     visitor_token = serializers.CharField(required=False)
 
 

@@ -17,6 +17,7 @@ from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant
 from tenants.models.api_key import Scope
 from tenants.models.membership import Role
 from tenants.models.origins import is_origin_pattern
+from tenants.models.tenant import VisitorField
 
 _MAX_ITEMS = 50
 _WEEK_SECONDS = 7 * 24 * 3600
@@ -44,6 +45,12 @@ class TenantSettingsSerializer(DocumentSerializer):
     """How the tenant's assistant answers. Null or empty: the default of the plan or the server."""
 
     route = RouteField()
+    visitor_fields = serializers.ListField(
+        child=serializers.ChoiceField(VisitorField.choices),
+        max_length=len(VisitorField),
+        required=False,
+        help_text="What public keys and visitors may set beside their words; by default nothing.",
+    )
 
     class Meta:
         model = Tenant
@@ -54,6 +61,7 @@ class TenantSettingsSerializer(DocumentSerializer):
             "max_tokens",
             "history_messages",
             "retention_days",
+            "visitor_fields",
         )
 
 

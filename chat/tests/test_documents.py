@@ -63,7 +63,7 @@ def test_a_cost_has_ten_places(stored, shown, exchange):
     raw = Message.collection().find_one({"role": "assistant"})
     raw["cost"] = stored and Decimal128(stored)
 
-    assert message_data(Reply.from_document(raw))["usage"]["cost"] == shown
+    assert message_data(Reply.from_document(raw), None)["usage"]["cost"] == shown
 
 
 def test_times_tell_their_zone(exchange):

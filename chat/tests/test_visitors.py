@@ -47,7 +47,8 @@ def test_a_visitor_sends_and_reads_in_its_own_session(fake, opened):
 
 def test_a_visitor_cannot_choose_its_id(page):
     response = page.post("/api/chat/sessions", {"visitor": "another visitor"})
-    assert response.json()["visitor"] != "another visitor"
+    assert problem(response, 400) == "invalid"
+    assert page.post("/api/chat/sessions", {}).json()["visitor"].startswith("v_")
 
 
 def test_a_visitor_cannot_reach_another_visitors_session(fake, page, opened):

@@ -7,7 +7,7 @@ sends attach to the running turn, replay the finished one, or make another attem
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.conf import settings
 
@@ -29,6 +29,7 @@ from chat.turns.turn_errors import (
     StreamingNotInPlan,
     TurnRunning,
 )
+from chat.visitor_view import allowed_options
 from core.errors import InvalidInput, LimitReached, NotFound
 from llm.canonical import Target
 
@@ -105,7 +106,8 @@ def retry(conversation: Conversation, reply: Reply, *, stream: bool) -> Turn:
     question = replies.find_question(reply.in_reply_to_id)
     if question is None:
         raise NotFound
-    options = _options(conversation, question.content, question.requested_options, stream=stream)
+    requested = cast(RequestedOptions, allowed_options(conversation.access, question.requested_options))
+    options = _options(conversation, question.content, requested, stream=stream)
     turn = None
     if reply.status in replies.RETRYABLE:
         turn = reopen_turn(conversation.access.tenant, question, reply, options)

@@ -12,8 +12,10 @@ from rest_framework.viewsets import GenericViewSet
 
 from chat import conversation
 from chat.conversation import Conversation
-from chat.visitors import VisitorAuthentication
+from chat.visitor_view import error_for_visitor
+from chat.visitors import VisitorAuthentication, VisitorCaller
 from core.api.middleware import add_log_fields
+from core.errors import DomainError
 from tenants.access.views import TenantScopedView
 from tenants.authentication import ApiKeyAuthentication, MemberAuthentication
 
@@ -22,6 +24,12 @@ class SessionScopedView(TenantScopedView):
     """A view below one session. Its actions begin with `get_conversation()`."""
 
     authentication_classes = [VisitorAuthentication, MemberAuthentication, ApiKeyAuthentication]
+
+    def handle_exception(self, exc: Exception) -> Response:
+        is_public = self.access is not None and self.access.is_public
+        if isinstance(exc, DomainError) and (is_public or isinstance(self.request.auth, VisitorCaller)):
+            exc = error_for_visitor(exc)
+        return super().handle_exception(exc)
 
     def get_conversation(
         self, session_id: object = None, *, with_messages: bool = False, idempotency_digest: str | None = None

@@ -10,8 +10,10 @@ from django.http import StreamingHttpResponse
 
 from chat.serializers import message_data
 from chat.turns import PING, EventSource, Reply, StreamGrant, TurnEvent, encode, reply_error
+from chat.visitor_view import error_for_visitor, event_for_visitor
 from core.api.problems import ProblemDetails
 from core.logs import request_id
+from tenants.access import Access
 
 
 class EventStream(StreamingHttpResponse):
@@ -54,14 +56,19 @@ class RevocableEvents:
                 yield encode(_access_ended(event))
                 break
             if isinstance(event, Reply):
-                yield from map(encode, final_events(event))
+                yield from map(encode, final_events(event, self._grant.access))
                 break
-            yield PING if event is None else encode(event)
+            yield PING if event is None else encode(self._shown(event))
         self.close()
 
     def close(self) -> None:
         self._grant.release()
         self._source.close()
+
+    def _shown(self, event: TurnEvent) -> TurnEvent:
+        if not self._grant.access.is_public:
+            return event
+        return event._replace(data=event_for_visitor(event.name, event.data))
 
     def _next(self) -> TurnEvent | Reply | None:
         if self.is_revoked:
@@ -74,14 +81,19 @@ class RevocableEvents:
             return None
 
 
-def final_events(reply: Reply) -> list[TurnEvent]:
-    """Return `usage` and `done` with the complete reply, or `error` with a problem; a partial text stays."""
+def final_events(reply: Reply, access: Access) -> list[TurnEvent]:
+    """Return `usage` and `done` with the complete reply, or `error` with a problem; a partial text stays.
+
+    Visitors get no `usage`.
+    """
     epoch, offset = reply.epoch, len(reply.content)
     if not reply.is_successful:
-        problem = ProblemDetails.of(reply_error(reply)).body(request_id.get())
-        return [TurnEvent("error", problem, epoch, offset)]
-    data = message_data(reply)
-    return [TurnEvent("usage", data["usage"], epoch, offset), TurnEvent("done", data, epoch, offset)]
+        error = reply_error(reply)
+        shown = error_for_visitor(error) if access.is_public else error
+        return [TurnEvent("error", ProblemDetails.of(shown).body(request_id.get()), epoch, offset)]
+    data = message_data(reply, access)
+    done = TurnEvent("done", data, epoch, offset)
+    return [done] if access.is_public else [TurnEvent("usage", data["usage"], epoch, offset), done]
 
 
 def _access_ended(last: TurnEvent | Reply | None) -> TurnEvent:

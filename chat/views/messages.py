@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -40,8 +42,9 @@ from chat.views.base import SessionScopedView, paginated
 from chat.views.event_stream import EventStream
 from chat.views.new_message import idempotency_digest, new_message
 from chat.views.responses import EVENT_STREAM, TURN_STATUSES, replay, turn_response
+from chat.visitor_view import require_visitor_fields
 from core.errors import Conflict
-from tenants.access import rights
+from tenants.access import Access, rights
 from tenants.access.views import TenantScopedView
 
 #: How long a cancelled turn is waited for; its worker looks for cancellations twice a second.
@@ -74,6 +77,9 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
             return []
         return super().get_throttles()
 
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "access": self.access}
+
     def list(self, request: Request, session_id: str) -> Response:
         conversation = self.get_conversation()
         messages = Message.objects.visible_to(conversation.access).filter(session=conversation.session)
@@ -87,12 +93,15 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         """Send a message. With `stream` the answer is an event stream, else both messages."""
         digest = idempotency_digest(request)
         conversation = self.get_conversation(with_messages=True, idempotency_digest=digest)
-        message = new_message(request, NEW_MESSAGE.run_validation(request.data), digest)
+        body = NEW_MESSAGE.run_validation(request.data)
+        require_visitor_fields(conversation.access, request.data)
+        message = new_message(request, body, digest)
         turn = send(conversation, message)
         return turn_response(request, conversation.access, turn, render_exchange, stream=message.stream)
 
     def retrieve(self, request: Request, session_id: str, message_id: str) -> Response:
-        return Response(message_data(self.get_message(self.get_conversation())))
+        conversation = self.get_conversation()
+        return Response(message_data(self.get_message(conversation), conversation.access))
 
     @extend_schema(responses=EVENT_STREAM)
     @action(detail=True)
@@ -108,13 +117,14 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, session_id: str, message_id: str) -> Response:
         """Stop a reply; what there is of it stays. 202 if its worker has not stopped yet."""
-        reply = request_cancel(self.get_reply(self.get_conversation()).id)
+        conversation = self.get_conversation()
+        reply = request_cancel(self.get_reply(conversation).id)
         if reply is None:
             raise NotFound
         if turn := local_turn(reply.id):
             turn.cancel()
         reply = wait_for_end(reply, CANCEL_WAIT_SECONDS)
-        return Response(message_data(reply), status=202 if reply.is_running else 200)
+        return Response(message_data(reply, conversation.access), status=202 if reply.is_running else 200)
 
     @extend_schema(request=RetrySerializer, responses={200: MessageSerializer, **EVENT_STREAM})
     @action(detail=True, methods=["post"])
@@ -135,7 +145,7 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         rated = store_feedback(reply.id, feedback)
         if rated is None:
             raise NotFound
-        return Response(message_data(rated))
+        return Response(message_data(rated, conversation.access))
 
     def get_message(self, conversation: Conversation) -> Question | Reply:
         """Return the message of the path. Raises NotFound if it is not in this conversation."""
@@ -164,14 +174,14 @@ class TenantMessageViewSet(TenantScopedView, GenericViewSet[Message]):
         return paginated(self, Message.objects.visible_to(self.get_access()), MessageFilter)
 
 
-def render_exchange(question: Question, reply: Reply) -> Response:
+def render_exchange(question: Question, reply: Reply, access: Access) -> Response:
     location = reverse("chat-message", args=[question.session_id, reply.id])
     return Response(
-        {"message": message_data(question), "reply": message_data(reply)},
+        {"message": message_data(question, access), "reply": message_data(reply, access)},
         status=status.HTTP_201_CREATED,
         headers={"Location": location},
     )
 
 
-def render_reply(question: Question, reply: Reply) -> Response:
-    return Response(message_data(reply))
+def render_reply(question: Question, reply: Reply, access: Access) -> Response:
+    return Response(message_data(reply, access))

@@ -30,19 +30,19 @@ TURN_STATUSES = {"410", "422", "502"}
 EVENT_STREAM = {(200, "text/event-stream"): EventSerializer}
 
 #: Makes the JSON response of a question and its reply.
-Render = Callable[[Question, Reply], Response]
+Render = Callable[[Question, Reply, Access], Response]
 
 
 def turn_response(
     request: Request, access: Access, turn: Turn | ExistingTurn, render: Render, *, stream: bool
 ) -> Response | EventStream:
-    """Return the turn's events, or `render(question, reply)` once the reply is final.
+    """Return the turn's events, or `render(question, reply, access)` once the reply is final.
 
     A turn that fails before its first event is a problem like any other.
     """
     if isinstance(turn, Turn):
         show_plan_rate(request, turn.admission.minute)
-    response = _stream(turn, access) if stream else render(turn.question, _final_reply(turn))
+    response = _stream(turn, access) if stream else render(turn.question, _final_reply(turn), access)
     if isinstance(turn, ExistingTurn):
         response["Idempotent-Replayed"] = "true"
     return response

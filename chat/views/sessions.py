@@ -21,12 +21,15 @@ from chat.export import FORMATS
 from chat.filters import SessionFilter
 from chat.models import ChatSession
 from chat.serializers import (
+    SESSION,
     ChatSessionSerializer,
     NewSessionSerializer,
     OpenedSessionSerializer,
     gather_overrides,
+    session_data,
 )
 from chat.views.base import SessionScopedView, paginated
+from chat.visitor_view import require_visitor_fields
 from chat.visitors import VisitorToken
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
@@ -38,7 +41,6 @@ from tenants.access.views import TenantScopedView
 
 # Built once: a serializer made for each request copies all its fields.
 NEW_SESSION = NewSessionSerializer()
-SESSION = ChatSessionSerializer()
 
 
 class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
@@ -59,18 +61,20 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
         # Validated first: it may name the tenant.
         body = NEW_SESSION.run_validation(request.data)
         access = self.authorize(self._access_to_named(body.pop("tenant_id", None)))
+        require_visitor_fields(access, request.data)
         return self._open(request, access, body)
 
     @idempotent
     def _open(self, request: Request, access: Access, body: dict[str, Any]) -> Response:
         session = open_session(request, self.caller, access, body)
-        data = {**SESSION.to_representation(session), "visitor_token": visitor_token(access, session)}
+        data = {**session_data(session, access), "visitor_token": visitor_token(access, session)}
         location = reverse("chat-session", args=[session.pk])
         return Response(data, status=201, headers={"Location": location, "ETag": etag(session)})
 
     def retrieve(self, request: Request, session_id: str) -> Response:
-        session = self.get_conversation().session
-        return Response(SESSION.to_representation(session), headers={"ETag": etag(session)})
+        conversation = self.get_conversation()
+        data = session_data(conversation.session, conversation.access)
+        return Response(data, headers={"ETag": etag(conversation.session)})
 
     def update(self, request: Request, session_id: str) -> Response:
         session = self.get_conversation().session
@@ -94,14 +98,15 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
     )
     @action(detail=True)
     def export(self, request: Request, session_id: str) -> StreamingHttpResponse:
-        session = self.get_conversation().session
+        conversation = self.get_conversation()
+        session = conversation.session
         wanted = request.query_params.get("format", "json")
         if wanted not in FORMATS:
             raise ValidationError({"format": [f"Choose one of: {', '.join(FORMATS)}."]})
         write, content_type = FORMATS[wanted]
         name = f"session-{session.pk}.{'md' if wanted == 'markdown' else wanted}"
         return StreamingHttpResponse(
-            write(session),
+            write(session, conversation.access),
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
@@ -135,7 +140,6 @@ class TenantSessionViewSet(TenantScopedView, GenericViewSet[ChatSession]):
 
 def open_session(request: Request, caller: TenantCaller, access: Access, body: dict[str, Any]) -> ChatSession:
     if caller.is_shared:
-        # A visitor that chose its own id could choose another visitor's.
         body = {**body, "visitor": "v_" + secrets.token_hex(12)}
     origin = request.headers.get("Origin", "")[:255]
     session = ChatSession.objects.create(

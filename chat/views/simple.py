@@ -72,8 +72,10 @@ class SimpleChatView(SessionScopedView):
         return response
 
 
-def render_reply(question: Question, reply: Reply, visitor_token: str | None = None) -> Response:
-    data = message_data(reply)
+def render_reply(
+    question: Question, reply: Reply, access: Access, visitor_token: str | None = None
+) -> Response:
+    data = message_data(reply, access)
     return Response(
         {
             "reply": data["content"],

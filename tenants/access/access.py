@@ -24,10 +24,15 @@ class Access:
     key: ApiKey | None = None
     visitor: str | None = None
 
+    @property
+    def is_public(self) -> bool:
+        """Whether it is used from a web page: by a public key, or by the visitor's token that one gave."""
+        return self.visitor is not None or (self.key is not None and self.key.is_public)
+
     def may(self, right: Right) -> bool:
         if self.role is not None:
             return self.role.includes(right.role)
-        if self.visitor is not None or (self.key is not None and self.key.is_public):
+        if self.is_public:
             return right.visitor
         return self.key is not None and right.scope is not None and right.scope in self.key.scopes
 

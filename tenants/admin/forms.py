@@ -10,6 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from tenants.models import ApiKey, Tenant
 from tenants.models.api_key import Scope
+from tenants.models.tenant import VisitorField
 from tenants.serializers import ApiKeySerializer, TenantSerializer
 
 
@@ -67,6 +68,13 @@ class TenantForm(forms.ModelForm):
         help_text="provider or provider/model, separated by commas, in the order in which they are tried."
     )
 
+    visitor_fields = forms.MultipleChoiceField(
+        choices=VisitorField.choices,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="What pages and their visitors may set by themselves, beside their words.",
+    )
+
     class Meta:
         model = Tenant
         fields = (
@@ -81,6 +89,7 @@ class TenantForm(forms.ModelForm):
             "max_tokens",
             "history_messages",
             "retention_days",
+            "visitor_fields",
         )
 
     def clean(self) -> None:

@@ -36,6 +36,7 @@ class TenantAdmin(DomainErrorMessages):
                     "max_tokens",
                     "history_messages",
                     "retention_days",
+                    "visitor_fields",
                 )
             },
         ),

@@ -33,6 +33,19 @@ _SERIALIZED_TRIES = 50
 Result = TypeVar("Result")
 
 
+class VisitorField(models.TextChoices):
+    """What a browser credential, a public key or a visitor's token, may set if the tenant allows it."""
+
+    SYSTEM_PROMPT = "system_prompt"
+    ROUTE = "route"
+    PROVIDER = "provider"
+    MODEL = "model"
+    TEMPERATURE = "temperature"
+    MAX_TOKENS = "max_tokens"
+    METADATA = "metadata"
+    CONCURRENT = "concurrent"
+
+
 class TenantQuerySet(models.QuerySet["Tenant"]):
     def present(self) -> TenantQuerySet:
         """Tenants that are not deleted."""
@@ -111,6 +124,12 @@ class Tenant(Document):
     )
     retention_days = models.IntegerField(
         null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(3650)]
+    )
+    visitor_fields = ArrayField(
+        models.CharField(max_length=20, choices=VisitorField.choices),
+        default=list,
+        blank=True,
+        help_text="What pages and their visitors may set by themselves, beside their words.",
     )
 
     objects = TenantQuerySet.as_manager()

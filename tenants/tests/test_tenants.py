@@ -68,6 +68,7 @@ def test_a_tenant_can_be_created_with_all_its_settings(alice):
             "max_tokens": 200,
             "history_messages": 5,
             "retention_days": 7,
+            "visitor_fields": ["metadata"],
         },
     }
 
