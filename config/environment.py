@@ -153,6 +153,9 @@ VARIABLES = [
         "mail server: smtp+tls://user:password@host:587; by default the log",
     ),
     Variable("EMAIL_FROM", "str", "noreply@localhost", "sender address of invitations and alerts"),
+    Variable("INVITATIONS_PER_RECIPIENT", "int", 3, "invitations mailed to one address a day"),
+    Variable("INVITATIONS_PER_TENANT", "int", 50, "invitations mailed for one tenant a day"),
+    Variable("INVITATIONS_PER_INVITER", "int", 50, "invitations mailed by one user a day"),
     Variable("LOG_LEVEL", "str", "INFO", "DEBUG, INFO, WARNING or ERROR"),
     Variable("LOG_FORMAT", "str", "", "json or console; by default json in production"),
     # Database and cache

@@ -278,6 +278,10 @@ RATES = {
     "auth.failures": "5/15m",
     "tenants.create": "30/h",
     "tenants.keys": "60/m",
+    # Mails; see tenants.views.invitations.
+    "invitations.recipient": f"{_env['INVITATIONS_PER_RECIPIENT']}/d",
+    "invitations.tenant": f"{_env['INVITATIONS_PER_TENANT']}/d",
+    "invitations.inviter": f"{_env['INVITATIONS_PER_INVITER']}/d",
     "llm.test": "6/m",
     "chat.messages": "120/m",
 }

@@ -14,9 +14,9 @@ from qa.isolation import principals
 from qa.isolation.callers import Caller, Kind
 from qa.isolation.canaries import NUMBER, canary
 from qa.isolation.principals import MAX_API_KEYS
-from qa.isolation.tenant_fixtures import FIRST_CREATED_AT, TenantFixtures, actor, build_tenant
+from qa.isolation.tenant_fixtures import FIRST_CREATED_AT, INVITED_BY_ALL, TenantFixtures, actor, build_tenant
 from tenants.billing.limits import month_of
-from tenants.models import ApiKey, Erasure, Plan, Tenant, Usage, Webhook
+from tenants.models import ApiKey, Erasure, Invitation, Plan, Tenant, Usage, Webhook
 from tenants.models.erasure import ErasureScope
 from tenants.webhooks.models import MAX_WEBHOOKS, Event
 
@@ -81,6 +81,7 @@ def build() -> Dataset:
     # Umbrella first: a query without conditions finds its documents first.
     for name in ("umbrella", "acme", "hooli", "initech"):
         dataset.fixtures[name] = build_tenant(name, plan)
+    _leave_to_be_invited(dataset)
     _add_earlier_session(dataset.umbrella)
     _record_action_of_a_foreign_user(dataset)
     principals.add_users(dataset)
@@ -95,6 +96,12 @@ def build() -> Dataset:
     # So that no request of the matrix updates when a key was last used.
     ApiKey.objects.update(last_used_at=timezone.now() + timedelta(days=1))
     return dataset
+
+
+def _leave_to_be_invited(dataset: Dataset) -> None:
+    """Leave the address that all have invited without an open invitation where the matrix invites it."""
+    inviting = [dataset.acme.tenant, dataset.umbrella.tenant]
+    Invitation.objects.filter(tenant__in=inviting, email=INVITED_BY_ALL).update(revoked_at=timezone.now())
 
 
 def _add_earlier_session(fixtures: TenantFixtures) -> None:

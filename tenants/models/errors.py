@@ -5,7 +5,8 @@ core.errors.Conflict    409
 ├── AlreadyMember       the user already has a role in the tenant
 ├── PlanLimit           the plan allows no more keys or members
 ├── KeyReplaced         the key was rotated, revoked or has expired
-├── InvitationClosed    accepted, revoked or expired
+├── InvitationClosed    accepted, revoked, expired, or without an inviter who may still invite
+├── InvitationPending   the address has an open invitation to the tenant
 └── TooManyWebhooks     the tenant has the largest number of webhooks
 """
 
@@ -39,6 +40,11 @@ class KeyReplaced(Conflict):
 class InvitationClosed(Conflict):
     default_code = "invitation_closed"
     default_detail = "This invitation was accepted, withdrawn or has expired. Ask for a new one."
+
+
+class InvitationPending(Conflict):
+    default_code = "invitation_pending"
+    default_detail = "An invitation to this address is open. Revoke it first, or wait until it expires."
 
 
 class TooManyWebhooks(Conflict):

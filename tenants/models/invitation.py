@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import secrets
@@ -17,12 +16,17 @@ from django.utils import timezone
 
 from accounts.models import User, normalised_email
 from core.audit.models import Actor, AuditEvent
+from core.errors import Forbidden
+from core.mongo.indexes import TTLIndex
 from core.mongo.models import Document
-from tenants.models.errors import InvitationClosed
+from tenants.models.errors import InvitationClosed, InvitationPending
 from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant
 
 VALID_FOR = timedelta(days=7)
+
+#: How long an invitation is kept once it has expired; the audit trail keeps its events.
+KEPT_FOR = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +41,36 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
     def open(self) -> InvitationQuerySet:
         return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
 
-    def send(self, tenant: Tenant, *, email: str, role: str, by: Actor) -> SentInvitation:
-        """Create an invitation and mail its token. Earlier open ones to the same address are revoked.
+    def require_none_pending(self, tenant: Tenant, email: str) -> None:
+        """Raise InvitationPending if an invitation to the address is open: it gets no second mail."""
+        if self.open().filter(tenant=tenant, email=normalised_email(email)).exists():
+            raise InvitationPending
 
-        Raises OSError, with nothing changed, if the mail can't be sent.
+    def send(self, tenant: Tenant, *, email: str, role: str, by: Actor) -> SentInvitation:
+        """Create an invitation and mail its token.
+
+        Raises InvitationPending; OSError, with nothing changed, if the mail can't be sent.
         """
         email = normalised_email(email)
         token = f"inv_{secrets.token_urlsafe(32)}"
-        invitation = self.create(
-            tenant=tenant,
-            email=email,
-            role=role,
-            digest=_digest(token),
-            invited_by_id=by.user_id,
-            expires_at=timezone.now() + VALID_FOR,
-        )
+
+        def create() -> Invitation:
+            self.require_none_pending(tenant, email)
+            return self.create(
+                tenant=tenant,
+                email=email,
+                role=role,
+                digest=_digest(token),
+                invited_by_id=by.user_id,
+                expires_at=timezone.now() + VALID_FOR,
+            )
+
+        invitation = tenant.serialized(create)
         try:
             _mail(invitation, token, by)
         except OSError:
             invitation.delete()
             raise
-        for earlier in self.open().filter(tenant=tenant, email=email).exclude(pk=invitation.pk):
-            with contextlib.suppress(InvitationClosed):  # by a concurrent request
-                earlier.revoke(by)
         AuditEvent.objects.record(
             by, "invitation.sent", invitation, tenant_id=tenant.pk, changes={"role": (None, role)}
         )
@@ -69,11 +80,16 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         """Add `user` as the member that the invitation with `token` offers; return the membership.
 
         Raises Invitation.DoesNotExist for an unknown token, one for another address or of a deleted
-        tenant; InvitationClosed; AlreadyMember; PlanLimit.
+        tenant; InvitationClosed, also if the inviter may not invite any more; AlreadyMember; PlanLimit;
+        Forbidden while the tenant is suspended.
         """
         invitation = self.select_related("tenant__plan").get(digest=_digest(token), email=user.email)
+        if invitation.tenant.is_suspended:
+            raise Forbidden("This tenant is suspended. Ask the platform's staff.", "tenant_suspended")
 
         def accept() -> Membership:
+            if not invitation.inviter_may_invite():
+                raise InvitationClosed
             if not self.open().filter(pk=invitation.pk).update(accepted_at=timezone.now()):
                 raise InvitationClosed
             return Membership.objects.add_member(invitation.tenant, user, invitation.role, by)
@@ -104,6 +120,11 @@ class Invitation(Document):
         indexes = (
             models.Index(fields=["digest"], name="invitation_digest"),
             models.Index(fields=["tenant", "-created_at", "-id"], name="invitation_newest"),
+            TTLIndex(
+                fields=["expires_at"],
+                expire_after_seconds=int(KEPT_FOR.total_seconds()),
+                name="invitation_ttl",
+            ),
         )
 
     def __str__(self) -> str:
@@ -117,6 +138,11 @@ class Invitation(Document):
         if self.revoked_at:
             return "revoked"
         return "open" if self.expires_at > timezone.now() else "expired"
+
+    def inviter_may_invite(self) -> bool:
+        """Whether the inviter is active and still has a role that may invite."""
+        inviter = Membership.objects.filter(tenant=self.tenant_id, user=self.invited_by_id).first()
+        return inviter is not None and Role(inviter.role).may_invite and inviter.user.is_active
 
     def revoke(self, by: Actor) -> None:
         """Revoke the invitation. Raises InvitationClosed if it is not open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from bson import ObjectId
 from django.db import models
@@ -23,6 +24,10 @@ class Role(models.TextChoices):
     def includes(self, other: str) -> bool:
         """Whether this role may do everything that `other` may."""
         return _RANK[self] >= _RANK[Role(other)]
+
+    @property
+    def may_invite(self) -> bool:
+        return self == Role.ADMIN
 
 
 _RANK = {Role.VIEWER: 1, Role.DEVELOPER: 2, Role.ADMIN: 3}
@@ -87,6 +92,8 @@ class Membership(Document):
             self._require_another_admin()
             self.role = role
             self.save(update_fields=["role", "updated_at"])
+            if not Role(role).may_invite:
+                self._revoke_invitations(by)
             AuditEvent.objects.record(
                 by,
                 "member.role_changed",
@@ -98,17 +105,29 @@ class Membership(Document):
         self._serialized(change, by, "member.role_change_refused", role)
 
     def remove(self, by: Actor) -> None:
-        """Remove the member from the tenant. Raises LastAdmin if no admin would remain."""
+        """Remove the member from the tenant. Raises LastAdmin if no admin would remain.
+
+        API keys that the member issued are the tenant's and remain; the recorded event lists them.
+        """
 
         def change() -> None:
             self.refresh_from_db(fields=["role"])
             self._require_another_admin()
             Membership.objects.filter(pk=self.pk).delete()
+            self._revoke_invitations(by)
+            changes: dict[str, Any] = {"role": (self.role, None)}
+            if kept := list(self.tenant.api_keys.usable().filter(created_by=self.user_id)):
+                changes["api_keys"] = (None, [key.prefix for key in kept])
             AuditEvent.objects.record(
-                by, "member.removed", self.user, tenant_id=self.tenant_id, changes={"role": (self.role, None)}
+                by, "member.removed", self.user, tenant_id=self.tenant_id, changes=changes
             )
 
         self._serialized(change, by, "member.removal_refused", None)
+
+    def _revoke_invitations(self, by: Actor) -> None:
+        """Revoke the member's open invitations: they end with the right to invite."""
+        for invitation in self.tenant.invitations.open().filter(invited_by=self.user_id):
+            invitation.revoke(by)
 
     def _serialized(self, change: Callable[[], None], by: Actor, denied: str, role: str | None) -> None:
         """Run `change`; record it as action `denied` if it would leave the tenant without an admin."""

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from core.audit.models import AuditEvent
 from qa.testing.concurrency import run_concurrently
-from qa.testing.tenants import by, create_user, limited, problem, signed_in
-from tenants.models import Invitation
+from qa.testing.tenants import by, create_user, issue, limited, problem, signed_in
+from tenants.models import Invitation, Tenant
 from tenants.models.errors import InvitationClosed
 
 ACCEPT = "/api/invitations/accept"
@@ -96,13 +96,124 @@ def test_a_revoked_invitation_is_closed(invited, alice, mallory, acme):
     problem(signed_in(alice).delete(url(acme, invitation.pk)), 409)
 
 
-def test_a_second_invitation_revokes_the_first(invited, alice, mallory, acme):
-    signed_in(alice).post(url(acme), {"email": "mallory@example.com", "role": "admin"})
+def test_a_pending_invitation_is_not_mailed_again(invited, alice, mallory, acme):
+    again = {"email": "Mallory@example.com", "role": "admin"}
+    assert problem(signed_in(alice).post(url(acme), again), 409) == "invitation_pending"
+    assert len(mail.outbox) == 1
 
+    signed_in(alice).delete(url(acme, Invitation.objects.get().pk))
+    assert signed_in(alice).post(url(acme), again).status_code == 201
     problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409)
     assert signed_in(mallory).post(ACCEPT, {"token": mailed_token()}).data["role"] == "admin"
     actions = AuditEvent.objects.filter(target_type="invitation").values_list("action", flat=True)
     assert list(actions) == ["invitation.sent", "invitation.revoked", "invitation.sent"]
+
+
+def test_concurrent_invitations_to_one_address_mail_it_once(alice, acme):
+    def invite():
+        return signed_in(alice).post(url(acme), {"email": "carol@example.com", "role": "viewer"}).status_code
+
+    assert sorted(run_concurrently(*[invite] * 3)) == [201, 409, 409]
+    assert len(mail.outbox) == 1
+
+
+@pytest.fixture
+def few_mails(settings):
+    settings.RATES = {
+        **settings.RATES,
+        "invitations.recipient": "2/d",
+        "invitations.tenant": "3/d",
+        "invitations.inviter": "4/d",
+    }
+
+
+def test_one_address_gets_few_invitations_a_day_from_all_tenants(few_mails, alice, mallory, acme, umbrella):
+    for user, tenant in ((alice, acme), (mallory, umbrella)):
+        body = {"email": "Carol@example.com", "role": "viewer"}
+        assert signed_in(user).post(url(tenant), body).status_code == 201
+    Invitation.objects.all().delete()
+
+    refused = signed_in(alice).post(url(acme), {"email": "carol@example.com", "role": "viewer"})
+
+    assert problem(refused, 429) == "rate_limited"
+    assert refused.json()["limit"]["scope"] == "recipient"
+    assert int(refused["Retry-After"]) > 60
+    assert (len(mail.outbox), Invitation.objects.count()) == (2, 0)
+
+
+def test_a_tenant_and_an_inviter_mail_few_strangers_a_day(few_mails, alice, acme):
+    other = Tenant.objects.create_with_admin(name="Other", by=by(alice))
+    client = signed_in(alice)
+    scopes = []
+    for tenant, number in ((acme, 4), (other, 2)):
+        for index in range(number):
+            answer = client.post(url(tenant), {"email": f"u{index}@{tenant.slug}.example", "role": "viewer"})
+            scopes.append(answer.json().get("limit", {}).get("scope"))
+
+    # The refused one counted for the inviter, too.
+    assert scopes == [None, None, None, "tenant", "inviter", "inviter"]
+    assert len(mail.outbox) == 3
+
+
+def remove(acme, member, alice):
+    acme.memberships.get(user=member).remove(by(alice))
+
+
+def lower(acme, member, alice):
+    acme.memberships.get(user=member).change_role("developer", by(alice))
+
+
+def deactivate(acme, member, alice):
+    member.is_active = False
+    member.save()
+
+
+@pytest.mark.parametrize("end", [remove, lower, deactivate])
+def test_an_invitation_ends_with_its_inviters_right(alice, dave, mallory, acme, end):
+    acme.memberships.filter(user=dave).update(role="admin")
+    for user in (alice, dave):
+        email = mallory.email if user == dave else "carol@example.com"
+        assert signed_in(user).post(url(acme), {"email": email, "role": "admin"}).status_code == 201
+    token = mailed_token()
+
+    end(acme, dave, alice)
+
+    assert problem(signed_in(mallory).post(ACCEPT, {"token": token}), 409) == "invitation_closed"
+    assert not acme.memberships.filter(user=mallory).exists()
+    assert Invitation.objects.get(email="carol@example.com").state == "open"
+    if end is not deactivate:
+        assert Invitation.objects.get(email=mallory.email).state == "revoked"
+        assert AuditEvent.objects.filter(action="invitation.revoked").count() == 1
+
+
+def test_an_invitation_whose_inviter_lost_the_right_unnoticed_is_closed(invited, alice, dave, mallory, acme):
+    """As after an acceptance that read the inviter's role before it changed."""
+    acme.memberships.filter(user=alice).update(role="viewer")
+
+    assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 409) == "invitation_closed"
+    acme.memberships.filter(user=alice).update(role="admin")
+    assert signed_in(mallory).post(ACCEPT, {"token": invited}).status_code == 200
+
+
+def test_no_one_joins_a_suspended_tenant(invited, alice, mallory, acme):
+    acme.suspend(by(alice))
+
+    assert problem(signed_in(mallory).post(ACCEPT, {"token": invited}), 403) == "tenant_suspended"
+    acme.resume(by(alice))
+    assert signed_in(mallory).post(ACCEPT, {"token": invited}).status_code == 200
+
+
+def test_the_removal_of_a_member_lists_the_keys_that_remain(alice, dave, acme):
+    key = issue(acme, dave).key
+    revoked = issue(acme, dave).key
+    revoked.revoke(by(alice))
+
+    acme.memberships.get(user=dave).remove(by(alice))
+
+    event = AuditEvent.objects.get(action="member.removed")
+    assert event.changes == {"role": ["developer", None], "api_keys": [None, [key.prefix]]}
+    key.refresh_from_db()
+    assert key.is_usable
 
 
 def test_an_invitation_does_not_change_the_role_of_a_member(alice, bob, acme):
@@ -171,7 +282,7 @@ def test_an_invitation_that_can_not_be_mailed_is_not_created(invited, alice, mal
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1  # no server listens there
 
-    response = signed_in(alice).post(url(acme), {"email": mallory.email, "role": "admin"})
+    response = signed_in(alice).post(url(acme), {"email": "carol@example.com", "role": "admin"})
 
     assert problem(response, 503) == "mail_unavailable"
     assert Invitation.objects.get().state == "open"

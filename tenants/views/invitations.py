@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 from django.db.models import QuerySet
@@ -15,9 +16,12 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import AuthenticatedRequest
+from accounts.models import normalised_email
 from core.api.actors import actor_of
 from core.api.idempotency import idempotent
+from core.api.limits import rate_limit_reached
 from core.api.serializers import validated
+from core.api.throttling import counted
 from core.errors import NotFound, Unavailable
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
@@ -49,6 +53,11 @@ class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Ge
     @idempotent
     def _send(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(InvitationSerializer(data=request.data))
+        email = normalised_email(fields["email"])
+        Invitation.objects.require_none_pending(tenant, email)
+        _count_mail(request, "inviter", str(request.user.pk))
+        _count_mail(request, "tenant", str(tenant.pk))
+        _count_mail(request, "recipient", hashlib.sha256(email.encode()).hexdigest())
         try:
             invitation = Invitation.objects.send(tenant, **fields, by=actor_of(request)).invitation
         except OSError as error:
@@ -64,6 +73,13 @@ class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Ge
         """Revoke the invitation."""
         self.get_object().revoke(actor_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _count_mail(request: Request, scope: str, identity: str) -> None:
+    """Count a mail by who sends it, for whom or to whom. Raises LimitReached beyond the day's number."""
+    usage = counted(request, f"invitations.{scope}", lambda group, request: f"{group} {identity}")
+    if usage and not usage.has_room_for(0):
+        raise rate_limit_reached(usage, scope=scope)
 
 
 class AcceptInvitationView(APIView):
