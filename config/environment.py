@@ -134,7 +134,9 @@ VARIABLES = [
     Variable("PORT", "int", 3001, "TCP port to serve on"),
     Variable("HOST", "str", "127.0.0.1", "address to listen on; 0.0.0.0 for every interface"),
     Variable("WORKERS", "int", 0, "server processes; 0 means one per processor core"),
-    Variable("THREADS", "int", 256, "concurrent requests and open streams per worker"),
+    Variable("THREADS", "int", 16, "requests processed at once per worker; running turns do not count"),
+    Variable("STREAMS", "int", 1000, "running turns and open streams per worker"),
+    Variable("CONNECTIONS", "int", 4000, "open connections per worker"),
     Variable(
         "JOBS",
         "bool",

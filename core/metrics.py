@@ -15,6 +15,9 @@ _seconds = Histogram(
     registry=registry,
 )
 
+#: Requests that the server refused before the application saw them, by the code of the problem.
+refused_requests = Counter("http_requests_refused", "Requests refused unread", ["code"], registry=registry)
+
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count one request. `route` is the URL pattern, never the path: every id would be a new series."""

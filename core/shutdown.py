@@ -13,8 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from django.conf import settings
 
@@ -79,38 +78,3 @@ def _drain(interrupt: Callable[[], None], flush: Callable[[float], None]) -> Non
     while True:  # granian ignores a signal that arrives before it has installed its handlers.
         os.kill(os.getpid(), signal.SIGINT)  # It stops at this one as it does at SIGTERM.
         time.sleep(0.5)
-
-
-class InFlight:
-    """WSGI middleware: a request counts as work until its last byte is sent or its client is gone."""
-
-    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
-        self._application = application
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        work.begin()
-        try:
-            return _CountedBody(self._application(environ, start_response))
-        except BaseException:
-            work.end()
-            raise
-
-
-class _CountedBody:
-    """A response body whose `close()` ends the request's work, once."""
-
-    def __init__(self, body: Iterable[bytes]) -> None:
-        self._body = body
-        self._closed = threading.Lock()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        if not self._closed.acquire(blocking=False):
-            return
-        try:
-            if hasattr(self._body, "close"):
-                self._body.close()
-        finally:
-            work.end()

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from bson import ObjectId
 
 from chat.models import Message
-from chat.turns import Budget, FinishedRun, grant, release_on_database_error, settlement, stored_attempt
+from chat.turns import (
+    Budget,
+    FinishedRun,
+    grant,
+    release_on_database_error,
+    settlement,
+    stored_attempt,
+    take_place,
+)
+from core.server import slots
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access
@@ -20,7 +29,8 @@ class MeteredRun:
     """One admitted run; iterate over it once, to its end, for its canonical events.
 
     It is given to settlement before its last event is yielded. The provider is always asked for a stream:
-    only streams have a first token to wait for and can be rescued. Raises LimitReached when created.
+    only streams have a first token to wait for and can be rescued. Raises LimitReached and WorkerBusy when
+    created.
     """
 
     def __init__(self, access: Access, request: canonical.Request, route: Sequence[canonical.Target]) -> None:
@@ -30,11 +40,12 @@ class MeteredRun:
         self._run = Run(request, route, check_budget=budget.check)
         self._has_text = False
         self._ended = False
-        with release_on_database_error(access.tenant.pk, self.id):
+        with take_place(access) as self._place, release_on_database_error(access.tenant.pk, self.id):
             self.admission = budget.admit()
         self._grant = grant(access, SEND_MESSAGES, self.cancel)
 
     def __iter__(self) -> Iterator[canonical.Event]:
+        slots.release_current()  # from here on it waits for the provider
         try:
             for event in self._run:
                 match event:
@@ -59,6 +70,7 @@ class MeteredRun:
             return
         self._ended = True
         self._grant.release()
+        self._place.release()
         key = self._access.key
         settlement.settle_soon(
             FinishedRun(

@@ -12,6 +12,7 @@ from chat.openai.metering import MeteredRun
 from chat.openai.openai_errors import AnswerBroken, CompletionFailed, error_body
 from chat.openai.reply import Chunks, encode
 from chat.turns import PING, PING_SECONDS
+from core.server import slots
 from llm import canonical, errors
 
 #: How often a silent stream checks whether its client is still connected.
@@ -25,6 +26,7 @@ class CompletionStream(StreamingHttpResponse):
     """
 
     def __init__(self, run: MeteredRun, *, include_usage: bool) -> None:
+        slots.release_current()  # from here on it waits for the provider
         events = _RunEvents(run)
         chunks = Chunks(str(run.id), _answering(events.next()), include_usage=include_usage)
         super().__init__(_Body(chunks, events), content_type="text/event-stream; charset=utf-8")

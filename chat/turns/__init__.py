@@ -2,10 +2,10 @@
 
 In the order of a turn: `sending` decides what becomes of a message; `options`, `history` and `budget` say
 with what its provider is called and what that may cost; `acceptance` stores the turn; `turn` drives it, while
-`heartbeat` keeps its `lease` and `access_watch` checks its reader's access; `events`, `following` and `sse`
-are how it is read; `settlement` bills it. `question`, `reply` and `finished_run` are what it consists of,
-`replies` holds every query on them, `metrics` the counters for Prometheus. Code outside of this package
-imports what is named here.
+`heartbeat` keeps its `lease`, `access_watch` checks its reader's access and `capacity` limits how many there
+are; `events`, `following`, `reply_watch` and `sse` are how it is read; `settlement` bills it. `question`,
+`reply` and `finished_run` are what it consists of, `replies` holds every query on them, `metrics` the
+counters for Prometheus. Code outside of this package imports what is named here.
 """
 
 from chat.turns import heartbeat, replies, settlement
@@ -13,6 +13,7 @@ from chat.turns.acceptance import release_on_database_error
 from chat.turns.access_watch import StreamGrant, grant
 from chat.turns.attempts import stored_attempt
 from chat.turns.budget import Budget
+from chat.turns.capacity import Place, take_place
 from chat.turns.finished_run import FinishedRun
 from chat.turns.following import follow, wait_for_end
 from chat.turns.heartbeat import local_turn
@@ -47,6 +48,7 @@ __all__ = [
     "FinishedRun",
     "ModelNotAllowed",
     "NewMessage",
+    "Place",
     "Position",
     "Question",
     "Reply",
@@ -74,5 +76,6 @@ __all__ = [
     "settlement",
     "store_feedback",
     "stored_attempt",
+    "take_place",
     "wait_for_end",
 ]

@@ -20,6 +20,7 @@ from chat.models import Message
 from chat.turns import replies, settlement
 from chat.turns.attempts import INTERRUPTED
 from chat.turns.budget import Budget
+from chat.turns.capacity import take_place
 from chat.turns.finished_run import FinishedRun
 from chat.turns.options import Options
 from chat.turns.question import NewMessage, Question
@@ -29,7 +30,8 @@ from chat.turns.turn import Turn
 from core.time import now_in_milliseconds
 from llm import canonical
 from llm.routing import Run
-from tenants.models import Tenant, Usage
+from tenants.access import Access
+from tenants.models import Usage
 
 if TYPE_CHECKING:
     from chat.conversation import Conversation
@@ -40,13 +42,13 @@ Status = Message.Status
 def open_turn(conversation: Conversation, message: NewMessage, options: Options) -> Turn:
     """Reserve the limits for `message`, and store it as a question with a running reply.
 
-    Raises LimitReached; SessionMoved and AlreadyAccepted after releasing the reservation.
+    Raises LimitReached and WorkerBusy; SessionMoved and AlreadyAccepted after releasing the reservation.
     """
     tenant = conversation.access.tenant
     request = options.request(message.text, conversation.messages)
     reservation_id = ObjectId()
     budget = Budget(tenant, reservation_id, request, options.route)
-    with release_on_database_error(tenant.pk, reservation_id):
+    with take_place(conversation.access) as place, release_on_database_error(tenant.pk, reservation_id):
         admission = budget.admit()
         question = _question(conversation, message)
         reply = _reply(
@@ -57,14 +59,15 @@ def open_turn(conversation: Conversation, message: NewMessage, options: Options)
         except (AlreadyAccepted, SessionMoved):
             Usage.objects.release(tenant.pk, reservation_id)
             raise
-    return Turn(question, reply, _run(request, options, budget), admission)
+    return Turn(question, reply, _run(request, options, budget), admission, place)
 
 
-def reopen_turn(tenant: Tenant, question: Question, reply: Reply, options: Options) -> Turn | None:
+def reopen_turn(access: Access, question: Question, reply: Reply, options: Options) -> Turn | None:
     """Begin another run of a reply that failed, was cancelled or interrupted, in its place.
 
-    None if the reply is no longer in such a state. Raises LimitReached.
+    None if the reply is no longer in such a state. Raises LimitReached and WorkerBusy.
     """
+    tenant = access.tenant
     earlier = replies.messages_before(question, options.history_messages)
     if reply.settled is False:
         settlement.settle([FinishedRun.of(reply)])  # releases what a dead worker may still hold
@@ -72,15 +75,16 @@ def reopen_turn(tenant: Tenant, question: Question, reply: Reply, options: Optio
     request = options.request(question.content, earlier)
     reservation_id = ObjectId()
     budget = Budget(tenant, reservation_id, request, options.route)
-    with release_on_database_error(tenant.pk, reservation_id):
+    with take_place(access) as place, release_on_database_error(tenant.pk, reservation_id):
         admission = budget.admit()
         reopened = replies.begin_run(
             reply, target=options.route[0], reservation_id=reservation_id, month=admission.month
         )
         if reopened is None:
             Usage.objects.release(tenant.pk, reservation_id)
+            place.release()
             return None
-    return Turn(question, reopened, _run(request, options, budget), admission)
+    return Turn(question, reopened, _run(request, options, budget), admission, place)
 
 
 def insert_lost_reply(question: Question, options: Options) -> Reply:

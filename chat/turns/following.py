@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
 
-from django.db import DatabaseError
-from pymongo.errors import PyMongoError
-
-from chat.models import Message
-from chat.turns import replies, settlement
-from chat.turns.attempts import DELETED
-from chat.turns.finished_run import FinishedRun
-from chat.turns.lease import suspending_expiry
 from chat.turns.reply import Reply
+from chat.turns.reply_watch import watching
 from chat.turns.sse import BEGINNING, PING_SECONDS, Position, TurnEvent, restart_event, start_event
 
-#: How often a running reply is read. Its text grows by one checkpoint a second.
-POLL_SECONDS = 0.2
+#: How often a reader checks whether it is over while the database can't be read.
+CHECK_SECONDS = 1.0
 
 
 def follow(
@@ -35,48 +27,33 @@ def follow(
         yield start_event(reply, reply.target, reply.epoch)
         epoch = reply.epoch
     sent_at = time.monotonic()
-    while not is_over():
-        # While it runs, the stored text may be a checkpoint behind what its first reader has got.
-        is_ahead = reply.epoch < epoch or offset > len(reply.content)
-        if reply.epoch > epoch or (is_ahead and not reply.is_running):
-            epoch, offset = reply.epoch, 0
-            yield restart_event("restarted", reply.target, epoch)
-        if text := reply.content[offset:] if reply.epoch == epoch else "":
-            offset += len(text)
-            sent_at = time.monotonic()
-            yield TurnEvent("delta", {"text": text}, epoch, offset)
-        if not reply.is_running:
-            yield reply
-            return
-        if time.monotonic() - sent_at > PING_SECONDS:
-            sent_at = time.monotonic()
-            yield None
-        time.sleep(POLL_SECONDS)
-        reply = _reloaded(reply)
+    with watching(reply) as watch:
+        while not is_over():
+            reply = watch.reply
+            # While it runs, the stored text may be a checkpoint behind what its first reader has got.
+            is_ahead = reply.epoch < epoch or offset > len(reply.content)
+            if reply.epoch > epoch or (is_ahead and not reply.is_running):
+                epoch, offset = reply.epoch, 0
+                yield restart_event("restarted", reply.target, epoch)
+            if text := reply.content[offset:] if reply.epoch == epoch else "":
+                offset += len(text)
+                sent_at = time.monotonic()
+                yield TurnEvent("delta", {"text": text}, epoch, offset)
+            if not reply.is_running:
+                yield reply
+                return
+            if time.monotonic() - sent_at > PING_SECONDS:
+                sent_at = time.monotonic()
+                yield None
+            watch.wait(CHECK_SECONDS)
 
 
 def wait_for_end(reply: Reply, timeout_seconds: float) -> Reply:
     """Return the reply in its final state, or as it is after `timeout_seconds`."""
+    if not reply.is_running:
+        return reply
     deadline = time.monotonic() + timeout_seconds
-    while reply.is_running and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS / 2)
-        reply = _reloaded(reply)
-    return reply
-
-
-def _reloaded(reply: Reply) -> Reply:
-    """Return the reply as it is now, interrupted if its worker is dead."""
-    try:
-        with suspending_expiry():
-            present = replies.find_reply(reply.id)
-        if present is None:
-            return replace(reply, status=Message.Status.INTERRUPTED.value, error=DELETED)
-        if not present.is_running:
-            return present
-        ended = replies.interrupt_if_lease_expired(present.id, present.run, present.target)
-        if ended is None:
-            return present
-        settlement.settle_soon(FinishedRun.of(ended))
-        return ended
-    except (PyMongoError, DatabaseError):
-        return reply  # unreachable for a moment: the next poll reads again
+    with watching(reply) as watch:
+        while watch.reply.is_running and (seconds := deadline - time.monotonic()) > 0:
+            watch.wait(seconds)
+        return watch.reply

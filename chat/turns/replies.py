@@ -141,6 +141,10 @@ def find_reply(reply_id: ObjectId) -> Reply | None:
     return Reply.from_document(document) if document else None
 
 
+def find_replies(reply_ids: Sequence[ObjectId]) -> list[Reply]:
+    return [Reply.from_document(row) for row in Message.collection().find({"_id": {"$in": reply_ids}})]
+
+
 def reply_to(question_id: ObjectId) -> Reply | None:
     document = Message.collection().find_one({"in_reply_to_id": question_id})
     return Reply.from_document(document) if document else None
@@ -280,10 +284,11 @@ def interrupt_if_lease_expired(reply_id: ObjectId, run: int, target: Target) -> 
     return Reply.from_document(document) if document else None
 
 
-def interrupt_expired(limit: int) -> list[Reply]:
-    """Interrupt the replies of dead workers, at most `limit`; return them."""
+def interrupt_expired(limit: int, among: Sequence[ObjectId] | None = None) -> list[Reply]:
+    """Interrupt the replies of dead workers, at most `limit`, or only `among` some; return them."""
+    among_these = {} if among is None else {"_id": {"$in": among}}
     expired = Message.collection().find(
-        {"status": Status.STREAMING.value, "lease_until": {"$lt": timezone.now()}},
+        {"status": Status.STREAMING.value, "lease_until": {"$lt": timezone.now()}, **among_these},
         {"run": 1, "provider": 1, "model": 1},
         limit=limit,
     )

@@ -6,6 +6,7 @@ sends attach to the running turn, replay the finished one, or make another attem
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ from django.conf import settings
 from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
 from chat.turns.acceptance import insert_lost_reply, open_turn, reopen_turn
+from chat.turns.capacity import take_place
 from chat.turns.finished_run import FinishedRun
 from chat.turns.following import wait_for_end
 from chat.turns.options import Options, choose_options, require_allowed_models
@@ -35,6 +37,7 @@ from llm.canonical import Target
 
 if TYPE_CHECKING:
     from chat.conversation import Conversation
+    from tenants.access import Access
 
 Status = Message.Status
 
@@ -49,9 +52,10 @@ class ExistingTurn:
     question: Question
     reply: Reply
 
-    def finish(self) -> Reply:
-        """Wait for the reply's end and return it."""
-        return wait_for_end(self.reply, settings.LLM_TOTAL_SECONDS)
+    def finish(self, access: Access) -> Reply:
+        """Wait for the reply's end and return it. Raises TooManyStreams and WorkerBusy."""
+        with closing(take_place(access)):
+            return wait_for_end(self.reply, settings.LLM_TOTAL_SECONDS)
 
 
 def send(conversation: Conversation, message: NewMessage) -> Turn | ExistingTurn:
@@ -110,7 +114,7 @@ def retry(conversation: Conversation, reply: Reply, *, stream: bool) -> Turn:
     options = _options(conversation, question.content, requested, stream=stream)
     turn = None
     if reply.status in replies.RETRYABLE:
-        turn = reopen_turn(conversation.access.tenant, question, reply, options)
+        turn = reopen_turn(conversation.access, question, reply, options)
     if turn is None:
         raise NotRetryable
     return turn
@@ -152,7 +156,7 @@ def _attach(
     if reply.is_running:
         reply = replies.interrupt_if_lease_expired(reply.id, reply.run, reply.target) or reply
     if reply.status in (Status.FAILED, Status.INTERRUPTED):
-        turn = reopen_turn(conversation.access.tenant, question, reply, options)
+        turn = reopen_turn(conversation.access, question, reply, options)
         if turn is not None:
             return turn
     return ExistingTurn(question, replies.reply_to(question.id) or reply)

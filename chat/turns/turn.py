@@ -27,12 +27,14 @@ from django.utils import timezone
 from chat.models import Message
 from chat.turns import heartbeat, metrics, replies, settlement
 from chat.turns.attempts import INTERRUPTED, StoredError, stored_attempt, stored_error
+from chat.turns.capacity import Place
 from chat.turns.events import TurnEvents
 from chat.turns.finished_run import FinishedRun
 from chat.turns.question import Question
 from chat.turns.replies import Checkpoint
 from chat.turns.reply import Reply
 from chat.turns.sse import TurnEvent, restart_event, start_event
+from core.server import slots
 from llm import canonical, errors
 from llm.routing import Run
 from tenants.billing.usage import Admission
@@ -49,10 +51,13 @@ class Turn:
     (`checkpoint`) and may stop the run (`cancel`).
     """
 
-    def __init__(self, question: Question, reply: Reply, run: Run, admission: Admission) -> None:
+    def __init__(
+        self, question: Question, reply: Reply, run: Run, admission: Admission, place: Place
+    ) -> None:
         self.question = question
         self.reply = reply
         self.admission = admission
+        self._place = place
         self._run = run
         self._began = time.monotonic()
         self._first_token_ms: int | None = None
@@ -82,6 +87,7 @@ class Turn:
 
     def _drive(self) -> Iterator[TurnEvent | None]:
         """Yield the events of the turn; None where a silent client may get a ping."""
+        slots.release_current()  # from here on it waits for the provider
         try:
             for event in self._run:
                 yield self._processed(event)
@@ -91,6 +97,7 @@ class Turn:
         finally:
             heartbeat.unregister(self)
             metrics.running_turns.dec()
+            self._place.release()
 
     def _processed(self, event: canonical.Event) -> TurnEvent | None:
         """Apply an event of the run; return the event for the reader, if there is one."""

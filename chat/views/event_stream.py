@@ -9,7 +9,7 @@ from typing import Any
 from django.http import StreamingHttpResponse
 
 from chat.serializers import message_data
-from chat.turns import PING, EventSource, Reply, StreamGrant, TurnEvent, encode, reply_error
+from chat.turns import PING, EventSource, Place, Reply, StreamGrant, TurnEvent, encode, reply_error
 from chat.visitor_view import error_for_visitor, event_for_visitor
 from core.api.problems import ProblemDetails
 from core.logs import request_id
@@ -31,9 +31,11 @@ class RevocableEvents:
     `close()` reaches the source, also when the client has left before the first event.
     """
 
-    def __init__(self, source: EventSource, grant: StreamGrant) -> None:
+    def __init__(self, source: EventSource, grant: StreamGrant, place: Place | None = None) -> None:
+        """`place` is released with the stream; the events of a turn release that of the turn themselves."""
         self._source = source
         self._grant = grant
+        self._place = place
         self._ahead: deque[TurnEvent | Reply | None] = deque()
 
     @property
@@ -64,6 +66,8 @@ class RevocableEvents:
     def close(self) -> None:
         self._grant.release()
         self._source.close()
+        if self._place:
+            self._place.release()
 
     def _shown(self, event: TurnEvent) -> TurnEvent:
         if not self._grant.access.is_public:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from django.urls import reverse
@@ -36,6 +37,7 @@ from chat.turns import (
     retry,
     send,
     store_feedback,
+    take_place,
     wait_for_end,
 )
 from chat.views.base import SessionScopedView, paginated
@@ -123,7 +125,8 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
             raise NotFound
         if turn := local_turn(reply.id):
             turn.cancel()
-        reply = wait_for_end(reply, CANCEL_WAIT_SECONDS)
+        with closing(take_place(conversation.access)):
+            reply = wait_for_end(reply, CANCEL_WAIT_SECONDS)
         return Response(message_data(reply, conversation.access), status=202 if reply.is_running else 200)
 
     @extend_schema(request=RetrySerializer, responses={200: MessageSerializer, **EVENT_STREAM})

@@ -19,6 +19,7 @@ from chat.turns import (
     follow,
     grant,
     reply_error,
+    take_place,
 )
 from chat.views.event_stream import EventStream, RevocableEvents
 from tenants.access import Access, rights
@@ -42,16 +43,22 @@ def turn_response(
     """
     if isinstance(turn, Turn):
         show_plan_rate(request, turn.admission.minute)
-    response = _stream(turn, access) if stream else render(turn.question, _final_reply(turn), access)
+    response = _stream(turn, access) if stream else render(turn.question, _final_reply(turn, access), access)
     if isinstance(turn, ExistingTurn):
         response["Idempotent-Replayed"] = "true"
     return response
 
 
 def replay(reply: Reply, access: Access, position: Position = BEGINNING) -> RevocableEvents:
-    """Return the events of a reply from its stored text, for as long as `access` allows reading it."""
+    """Return the events of a reply from its stored text, for as long as `access` allows reading it.
+
+    Raises TooManyStreams and WorkerBusy.
+    """
+    place = take_place(access)
     over = threading.Event()
-    return RevocableEvents(follow(reply, position, over.is_set), grant(access, rights.READ_SESSION, over.set))
+    return RevocableEvents(
+        follow(reply, position, over.is_set), grant(access, rights.READ_SESSION, over.set), place
+    )
 
 
 def _stream(turn: Turn | ExistingTurn, access: Access) -> EventStream:
@@ -72,8 +79,8 @@ def _events(turn: Turn | ExistingTurn, access: Access) -> RevocableEvents:
     return RevocableEvents(turn.events(), grant(access, rights.SEND_MESSAGES, turn.cancel))
 
 
-def _final_reply(turn: Turn | ExistingTurn) -> Reply:
-    reply = turn.finish()
+def _final_reply(turn: Turn | ExistingTurn, access: Access) -> Reply:
+    reply = turn.finish() if isinstance(turn, Turn) else turn.finish(access)
     if not reply.is_successful:
         raise reply_error(reply)
     return reply

@@ -8,6 +8,7 @@ workers. Two processes killed in a row (out of memory, a fault in a C library) w
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import Counter
 from typing import Any
@@ -86,6 +87,13 @@ def delay_seconds(failed_starts: int) -> float:
     return min(FIRST_DELAY_SECONDS * 2.0 ** (failed_starts - 2), MAX_DELAY_SECONDS)
 
 
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets this user have: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 if __name__ == "__main__":
+    raise_file_limit()
     cli.Server = RespawningServer  # type: ignore[attr-defined]  # the name that granian's command line uses
     cli.entrypoint()  # type: ignore[no-untyped-call]  # granian has no annotation there

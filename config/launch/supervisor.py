@@ -44,6 +44,10 @@ SERVER_SECONDS = 60
 #: How long a process may take to end after its last request.
 END_SECONDS = 5
 POLL_SECONDS = 0.1
+LISTEN_BACKLOG = 4096
+#: The request line and all headers of a request.
+MAX_HEADER_BYTES = 64 * 1024
+HEADER_SECONDS = 10
 
 
 class SupervisorError(Exception):
@@ -171,14 +175,18 @@ class Supervisor:
 
     def _server_command(self) -> list[str]:
         options = {
-            "--interface": "wsgi",
+            "--interface": "rsgi",
             "--host": settings.HOST,
             "--port": settings.PORT,
             "--workers": settings.WORKERS or os.cpu_count() or 1,
-            "--blocking-threads": settings.THREADS,
-            "--backpressure": settings.THREADS,
-            # By default idle threads end after 30 s, and the next burst starts cold.
-            "--blocking-threads-idle-timeout": 600,
+            # granian's name for the number of connections that it accepts.
+            "--backpressure": settings.CONNECTIONS,
+            "--backlog": LISTEN_BACKLOG,
+            # With HTTP/2 negotiated on the first bytes, a connection that sends none would never end.
+            "--http": "1",
+            # Also ends idle connections: the time until the next request counts as reading its headers.
+            "--http1-header-read-timeout": HEADER_SECONDS * 1000,
+            "--http1-buffer-size": MAX_HEADER_BYTES,
             "--workers-kill-timeout": min(math.ceil(settings.DRAIN_SECONDS + END_SECONDS), 1800),
             "--log-level": "error",
         }
@@ -194,7 +202,7 @@ class Supervisor:
             "config.launch.granian_server",
             *words,
             *switches,
-            "config.wsgi:application",
+            "config.rsgi:application",
         ]
 
     def _is_healthy(self) -> bool:

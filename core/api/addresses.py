@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -18,10 +20,25 @@ def client_address(request: HttpRequest) -> str:
     the first hop that is not a trusted proxy is the client. Hops further left, or left of a
     malformed one, are the client's own claims and are ignored.
     """
-    address = _parsed(request.META.get("REMOTE_ADDR", ""))
+    return _address_of(request.META)
+
+
+def client_network(request: HttpRequest) -> str:
+    """Return what an anonymous client is counted by: its IPv4 address, or its IPv6 /64 network."""
+    return network_of(request.META)
+
+
+def network_of(environ: Mapping[str, Any]) -> str:
+    """`client_network` of a request that has no HttpRequest yet."""
+    address = _address_of(environ)
+    return str(ip_network((address, _IPV6_CLIENT_PREFIX), strict=False)) if ":" in address else address
+
+
+def _address_of(environ: Mapping[str, Any]) -> str:
+    address = _parsed(environ.get("REMOTE_ADDR", ""))
     if address is None:
         return ""
-    for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+    for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         if not _is_trusted(address):
             break
         forwarded = _parsed(hop)
@@ -29,12 +46,6 @@ def client_address(request: HttpRequest) -> str:
             break
         address = forwarded
     return str(address)
-
-
-def client_network(request: HttpRequest) -> str:
-    """Return what an anonymous client is counted by: its IPv4 address, or its IPv6 /64 network."""
-    address = client_address(request)
-    return str(ip_network((address, _IPV6_CLIENT_PREFIX), strict=False)) if ":" in address else address
 
 
 def _is_trusted(address: IPv4Address | IPv6Address) -> bool:

@@ -1,0 +1,90 @@
+"""The application as granian serves it: Django in threads, behind an event loop (`core.server`)."""
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+
+from django.core.wsgi import get_wsgi_application
+
+from config.launch.parent_death import die_with_parent
+
+# CPython's waiting threads request the GIL once per interval. With a thousand open streams and the
+# default of 5 ms that takes more CPU time than the work: 50 ms halves it, and plain HTTP requests are
+# not slower.
+sys.setswitchinterval(0.05)
+
+# granian's workers share the port, and would go on serving with no process to stop them if its main
+# process were killed with -9.
+if (parent := multiprocessing.parent_process()) and parent.pid:
+    die_with_parent(parent.pid)
+    # Until granian installs the worker's handlers, after this import, it has those of the main process,
+    # which would ignore a stop: end at once instead.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django_application = get_wsgi_application()
+
+from django.conf import settings  # noqa: E402 - models exist once Django is set up
+
+from chat.turns import heartbeat, settlement  # noqa: E402
+from core import shutdown  # noqa: E402
+from core.api.addresses import network_of  # noqa: E402
+from core.server.bodies import BodyReader  # noqa: E402
+from core.server.bridge import Bridge, Lanes  # noqa: E402
+from core.server.slots import FairSlots  # noqa: E402
+
+#: How long a request waits for its turn before it gets 503.
+MAX_WAIT_SECONDS = 10.0
+
+#: Threads that only monitoring, and only the console, can take.
+PROBE_THREADS = 2
+CONSOLE_THREADS = 4
+
+BODY_STALL_SECONDS = 30.0
+BODY_TOTAL_SECONDS = 120.0
+
+#: Bytes of unfinished bodies per worker.
+BODY_MEMORY = 256 * 1024 * 1024
+
+
+def _slots(threads: int, max_waiting: int) -> FairSlots:
+    return FairSlots(threads, max_waiting=max_waiting, max_wait_seconds=MAX_WAIT_SECONDS)
+
+
+_probes = _slots(PROBE_THREADS, 64)
+
+shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt_all, flush=settlement.finish)
+application = Bridge(
+    django_application,
+    lanes=Lanes(
+        _slots(settings.THREADS, settings.CONNECTIONS),
+        {
+            "/health": _probes,
+            "/ready": _probes,
+            "/status": _probes,
+            "/metrics": _probes,
+            "/admin": _slots(CONSOLE_THREADS, 256),
+        },
+    ),
+    bodies=BodyReader(
+        max_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        max_memory=BODY_MEMORY,
+        stall_seconds=BODY_STALL_SECONDS,
+        total_seconds=BODY_TOTAL_SECONDS,
+    ),
+    client_of=network_of,
+    max_body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+)
+
+# From its first second a worker settles what dead workers left, even if it never gets a turn itself.
+settlement.start()
+
+# What is loaded now stays loaded. Otherwise the garbage collector would search it again and again, and
+# each time delay the current requests by a tenth of a second.
+gc.collect()
+gc.freeze()
+
+logging.getLogger(__name__).info("worker ready")

@@ -1,0 +1,212 @@
+"""One request from granian's event loop to the WSGI application in a thread, and its response back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
+
+from core import metrics, shutdown
+from core.api.problems import CONTENT_TYPE, ProblemDetails
+from core.server.bodies import BodyReader, BodyTooLarge, BodyTooSlow, Chunks, NoMemoryForBody
+from core.server.environ import Environ, Scope, environ_of, set_body
+from core.server.slots import Caller, FairSlots, NoSlot, Slot, held_by_this_thread
+from core.server.threads import WorkerThreads
+
+logger = logging.getLogger(__name__)
+
+WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+ResponseHeaders = list[tuple[str, str]]
+
+#: A streamed response other than events is sent from a file where it is larger: granian queues what is sent
+#: without limit, and a client may read slowly.
+MAX_IN_MEMORY = 256 * 1024
+
+#: granian opens a file as soon as it is passed; until then it must exist.
+_FILE_OPEN_SECONDS = 60
+
+EVENT_STREAM = "text/event-stream"
+
+
+class Transport(Protocol):
+    def send_bytes(self, data: bytes) -> Any: ...
+
+
+class HTTPProtocol(Chunks, Protocol):
+    """granian's side of a response. Only its body is awaited; the rest may be called in any thread.
+
+    `response_stream` and `send_bytes` put data on a queue; the awaitable of `send_bytes` is complete at once
+    (granian 2.8, src/rsgi/io.rs).
+    """
+
+    def response_bytes(self, status: int, headers: ResponseHeaders, body: bytes) -> None: ...
+    def response_file(self, status: int, headers: ResponseHeaders, file: str) -> None: ...
+    def response_stream(self, status: int, headers: ResponseHeaders) -> Transport: ...
+
+
+@dataclass(slots=True)
+class StartResponse:
+    """WSGI's `start_response`: keeps what it is called with."""
+
+    status: int = 500
+    headers: ResponseHeaders = field(default_factory=list)
+
+    def __call__(self, status: str, headers: ResponseHeaders, exc_info: Any = None) -> None:
+        self.status = int(status.partition(" ")[0])
+        self.headers = [(name.lower(), value) for name, value in headers]
+
+    @property
+    def is_event_stream(self) -> bool:
+        return any(name == "content-type" and value.startswith(EVENT_STREAM) for name, value in self.headers)
+
+
+class Lanes:
+    """Slots by purpose, so that probes and the console always get some. The prefix of a path decides."""
+
+    def __init__(self, default: FairSlots, by_prefix: dict[str, FairSlots]) -> None:
+        self._default = default
+        self._by_prefix = by_prefix
+
+    def of(self, path: str) -> FairSlots:
+        for prefix, slots in self._by_prefix.items():
+            if path.startswith(prefix):
+                return slots
+        return self._default
+
+
+class Bridge:
+    """An RSGI application that runs a WSGI application in threads.
+
+    `client_of` returns the address that a request is counted for, from its environment.
+    """
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        *,
+        lanes: Lanes,
+        bodies: BodyReader,
+        client_of: Callable[[Environ], str],
+        max_body_bytes: int,
+    ) -> None:
+        self._application = application
+        self._lanes = lanes
+        self._bodies = bodies
+        self._client_of = client_of
+        self._oversized_body = bytes(max_body_bytes + 1)
+        self._threads = WorkerThreads()
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        environ = environ_of(scope)
+        address = self._client_of(environ)
+        try:
+            set_body(environ, await self._bodies.read(scope.headers, protocol, address))
+        except BodyTooLarge:
+            # The application rejects it, in the form of all its errors.
+            set_body(environ, self._oversized_body)
+        except BodyTooSlow:
+            _refuse(protocol, 408, "body_too_slow", "The rest of the body did not come in time.")
+            return
+        except NoMemoryForBody:
+            _refuse(protocol, 503, "server_busy", "Too many large bodies are being sent at once. Try again.")
+            return
+        shutdown.work.begin()
+        try:
+            slot = await self._lanes.of(scope.path).acquire(Caller(address, _credential(environ)))
+            await self._respond(environ, protocol, slot)
+        except NoSlot:
+            _refuse(protocol, 503, "server_busy", "Too many requests are waiting. Try again.")
+        finally:
+            shutdown.work.end()
+
+    async def _respond(self, environ: Environ, protocol: HTTPProtocol, slot: Slot) -> None:
+        """Run the application in a thread until its response has ended."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def run() -> None:
+            with held_by_this_thread(slot):
+                try:
+                    self._run(environ, protocol, loop)
+                except BaseException:
+                    logger.exception("the application failed")
+            loop.call_soon_threadsafe(_set_ended, ended)
+
+        self._threads.run(run)
+        # granian cancels nothing, and would send a 500 if this returned before the response began.
+        await ended
+
+    def _run(self, environ: Environ, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop) -> None:
+        start = StartResponse()
+        body = self._application(environ, start)
+        try:
+            if start.is_event_stream:
+                _send_events(protocol.response_stream(start.status, start.headers), body)
+            elif getattr(body, "streaming", False):
+                _send_spooled(protocol, start, body, loop)
+            else:
+                protocol.response_bytes(start.status, start.headers, b"".join(body))
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+
+
+def _send_events(transport: Transport, events: Iterable[bytes]) -> None:
+    """Send each event at once, and stop when the client is gone: an empty event finds out."""
+    for event in events:
+        try:
+            # It is complete at once: its first step ends it, with an error if the client is gone.
+            next(transport.send_bytes(event).__await__(), None)
+        except RuntimeError:  # granian's ProtocolClosed
+            return
+
+
+def _send_spooled(
+    protocol: HTTPProtocol, start: StartResponse, body: Iterable[bytes], loop: asyncio.AbstractEventLoop
+) -> None:
+    """Send a streamed response of any size as a whole: from memory, or from a file that has no name."""
+    spool = tempfile.SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
+    for chunk in body:
+        spool.write(chunk)
+    size = spool.tell()
+    spool.seek(0)
+    headers = [pair for pair in start.headers if pair[0] != "content-length"]
+    headers.append(("content-length", str(size)))
+    if size <= MAX_IN_MEMORY:
+        protocol.response_bytes(start.status, headers, spool.read())
+        spool.close()
+        return
+    protocol.response_file(start.status, headers, f"/dev/fd/{spool.fileno()}")
+    loop.call_soon_threadsafe(_close_later, loop, spool)
+
+
+def _close_later(loop: asyncio.AbstractEventLoop, file: IO[bytes]) -> None:
+    loop.call_later(_FILE_OPEN_SECONDS, file.close)
+
+
+def _set_ended(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
+def _credential(environ: Environ) -> str:
+    """Return a digest of the credential that a request sent, "" without one."""
+    sent = (
+        environ.get("HTTP_X_API_KEY") or environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE") or ""
+    )
+    return hashlib.blake2b(sent.encode(), digest_size=8).hexdigest() if sent else ""
+
+
+def _refuse(protocol: HTTPProtocol, status: int, code: str, detail: str) -> None:
+    """Respond without the application; such a request is counted, and not logged."""
+    metrics.refused_requests.labels(code).inc()
+    headers = [("content-type", CONTENT_TYPE), ("cache-control", "no-store")]
+    if status == 503:
+        headers.append(("retry-after", str(shutdown.RETRY_AFTER_SECONDS)))
+    problem = ProblemDetails(status, code, detail)
+    protocol.response_bytes(status, headers, json.dumps(problem.body("")).encode())
