@@ -6,6 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 registry = CollectorRegistry()
 
+#: A label's values come from a fixed set, never from a request: each pair is a series that is kept for good.
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_OTHER_METHOD = "other"
+
 _requests = Counter("http_requests", "Requests served", ["method", "route", "status"], registry=registry)
 _seconds = Histogram(
     "http_request_seconds",
@@ -21,7 +25,7 @@ refused_requests = Counter("http_requests_refused", "Requests refused unread", [
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count one request. `route` is the URL pattern, never the path: every id would be a new series."""
-    _requests.labels(method, route, status).inc()
+    _requests.labels(method if method in _METHODS else _OTHER_METHOD, route, status).inc()
     _seconds.labels(route).observe(seconds)
 
 

@@ -38,6 +38,16 @@ def test_metrics_count_requests_by_route(db, client):
     assert 'http_requests_total{method="GET",route="health",status="200"}' in text
 
 
+def test_invented_methods_are_one_series(db, client):
+    for number in range(5):
+        client.generic(f"INVENTED{number}", "/health")
+
+    text = client.get("/metrics").content.decode()
+
+    assert 'http_requests_total{method="other",route="health",status="405"}' in text
+    assert "INVENTED" not in text
+
+
 def test_metrics_are_only_for_private_networks(db, client):
     assert client.get("/metrics", REMOTE_ADDR="8.8.8.8").status_code == 404
 
