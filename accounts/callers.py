@@ -18,3 +18,7 @@ class UserCaller(Caller):
     @property
     def rate_key(self) -> str:
         return f"user:{self.user.pk}"
+
+    @property
+    def rate_scope(self) -> str:
+        return "user"

@@ -85,6 +85,10 @@ class VisitorCaller(TenantCaller):
         return f"visitor:{self.token.tenant_id}:{self.token.visitor}"
 
     @property
+    def rate_scope(self) -> str:
+        return "visitor"
+
+    @property
     def is_public(self) -> bool:
         return True
 

@@ -86,6 +86,8 @@ if not PRODUCTION:
 
 MIDDLEWARE = [
     "core.api.middleware.RequestContext",
+    "core.api.middleware.CachePolicy",
+    "core.api.middleware.RequestBounds",
     "core.api.middleware.RejectWhileDraining",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -244,6 +246,8 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# Pages of other origins call the API, and neither the console nor the endpoints of operators.
+CORS_URLS_REGEX = r"^/(?:api|v1)/"
 CORS_ALLOW_ALL_ORIGINS = "*" in _env["CORS_ORIGIN"]
 CORS_ALLOWED_ORIGINS = [origin for origin in _env["CORS_ORIGIN"] if origin != "*"]
 CORS_ALLOW_HEADERS = [
@@ -286,6 +290,8 @@ RATES = {
     "invitations.inviter": f"{_env['INVITATIONS_PER_INVITER']}/d",
     "llm.test": "6/m",
     "chat.messages": "120/m",
+    # Requests below a tenant whose body was refused: malformed, too large or invalid.
+    "refused_bodies": "300/m",
 }
 RATELIMIT_USE_CACHE = "rates"
 RATELIMIT_FAIL_OPEN = False

@@ -28,6 +28,11 @@ class Caller(abc.ABC):
         """What its requests are counted by, and its idempotency keys kept apart by: `user:…`, `key:…`."""
 
     @property
+    @abc.abstractmethod
+    def rate_scope(self) -> str:
+        """What `rate_key` stands for, in the words of a 429: "user", "key", "visitor" or "address"."""
+
+    @property
     def is_shared(self) -> bool:
         """Whether many people hold the same credential, as the visitors of a page do its public key."""
         return False
@@ -52,3 +57,7 @@ class AnonymousCaller(Caller):
     @property
     def rate_key(self) -> str:
         return f"address:{self.network}"
+
+    @property
+    def rate_scope(self) -> str:
+        return "address"

@@ -8,13 +8,13 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from core.api.serializers import StrictSerializer
+from core.api.serializers import BoundedListField, StrictSerializer
 from llm import providers
 from llm.catalogue import Model
 from llm.route import MAX_MODEL_NAME_LENGTH, MAX_TARGET_LENGTH, MAX_TARGETS, parse_route
 
 
-class TargetsField(serializers.ListField):
+class TargetsField(BoundedListField):
     """A list of `provider` (its default model) or `provider/model`."""
 
     child = serializers.CharField(max_length=MAX_TARGET_LENGTH)

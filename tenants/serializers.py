@@ -10,7 +10,12 @@ from bson import ObjectId
 from django.utils import timezone
 from rest_framework import serializers
 
-from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from core.api.serializers import (
+    BoundedListField,
+    DocumentSerializer,
+    ObjectIdStringField,
+    StrictSerializer,
+)
 from core.audit.models import AuditEvent
 from llm.serializers import RouteField, TargetsField
 from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant
@@ -24,7 +29,7 @@ _WEEK_SECONDS = 7 * 24 * 3600
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:\d{1,5})?")
 
 
-class OriginsField(serializers.ListField):
+class OriginsField(BoundedListField):
     """`https://shop.example`, `https://*.shop.example` or `*`."""
 
     def __init__(self, **options: Any) -> None:
@@ -135,11 +140,11 @@ class InvitationTokenSerializer(StrictSerializer):
 
 
 class ApiKeySerializer(DocumentSerializer):
-    scopes = serializers.ListField(
+    scopes = BoundedListField(
         child=serializers.ChoiceField(Scope.choices), max_length=len(Scope), required=False
     )
     allowed_origins = OriginsField(required=False)
-    allowed_networks = serializers.ListField(
+    allowed_networks = BoundedListField(
         child=serializers.CharField(max_length=50), max_length=_MAX_ITEMS, required=False
     )
     allowed_models = TargetsField(max_length=_MAX_ITEMS, required=False)

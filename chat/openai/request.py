@@ -16,7 +16,7 @@ from rest_framework import serializers
 from chat.openai.fields import JSONBoolean, JSONInteger, JSONNumber, JSONText, invalid
 from chat.openai.messages import conversation
 from chat.turns import longest_answer
-from core.api.serializers import StrictSerializer
+from core.api.serializers import BoundedListField, StrictSerializer
 from llm.canonical import Request, Target, Tool
 from llm.route import MAX_TARGET_LENGTH
 from tenants.models import Plan
@@ -57,7 +57,7 @@ _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _TOOL_NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
 
 
-class StopField(serializers.ListField):
+class StopField(BoundedListField):
     """A string or a list of up to four."""
 
     child = JSONText(max_length=200, trim_whitespace=False)
@@ -108,10 +108,8 @@ class CompletionRequestSerializer(StrictSerializer):
     """The parameters of `POST /v1/chat/completions`. `fallbacks` is an extension."""
 
     model = JSONText(max_length=MAX_TARGET_LENGTH)
-    messages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=2000)
-    fallbacks = serializers.ListField(
-        child=JSONText(max_length=MAX_TARGET_LENGTH), max_length=8, default=list
-    )
+    messages = BoundedListField(child=serializers.DictField(), min_length=1, max_length=2000)
+    fallbacks = BoundedListField(child=JSONText(max_length=MAX_TARGET_LENGTH), max_length=8, default=list)
     stream = JSONBoolean(default=False, allow_null=True)
     stream_options = StreamOptionsSerializer(required=False, allow_null=True)
     temperature = JSONNumber(min_value=0, max_value=2, required=False, allow_null=True)
@@ -120,7 +118,7 @@ class CompletionRequestSerializer(StrictSerializer):
     max_completion_tokens = JSONInteger(min_value=1, required=False, allow_null=True)
     stop = StopField(required=False, allow_null=True)
     seed = JSONInteger(required=False, allow_null=True)
-    tools = serializers.ListField(child=ToolSerializer(), max_length=128, required=False, allow_null=True)
+    tools = BoundedListField(child=ToolSerializer(), max_length=128, required=False, allow_null=True)
     tool_choice = serializers.JSONField(required=False, allow_null=True)
     parallel_tool_calls = JSONBoolean(required=False, allow_null=True)
     response_format = ResponseFormatSerializer(required=False, allow_null=True)

@@ -13,9 +13,10 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, JsonResponse
 from pymongo.errors import PyMongoError
@@ -27,6 +28,10 @@ from core.errors import DomainError, Unavailable
 from core.mongo.engine.errors import is_unreachable
 
 logger = logging.getLogger(__name__)
+
+#: A body can have ten thousand invalid fields, with names and values of any length.
+MAX_FIELD_ERRORS = 50
+MAX_ERROR_CHARS = 500
 
 
 class PreconditionFailed(exceptions.APIException):
@@ -62,6 +67,8 @@ def _problem(exc: Exception) -> ProblemDetails | None:
         return problem_of(exc)
     if isinstance(exc, Http404):
         return problem_of(exceptions.NotFound())
+    if isinstance(exc, SuspiciousOperation):  # Such as too many query parameters.
+        return problem_of(exceptions.ParseError("The request is malformed.", "bad_request"))
     if isinstance(exc, PermissionDenied):
         return problem_of(exceptions.PermissionDenied())
     if isinstance(exc, DatabaseError | PyMongoError) and is_unreachable(exc):
@@ -83,7 +90,7 @@ def problem_of(error: exceptions.APIException | DomainError) -> ProblemDetails:
     """Return the problem of an error. An APIException may have `headers`, a dict."""
     if isinstance(error, DomainError):
         return ProblemDetails.of(error)
-    rows = list(_flattened(error.detail))
+    rows = list(islice(_flattened(error.detail), MAX_FIELD_ERRORS))
     if isinstance(error, exceptions.ValidationError):
         return ProblemDetails.invalid(rows)
     return ProblemDetails(
@@ -115,7 +122,7 @@ def _flattened(detail: Any) -> Iterator[FieldError]:
                 is_error = isinstance(item, exceptions.ErrorDetail)
                 queue.append((path if is_error else _joined(path, index), item))
         else:
-            yield FieldError(_field(path), detail.code, str(detail))
+            yield FieldError(_field(path), detail.code, _shortened(str(detail)))
 
 
 def _joined(path: str | None, part: str | int) -> str:
@@ -123,7 +130,13 @@ def _joined(path: str | None, part: str | int) -> str:
 
 
 def _field(path: str | None) -> str | None:
-    return None if path in (None, "non_field_errors") else path.removesuffix(".non_field_errors")
+    if path is None or path == "non_field_errors":
+        return None
+    return _shortened(path.removesuffix(".non_field_errors"))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]}…"
 
 
 def problem_response(

@@ -1,4 +1,4 @@
-"""Request bodies: JSON of limited size and depth, with keys that MongoDB can store."""
+"""Request bodies: JSON of limited size, depth and number of values, with keys that MongoDB can store."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ _MAX_INTEGER = 2**63 - 1
 class StrictJSONParser(BaseParser):
     """Parses a JSON body of at most 1 MiB; 413 for a larger one.
 
-    400 with a sentence for malformed JSON or UTF-8, more than 32 levels, NaN, infinity, integers
-    beyond 64 bits, lone surrogates, NUL, duplicate keys, and keys that MongoDB would read as an
+    400 with a sentence for malformed JSON or UTF-8, too many values, more than 32 levels, NaN, infinity,
+    integers beyond 64 bits, lone surrogates, NUL, duplicate keys, and keys that MongoDB would read as an
     operator or a path.
     """
 
     media_type = "application/json"
     #: Whether keys like `$ref` or `a.b` are rejected: they must not reach a stored document.
     storable_keys = True
+    #: A body of a mebibyte can hold 350,000 values, which take half a second to build and to check.
+    max_values = 10_000
 
     def parse(
         self,
@@ -39,6 +41,9 @@ class StrictJSONParser(BaseParser):
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise PayloadTooLarge(f"The body is larger than {limit} bytes.")
+        if _holds_more_than(self.max_values, body):
+            limits = f"more than {self.max_values:,} values, or is nested deeper than {MAX_DEPTH} levels"
+            raise ParseError(f"The body holds {limits}.")
         try:
             data = json.loads(
                 body.decode("utf-8"),
@@ -76,13 +81,37 @@ class StrictJSONParser(BaseParser):
     def _check_key(self, key: str) -> None:
         _check_text(key)
         if self.storable_keys and (key.startswith("$") or "." in key):
-            raise ParseError(f"The key {key!r} is not allowed: no key may start with '$' or hold '.'.")
+            raise ParseError(f"The key {key[:100]!r} is not allowed: no key may start with '$' or hold '.'.")
 
 
 class PassThroughJSONParser(StrictJSONParser):
     """For bodies that are passed on and never stored: JSON Schemas need `$ref` and any property name."""
 
     storable_keys = False
+    #: A long conversation with tools, and 128 tools with large schemas.
+    max_values = 50_000
+
+
+def _holds_more_than(limit: int, body: bytes) -> bool:
+    """Whether a JSON body holds more than `limit` values, decided without parsing it.
+
+    Each value but the outermost follows a comma or the bracket that opens its list or object. These are
+    counted outside of strings, with a few passes at the speed of memchr. The count is exact as far as the
+    body is well-formed, which is as far as the parser would build values.
+    """
+    if _count_separators(body) < limit:
+        return False
+    without_escapes = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if (
+        without_escapes.count(b'"') // 4 > limit
+    ):  # each value has a string and a key, two quotes each, at most
+        return True
+    outside_of_strings = b"".join(without_escapes.split(b'"')[::2])
+    return _count_separators(outside_of_strings) >= limit
+
+
+def _count_separators(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _object_without_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from django_mongodb_backend.fields import ObjectIdAutoField, ObjectIdField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from core.api.errors import MAX_FIELD_ERRORS
 
 OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
@@ -39,8 +42,8 @@ class StrictMixin(_Base):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            errors = {name: [why] for name in data if (why := self._rejection(name, data[name]))}
-            if errors:
+            rejections = ((name, why) for name in data if (why := self._rejection(name, data[name])))
+            if errors := {name: [why] for name, why in islice(rejections, MAX_FIELD_ERRORS)}:
                 raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
 
@@ -54,6 +57,16 @@ class StrictMixin(_Base):
             # DRF would silently convert numbers to text.
             return serializers.ErrorDetail("Not a valid string.", "invalid")
         return None
+
+
+class BoundedListField(serializers.ListField):
+    """A list whose `max_length` is checked before its items are: a longer one costs nothing."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        items: list[Any] = super().to_internal_value(data)
+        return items
 
 
 class StrictSerializer(StrictMixin, serializers.Serializer[Any]):

@@ -38,7 +38,7 @@ class EndpointRate(BaseThrottle):
             return True
         show_limit(request, usage)
         if not usage.has_room_for(0):
-            raise rate_limit_reached(usage, scope="address" if request.user.is_anonymous else "caller")
+            raise rate_limit_reached(usage, scope=caller_of(request).rate_scope)
         return True
 
 

@@ -108,6 +108,10 @@ class KeyCaller(TenantCaller):
         return f"key:{self.key.pk}:{self.network}" if self.key.is_public else f"key:{self.key.pk}"
 
     @property
+    def rate_scope(self) -> str:
+        return "address" if self.key.is_public else "key"
+
+    @property
     def is_shared(self) -> bool:
         return self.key.is_public
 

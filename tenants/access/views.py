@@ -9,8 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.api import refused_bodies
 from core.api.middleware import add_log_fields
-from core.errors import NotFound
+from core.errors import NotFound, Unavailable
 from core.mongo.ids import object_id
 from tenants.access.access import Access
 from tenants.access.callers import TenantCaller
@@ -43,6 +44,17 @@ class TenantScopedView(DenialAudit, APIView):
         super().perform_authentication(request)
         if request.auth is not None:
             self.access = self.caller.known_access  # so that denials before `authorize` name the key
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        refused_bodies.check(request)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        try:
+            refused_bodies.count(self.request, exc)
+        except Unavailable as error:
+            exc = error
+        return super().handle_exception(exc)
 
     def get_tenant(self) -> Tenant:
         """Return the tenant of the path. Raises as `get_access` does."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
-from core.api.serializers import DocumentSerializer
+from core.api.serializers import BoundedListField, DocumentSerializer
 from tenants.models import Webhook, WebhookDelivery
 from tenants.webhooks.addresses import is_public
 from tenants.webhooks.models import Event
@@ -82,7 +82,7 @@ class DeliverySerializer(DocumentSerializer):
 
 class WebhookSerializer(DocumentSerializer):
     url = WebhookURLField()
-    events = serializers.ListField(
+    events = BoundedListField(
         child=serializers.ChoiceField(Event.choices), min_length=1, max_length=len(Event)
     )
 
