@@ -19,12 +19,20 @@ from llm.errors import ProviderError
 
 Role = Literal["user", "assistant", "tool"]
 
+#: The smallest part of a US dollar that is counted and stored: ten decimal places.
+USD_QUANTUM = Decimal("1e-10")
+
 #: Why an answer ended. "error" is never reported as a success.
 Finish = Literal["stop", "tool_calls", "length", "blocked", "error"]
 
 #: Where a cost comes from: the provider reported it; the catalogue's price times reported tokens;
 #: the same times estimated tokens; no source (the cost is then None).
 CostBasis = Literal["reported", "priced", "estimated", "unpriced"]
+
+
+def quantized_usd(amount: Decimal) -> Decimal:
+    """Return a finite amount of US dollars, up to some billions, rounded to `USD_QUANTUM`s."""
+    return amount.quantize(USD_QUANTUM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,7 @@ class Usage:
     """Tokens of one attempt. `cached` is part of `input`, `reasoning` part of `output`.
 
     `cost` is in USD as the provider reported it, None if it did not. `estimated` marks counts
-    that are ours (4 characters a token).
+    that are ours (4 characters a token), of one side or both.
     """
 
     input: int = 0

@@ -19,7 +19,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from llm.canonical import CostBasis, Target, Usage
+from llm.canonical import CostBasis, Target, Usage, quantized_usd
 
 BUILT_IN = Path(__file__).with_name("catalogue.json")
 
@@ -33,21 +33,28 @@ _MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens of `input` and `output`, from `since` on (None: always)."""
+    """USD per million tokens, from `since` on (None: always).
+
+    `cached_input` is the price of input that the provider had in its cache, None if it is that of `input`.
+    """
 
     input: Decimal
     output: Decimal
+    cached_input: Decimal | None = None
     since: datetime.date | None = None
-    #: (input tokens, input price, output price), ascending: prices of the whole call above that input.
-    tiers: tuple[tuple[int, Decimal, Decimal], ...] = ()
+    #: (input tokens, prices), ascending: prices of the whole call above that input.
+    tiers: tuple[tuple[int, Price], ...] = ()
 
     def of(self, usage: Usage) -> Decimal:
         """Return the cost of `usage` in USD."""
-        input_price, output_price = self.input, self.output
-        for above, tier_input, tier_output in self.tiers:
+        price = self
+        for above, tier in self.tiers:
             if usage.input > above:
-                input_price, output_price = tier_input, tier_output
-        return (usage.input * input_price + usage.output * output_price) / _MILLION
+                price = tier
+        cached = min(usage.cached, usage.input)
+        cached_price = price.input if price.cached_input is None else price.cached_input
+        fresh = (usage.input - cached) * price.input + cached * cached_price
+        return (fresh + usage.output * price.output) / _MILLION
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +99,17 @@ class Catalogue:
     def cost(
         self, target: Target, usage: Usage, on: datetime.date | None = None
     ) -> tuple[Decimal | None, CostBasis]:
-        """Return the cost of `usage` in USD, and where it comes from.
+        """Return the cost of `usage` in `USD_QUANTUM`s, and where it comes from.
 
         The cost that the provider reported, unless it is negative or implausible; else our
         price of that day (UTC, today by default); without one (None, "unpriced").
         """
         if usage.cost is not None and _is_plausible(usage.cost, usage):
-            return usage.cost, "reported"
+            return quantized_usd(usage.cost), "reported"
         price = self.get(target).price(on or datetime.datetime.now(datetime.UTC).date())
         if price is None:
             return None, "unpriced"
-        return price.of(usage), "estimated" if usage.estimated else "priced"
+        return quantized_usd(price.of(usage)), "estimated" if usage.estimated else "priced"
 
 
 def _is_plausible(cost: Decimal, usage: Usage) -> bool:
@@ -162,7 +169,7 @@ def _entry(entry: Any, where: str) -> tuple[Target, dict[str, Any]]:
 
 def _price(price: Any, where: str) -> Price:
     price = _typed(price, dict, where)
-    if unknown := set(price) - {"from", "input", "output", "above_input_tokens"}:
+    if unknown := set(price) - {"from", *_AMOUNTS, "above_input_tokens"}:
         raise ValueError(f"{where}.{min(unknown)} is not a known field of a price.")
     tiers = []
     for above, tier in _typed(
@@ -172,13 +179,22 @@ def _price(price: Any, where: str) -> Price:
         if not above.isdecimal():
             raise ValueError(f"{place} must be named by a number of tokens.")
         tier = _typed(tier, dict, place)
-        tiers.append((int(above), _usd(tier.get("input"), place), _usd(tier.get("output"), place)))
+        tiers.append((int(above), Price(**_amounts(tier, place))))
     return Price(
-        input=_usd(price.get("input"), f"{where}.input"),
-        output=_usd(price.get("output"), f"{where}.output"),
+        **_amounts(price, where),
         since=_day(price.get("from"), f"{where}.from"),
-        tiers=tuple(sorted(tiers)),
+        tiers=tuple(sorted(tiers, key=lambda tier: tier[0])),
     )
+
+
+_AMOUNTS = ("input", "cached_input", "output")
+
+
+def _amounts(price: dict[str, Any], where: str) -> dict[str, Decimal]:
+    required = {
+        name: price.get(name) for name in _AMOUNTS if name != "cached_input" or price.get(name) is not None
+    }
+    return {name: _usd(amount, f"{where}.{name}") for name, amount in required.items()}
 
 
 def _prices(prices: Any, where: str) -> tuple[Price, ...]:
@@ -192,8 +208,10 @@ def _usd(value: Any, where: str) -> Decimal:
         amount = Decimal(value) if isinstance(value, str) else None
     except InvalidOperation:
         amount = None
-    if amount is None or not amount.is_finite() or amount < 0:
-        raise ValueError(f'{where} must be USD per million tokens as a decimal string, for example "0.15".')
+    if amount is None or not amount.is_finite() or not 0 <= amount <= _MILLION:
+        raise ValueError(
+            f'{where} must be USD per million tokens as a decimal string up to a million, for example "0.15".'
+        )
     return amount
 
 

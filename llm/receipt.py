@@ -13,17 +13,22 @@ from llm.providers import ProviderCall
 
 
 def with_usage(completion: Completion, request: Request) -> Completion:
-    """Return `completion` with the provider's token counts, or with estimates where it reported none."""
+    """Return `completion` with the provider's token counts, each estimated that it did not report."""
     usage = completion.usage
-    if usage.total:
+    if usage.input and usage.output:
         return completion
     written = (
         completion.text
         + completion.reasoning
         + "".join(call.name + call.arguments for call in completion.tool_calls)
     )
+    if usage.input and not written:
+        return completion
     estimated = replace(
-        usage, input=estimate.input_tokens(request), output=estimate.tokens(written), estimated=True
+        usage,
+        input=usage.input or estimate.input_tokens(request),
+        output=usage.output or estimate.tokens(written),
+        estimated=True,
     )
     return replace(completion, usage=estimated)
 

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from core.api.serializers import BoundedListField, StrictSerializer
 from llm import providers
-from llm.catalogue import Model
+from llm.catalogue import Model, Price
 from llm.route import MAX_MODEL_NAME_LENGTH, MAX_TARGET_LENGTH, MAX_TARGETS, parse_route
 
 
@@ -42,10 +42,16 @@ class RouteField(TargetsField):
         return super().validate_empty_values([] if data is None else data)
 
 
+def shown_price(price: Price) -> dict[str, str]:
+    cached = {} if price.cached_input is None else {"cached_input": str(price.cached_input)}
+    return {"input": str(price.input), **cached, "output": str(price.output), "currency": "USD"}
+
+
 class PriceSerializer(serializers.Serializer[Any]):
-    """USD per million tokens."""
+    """USD per million tokens; `cached_input` is absent where cached input has no price of its own."""
 
     input = serializers.CharField()
+    cached_input = serializers.CharField(required=False)
     output = serializers.CharField()
     currency = serializers.CharField()
 
@@ -68,7 +74,7 @@ class CatalogueModelSerializer(serializers.Serializer[Model]):
         price = model.price(datetime.datetime.now(datetime.UTC).date())
         if price is None:
             return None
-        return {"input": str(price.input), "output": str(price.output), "currency": "USD"}
+        return shown_price(price)
 
 
 class ProviderSerializer(serializers.Serializer[Any]):

@@ -41,8 +41,8 @@ def test_an_answer_is_one_message_with_its_tokens_and_price(openai_client, acme,
     assert (month["messages"], month["tokens"]) == (1, 12 + 34)
     assert (month["reserved_messages"], month["reserved_tokens"]) == (0, 0)
     assert (
-        month["cost"].to_decimal() == line.cost == Decimal("0.0000222")
-    )  # 12 at 0.15 and 34 at 0.60 a million
+        month["cost"].to_decimal() == line.cost == Decimal("0.000021825")
+    )  # 7 at 0.15, 5 cached ones at 0.075 and 34 at 0.60 a million
     assert (line.outcome, line.cost_basis, line.session) == ("ok", "priced", None)
     assert (line.provider, line.model) == ("groq", "openai/gpt-oss-120b")
     assert openai_key.startswith(acme.api_keys.get(pk=line.api_key).prefix)

@@ -29,6 +29,9 @@ _READ_SECONDS = 2.0
 _READ_BYTES = 65536
 _MAX_DETAIL = 1000
 
+#: A longer delay is a provider's mistake, such as a time where a duration is meant.
+MAX_RETRY_SECONDS = 31 * 86400.0
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
@@ -183,6 +186,8 @@ def error_from(
     words = " · ".join([*dict.fromkeys(response.codes), response.message]).strip(" ·")
     if secret:
         words = words.replace(secret, "[key]")
+    if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_SECONDS:
+        retry_after_seconds = None
     facts: dict[str, Any] = {
         "provider": name,
         "status": response.status,

@@ -13,7 +13,7 @@ from llm import canonical, errors
 from llm.providers import retry_after
 from llm.providers.base import Limits, ListedModel, Provider
 from llm.providers.error_responses import ErrorResponse
-from llm.providers.json_values import as_count, as_dict, as_list
+from llm.providers.json_values import MAX_NAME_LENGTH, as_count, as_dict, as_list
 from llm.providers.reader import InBandError, Reader
 from llm.providers.stream import Document
 from llm.providers.text import sanitized
@@ -65,19 +65,16 @@ class GeminiReader(Reader):
     def _read_head(self, value: Mapping[str, Any]) -> None:
         builder = self.builder
         if isinstance(value.get("responseId"), str):
-            builder.response_id = sanitized(value["responseId"])
+            builder.response_id = sanitized(value["responseId"])[:MAX_NAME_LENGTH]
         if isinstance(value.get("modelVersion"), str):
-            builder.model_used = sanitized(value["modelVersion"])
+            builder.model_used = sanitized(value["modelVersion"])[:MAX_NAME_LENGTH]
         # Every chunk of a stream repeats the usage, cumulative: the last one counts (observed 2026-11).
         usage = as_dict(value.get("usageMetadata"))
-        thoughts = as_count(usage.get("thoughtsTokenCount"))
         builder.update_usage(
-            input=_sum(
-                as_count(usage.get("promptTokenCount")), as_count(usage.get("toolUsePromptTokenCount"))
-            ),
-            output=_sum(as_count(usage.get("candidatesTokenCount")), thoughts),
+            input=_sum(usage, "promptTokenCount", "toolUsePromptTokenCount"),
+            output=_sum(usage, "candidatesTokenCount", "thoughtsTokenCount"),
             cached=as_count(usage.get("cachedContentTokenCount")),
-            reasoning=thoughts,
+            reasoning=as_count(usage.get("thoughtsTokenCount")),
         )
 
     def _read_candidate(self, candidate: Mapping[str, Any]) -> None:
@@ -201,9 +198,11 @@ def _details(response: ErrorResponse) -> Iterator[Mapping[str, Any]]:
     return map(as_dict, as_list(response.error.get("details")))
 
 
-def _sum(*counts: int | None) -> int | None:
+def _sum(usage: Mapping[str, Any], *names: str) -> int | None:
+    """Return the sum of the counts that are there; None if there are none, or one cannot be read."""
+    counts = [as_count(usage[name]) for name in names if usage.get(name) is not None]
     known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _generation_config(request: canonical.Request) -> dict[str, Any]:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from llm.canonical import quantized_usd
+
+#: A count above this is a provider's mistake: the largest context windows have 10 million tokens (2026-11).
+MAX_TOKENS = 20_000_000
+
+#: Of one call. What is plausible for its tokens is checked by the catalogue.
+MAX_USD = Decimal(100_000)
+
+#: What is kept of a model's name and of the id of a response.
+MAX_NAME_LENGTH = 200
+
+_MAX_NUMBER_LENGTH = 100
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -18,20 +30,33 @@ def as_list(value: Any) -> list[Any]:
 
 
 def as_count(value: Any) -> int | None:
-    """Return the token count in a number or its text; None for anything else."""
-    try:
-        number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError, OverflowError):
+    """Return the token count in a number or its text; None for anything else, absurd counts included."""
+    if isinstance(value, bool) or not _is_short_number(value):
         return None
-    return int(number) if math.isfinite(number) and number >= 0 else None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if 0 <= number <= MAX_TOKENS else None  # False for NaN.
 
 
 def as_usd(value: Any) -> Decimal | None:
-    """Return the amount in a number or its text; None for anything else, negative amounts included."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    """Return the amount in a number or its text, in `USD_QUANTUM`s; None for anything else.
+
+    None also for amounts that are negative, above `MAX_USD`, or so small that they would become 0.
+    """
+    if isinstance(value, bool) or not _is_short_number(value):
         return None
     try:
         amount = Decimal(str(value))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # ValueError: str() of an int beyond 4,300 digits
         return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    # Comparisons are exact and cheap for any exponent; arithmetic is not.
+    if not amount.is_finite() or not 0 <= amount <= MAX_USD:
+        return None
+    return amount if amount == 0 else quantized_usd(amount) or None
+
+
+def _is_short_number(value: Any) -> bool:
+    """Whether `value` is a number, or a text short enough to be one: parsing a long one takes long."""
+    return isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= _MAX_NUMBER_LENGTH)

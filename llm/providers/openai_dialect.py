@@ -11,7 +11,7 @@ from typing import Any
 from llm import canonical
 from llm.errors import BadReply
 from llm.providers.base import Limits, ListedModel, Provider
-from llm.providers.json_values import as_count, as_dict, as_list
+from llm.providers.json_values import MAX_NAME_LENGTH, as_count, as_dict, as_list
 from llm.providers.reader import InBandError, Reader
 from llm.providers.stream import Document
 from llm.providers.text import sanitized
@@ -61,9 +61,9 @@ class OpenAIReader(Reader):
         """Read the fields beside the choices: id, model, usage."""
         builder, response_id, model = self.builder, value.get("id"), value.get("model")
         if response_id and response_id != builder.response_id and isinstance(response_id, str):
-            builder.response_id = sanitized(response_id)
+            builder.response_id = sanitized(response_id[:MAX_NAME_LENGTH])
         if model and model != builder.model_used and isinstance(model, str):
-            builder.model_used = sanitized(model)
+            builder.model_used = sanitized(model[:MAX_NAME_LENGTH])
         if usage := value.get("usage"):
             self.read_usage(as_dict(usage))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from llm import canonical, errors
@@ -24,7 +25,7 @@ class OpenRouterReader(OpenAIReader):
 
     def read_usage(self, usage: Mapping[str, Any]) -> None:
         super().read_usage(usage)
-        self.builder.update_usage(cost=as_usd(usage.get("cost")))
+        self.builder.update_usage(cost=_cost(usage))
 
     def read_message(self, message: Mapping[str, Any], *, whole: bool) -> None:
         super().read_message(message, whole=whole)
@@ -43,6 +44,19 @@ class OpenRouterReader(OpenAIReader):
                 last[name] += value
             elif value not in (None, "") or name not in last:
                 last[name] = value
+
+
+def _cost(usage: Mapping[str, Any]) -> Decimal | None:
+    """Return the price of the answer in USD; None if it is not known.
+
+    With a key of one's own at the host, `cost` is OpenRouter's fee only, and the host's price is beside it:
+    https://openrouter.ai/docs/use-cases/usage-accounting (2026-11).
+    """
+    cost = as_usd(usage.get("cost"))
+    if usage.get("is_byok") is not True:
+        return cost
+    at_host = as_usd(as_dict(usage.get("cost_details")).get("upstream_inference_cost"))
+    return None if cost is None or at_host is None else cost + at_host
 
 
 class OpenRouter(OpenAIDialect):

@@ -26,7 +26,7 @@ def from_headers(headers: Mapping[str, str]) -> float | None:
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return _finite(milliseconds / 1000)
     seconds = seconds_of(headers.get("Retry-After", ""))
     if seconds is not None:
         return seconds
@@ -47,12 +47,12 @@ def seconds_of(text: str) -> float | None:
     text = text.strip()
     number = _number(text)
     if number is not None:
-        return number
+        return _finite(number)
     if _GO_DURATION.fullmatch(text):
         return _finite(sum(float(amount) * _UNITS[unit] for amount, unit in _GO_PART.findall(text)))
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError, IndexError):
+        return _finite(parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, IndexError, OSError):
         return None
 
 
@@ -64,7 +64,7 @@ def from_message(message: str) -> float | None:
 
 def _number(text: str) -> float | None:
     try:
-        return _finite(float(text))
+        return float(text)
     except ValueError:
         return None
 

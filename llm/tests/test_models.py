@@ -50,7 +50,8 @@ def test_table_shows_windows_prices_and_dates():
 @time_machine.travel("2026-12-02T12:00:00Z")
 def test_price_and_retirement_take_effect_on_their_day():
     out, _ = models(offline=True, provider="gemini")
-    assert "gemini/gemini-4-argon                        1048576    65536  4 / 20\n" in out
+    argon = "gemini/gemini-4-argon                        1048576    65536  4 / 20"
+    assert f"{argon}               cached input 0.4\n" in out
     assert (
         "gemini/gemini-2.5-pro                        1048576    65536  unpriced             retired" in out
     )

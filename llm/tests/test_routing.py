@@ -265,7 +265,7 @@ def test_receipt_counts_and_prices_what_the_provider_reported(runs):
     (line,) = run.attempts
     assert (line.usage.input, line.usage.output, line.usage.cached, line.usage.reasoning) == (12, 34, 5, 6)
     assert not line.usage.estimated
-    assert (line.cost, line.cost_basis) == (Decimal("0.0000222"), "priced")
+    assert (line.cost, line.cost_basis) == (Decimal("0.000021825"), "priced")
     assert line.status == 200
     assert line.response_id
     assert line.first_token_ms is not None

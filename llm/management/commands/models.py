@@ -10,10 +10,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from llm import errors, providers
-from llm.catalogue import Model, catalogue
+from llm.catalogue import Model, Price, catalogue
 from llm.policy import Policy
 from llm.providers.base import ListedModel, Provider
 from llm.route import default_route
+from llm.serializers import shown_price
 
 
 class Command(BaseCommand):
@@ -106,7 +107,7 @@ def _as_json(model: Model, listed: Listed, today: datetime.date) -> dict[str, An
         "json_schema": model.json_schema,
         "vision": model.vision,
         "assistant_prefix": model.assistant_prefix,
-        "price": price and {"input": str(price.input), "output": str(price.output), "currency": "USD"},
+        "price": price and shown_price(price),
         "retires": model.retires and model.retires.isoformat(),
         "listed": None if now is None else model.target.model in now,
     }
@@ -119,9 +120,14 @@ def _line(model: Model, listed: Listed, today: datetime.date) -> str:
     notes = [
         *([f"retired {model.retires}"] if model.retired(today) else []),
         *([f"retires {model.retires}"] if model.retires and not model.retired(today) else []),
-        *(f"{price.input} / {price.output} from {price.since}" for price in coming),
+        *(f"{_amounts(price)} from {price.since}" for price in coming),
         *(["not listed"] if now is not None and model.target.model not in now else []),
+        *([f"cached input {price.cached_input}"] if price and price.cached_input is not None else []),
     ]
-    shown_price = f"{price.input} / {price.output}" if price else "unpriced"
+    shown = _amounts(price) if price else "unpriced"
     window, most = model.context_window or "?", model.max_output or "?"
-    return f"{model.target!s:<42} {window:>9} {most:>8}  {shown_price:<20} {'; '.join(notes)}".rstrip()
+    return f"{model.target!s:<42} {window:>9} {most:>8}  {shown:<20} {'; '.join(notes)}".rstrip()
+
+
+def _amounts(price: Price) -> str:
+    return f"{price.input} / {price.output}"
