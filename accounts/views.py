@@ -37,9 +37,6 @@ from core.api.etags import check_if_match, etag
 from core.audit.models import AuditEvent
 from core.errors import Conflict
 
-#: Responses with tokens must not be stored by any cache (RFC 6749, 5.1).
-NO_STORE = {"Cache-Control": "no-store"}
-
 AnySerializer = TypeVar("AnySerializer", bound=BaseSerializer[Any])
 
 
@@ -66,7 +63,7 @@ class RegisterView(APIView):
         return Response(
             _signed_in(user, request),
             status.HTTP_201_CREATED,
-            headers={"Location": reverse("profile"), **NO_STORE},
+            headers={"Location": reverse("profile")},
         )
 
 
@@ -87,7 +84,7 @@ class LoginView(APIView):
             raise _wrong_credentials() from error
         # As the login of the admin does; the receiver records it (accounts.signals).
         user_logged_in.send(sender=User, request=request, user=user)
-        return Response(signed_in, headers=NO_STORE)
+        return Response(signed_in)
 
 
 class RefreshView(APIView):
@@ -110,7 +107,7 @@ class RefreshView(APIView):
             raise AuthenticationFailed(
                 "The refresh token is not valid. Log in again.", "token_invalid"
             ) from error
-        return Response({"access": pair.access, "refresh": pair.refresh}, headers=NO_STORE)
+        return Response({"access": pair.access, "refresh": pair.refresh})
 
 
 class LogoutView(APIView):

@@ -45,8 +45,8 @@ SERVER_SECONDS = 60
 END_SECONDS = 5
 POLL_SECONDS = 0.1
 LISTEN_BACKLOG = 4096
-#: The request line and all headers of a request.
-MAX_HEADER_BYTES = 64 * 1024
+#: The request line and all headers of a request; the application has smaller bounds (core.api.middleware).
+MAX_HEAD_BYTES = 64 * 1024
 HEADER_SECONDS = 10
 
 
@@ -186,7 +186,7 @@ class Supervisor:
             "--http": "1",
             # Also ends idle connections: the time until the next request counts as reading its headers.
             "--http1-header-read-timeout": HEADER_SECONDS * 1000,
-            "--http1-buffer-size": MAX_HEADER_BYTES,
+            "--http1-buffer-size": MAX_HEAD_BYTES,
             "--workers-kill-timeout": min(math.ceil(settings.DRAIN_SECONDS + END_SECONDS), 1800),
             "--log-level": "error",
         }

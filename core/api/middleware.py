@@ -1,4 +1,4 @@
-"""Middleware of every request: its id, rate-limit headers and log line; 503 while the worker is draining."""
+"""Middleware of every request: id, rate-limit headers, log line; bounds, caching; 503 while draining."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import cast
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 from rest_framework.request import Request
 
 from core import logs, metrics, shutdown
@@ -23,6 +24,17 @@ from core.api.limits import set_rate_limit_headers
 logger = logging.getLogger("core.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+
+#: Longer requests are refused before anything else reads them. A console's cookies need the most.
+MAX_TARGET_BYTES = 8 * 1024  # path and query
+MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADERS_BYTES = 32 * 1024  # all headers together
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+#: Answers below these paths depend on the caller, whichever header carries its credential.
+_API_PATHS = ("/api/", "/v1/")
+_CREDENTIAL_HEADERS = ("Authorization", "X-API-Key")
 
 #: Served until the end, so that monitoring sees the worker drain rather than vanish.
 _PROBES = {"/health", "/ready", "/status", "/metrics"}
@@ -104,6 +116,45 @@ class RequestContext:
                 **request.log_fields,
             },
         )
+
+
+class RequestBounds:
+    """Refuses a request line or headers that are too long, and methods that HTTP does not define."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method not in _METHODS:
+            allow = {"Allow": ", ".join(_METHODS)}
+            return problem_response(request, 405, "method_not_allowed", "There is no such method.", allow)
+        if len(request.META["PATH_INFO"]) + len(request.META["QUERY_STRING"]) > MAX_TARGET_BYTES:
+            detail = f"Path and query are longer than {MAX_TARGET_BYTES} bytes."
+            return problem_response(request, 414, "uri_too_long", detail)
+        lengths = [len(value) for name, value in request.META.items() if name.startswith("HTTP_")]
+        if max(lengths, default=0) > MAX_HEADER_BYTES or sum(lengths) > MAX_HEADERS_BYTES:
+            detail = (
+                f"A header is longer than {MAX_HEADER_BYTES} bytes, or all together than {MAX_HEADERS_BYTES}."
+            )
+            return problem_response(request, 431, "headers_too_large", detail)
+        return self.get_response(request)
+
+
+class CachePolicy:
+    """Lets no cache store an answer, unless the answer itself says otherwise, as static files do.
+
+    `Vary` is for those caches that store all the same.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.setdefault("Cache-Control", "no-store")
+        if request.path_info.startswith(_API_PATHS):
+            patch_vary_headers(response, _CREDENTIAL_HEADERS)
+        return response
 
 
 class RejectWhileDraining:

@@ -66,6 +66,6 @@ class CursorPages(CursorPagination):
     ) -> list[Any] | None:
         try:
             return super().paginate_queryset(queryset, request, view)
-        except (NotFound, InvalidValue, ValueError, TypeError) as error:
+        except (NotFound, InvalidValue, ValueError, TypeError, OverflowError) as error:
             # Cursors are made by the server: one that does not decode was altered or cut off.
             raise ValidationError({"cursor": ["This is not a cursor of this list."]}) from error

@@ -5,6 +5,7 @@ A case is checked for
 - its status, which the table states;
 - the owners of the canaries in its answer, and in what the provider received because of it;
 - its 404, which must not differ from that of a missing id;
+- its caching: no cache may store it, and `Vary` names the headers of credentials;
 - the documents: a refused request changes none at all, an allowed one none of another tenant.
 """
 
@@ -75,6 +76,12 @@ class Answer:
         """Headers and text without the request's id: what a caller can compare with another answer."""
         headers = {name: value for name, value in self.headers.items() if name != "X-Request-ID"}
         return headers, re.sub(r'"request_id":\s*"[^"]*"', '"request_id":""', self.text)
+
+    @property
+    def is_kept_from_caches(self) -> bool:
+        varies_by = {name.strip() for name in self.headers.get("Vary", "").split(",")}
+        may_be_stored = "no-store" not in self.headers.get("Cache-Control", "")
+        return not may_be_stored and varies_by >= {"Authorization", "X-API-Key"}
 
     @property
     def text(self) -> str:
@@ -217,6 +224,8 @@ class Matrix:
         answer = self.request_case(case)
         if answer.status != case.expected:
             report.failures.append(f"{case}: {answer.status} instead of {case.expected}")
+        if not answer.is_kept_from_caches:
+            report.failures.append(f"{case}: caches may store the answer")
         if shown := owners_in(answer.text + str(answer.headers)) - self._owners_in_answer(case):
             report.failures.append(f"{case}: the answer shows data of {', '.join(sorted(shown))}")
         if sent := owners_in(str(self.provider_requests())) - self._owners_at_provider(case):

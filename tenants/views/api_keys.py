@@ -70,6 +70,5 @@ def _issued(issued: IssuedKey) -> Response:
     return Response(
         {**ApiKeySerializer(key).data, "key": issued.secret},
         status=status.HTTP_201_CREATED,
-        # The secret must not be stored in any cache on the way.
-        headers={"Location": location, "Cache-Control": "no-store"},
+        headers={"Location": location},
     )

@@ -59,7 +59,6 @@ class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet[Webhook]):
             headers={
                 "Location": reverse("webhook", args=[tenant.pk, new.webhook.pk]),
                 "ETag": etag(new.webhook),
-                "Cache-Control": "no-store",
             },
         )
 

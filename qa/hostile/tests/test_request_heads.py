@@ -1,0 +1,102 @@
+"""Request lines and headers over real sockets: bounded, cheap, and harmless in the log."""
+
+from __future__ import annotations
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+
+from config.launch.supervisor import MAX_HEAD_BYTES
+from core.api.middleware import MAX_HEADER_BYTES, MAX_TARGET_BYTES
+from qa.testing.server import RunningServer
+from qa.testing.waiting import wait_until
+
+FORGED = "2026-01-01T00:00:00.000Z info    user logged in"
+
+
+def exchange(server: RunningServer, head: bytes) -> tuple[int, bytes]:
+    """Send a request as it is; return status and answer. The server closes the connection."""
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+        connection.sendall(head)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+def head(target: str = "/health", method: str = "GET", **headers: str) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def worker_seconds(server: RunningServer) -> float:
+    """Return the processor time that the workers have used."""
+    times = [worker.cpu_times() for worker in server.workers()]
+    return sum(time.user + time.system for time in times)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (head("/" + "-eyJ" * 15_000), 414),
+        (head("/health?" + "a&" * 16_000), 414),
+        (head("/" + "a" * (MAX_TARGET_BYTES + 1)), 414),
+        (head("/" + "a" * (MAX_TARGET_BYTES - 1)), 404),
+        (head(Authorization="Bearer " + "-eyJ" * 5_000), 431),
+        (head(X_Any="a" * (MAX_HEADER_BYTES + 1)), 431),
+        (head(X_Any="a" * MAX_HEADER_BYTES), 200),
+        (head(X_Any="a" * 2 * MAX_HEAD_BYTES), 431),
+        (head(**{f"X_{number}": "a" for number in range(200)}), 431),
+        (head(method="M1"), 405),
+        (head(method="M" * 1000), 405),
+    ],
+)
+def test_request_lines_and_headers_are_bounded(product, request_head, status):
+    assert exchange(product, request_head)[0] == status
+
+
+def test_hostile_request_lines_cost_little(product):
+    """Each of them once took a worker 2.7 seconds."""
+    hostile = [head("/" + "-eyJ" * 15_000), head("/" + "-eyJ" * 2_000), head(X_Request_ID="-eyJ" * 4_000)]
+    before = worker_seconds(product)
+
+    for request_head in hostile * 5:
+        exchange(product, request_head)
+
+    assert worker_seconds(product) - before < 1.5
+
+
+@pytest.mark.parametrize("hostile", ["%0a", "%0d%0a", "%1b[2J", "%c2%85", "%e2%80%a8", "%e2%80%ae", "%00"])
+def test_a_path_can_not_forge_a_line_of_the_log(product, hostile):
+    marker = f"forged-{hostile.strip('%').replace('%', '-').replace('[', '')}"
+    target = f"/{marker}{hostile}{FORGED.replace(' ', '%20')}"
+
+    assert exchange(product, head(target, User_Agent=FORGED))[0] == 404
+
+    wait_until(lambda: marker in product.output, "the request is logged")
+    lines = [line for line in product.output.split("\n") if "user logged in" in line]
+    assert lines
+    assert all(line.isprintable() and json.loads(line)["event"] == "request" for line in lines)
+
+
+def test_invented_methods_leave_no_metric_series(product):
+    for number in range(20):
+        exchange(product, head(method=f"INVENTED{number}"))
+    answers = [exchange(product, head("/metrics"))[1] for _ in range(6)]
+    assert any(b'method="other"' in answer for answer in answers)
+    assert not any(b"INVENTED" in answer for answer in answers)
+
+
+def test_a_large_body_is_read_to_its_end(product):
+    """The bound on the head is also the size of the buffer through which a body comes."""
+    body = json.dumps({"email": "a@example.com", "password": "x" * 1_000_000, "extra": 1}).encode()
+    request = head("/api/auth/login", "POST", Content_Type="application/json", Content_Length=str(len(body)))
+
+    status, answer = exchange(product, request + body)
+
+    assert status == 400
+    assert b'"field":"extra"' in answer
