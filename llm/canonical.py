@@ -135,7 +135,8 @@ class Attempt:
 
     `outcome` is "ok", "cancelled" or the `kind` of the `ProviderError`. `waited_ms` is the
     time waited before the call (Retry-After, backoff). `first_token_ms` and `latency_ms`
-    count from the start of the call. `cost` is in USD.
+    count from the start of the call. `cost` is in USD. `delivered`: it has no whole answer, and yet
+    counts as one, because not the provider ended it (`llm.receipt`).
     """
 
     target: Target
@@ -150,6 +151,7 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     cost: Decimal | None = None
     cost_basis: CostBasis = "unpriced"
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,13 @@ class Unreachable(ProviderError):
 
 
 class ProviderSilent(ProviderError):
+    """`out_of_time` is True when our total time was reached: the provider may just have had much to say."""
+
     kind = "timeout"
+
+    def __init__(self, message: str, *, out_of_time: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.out_of_time = out_of_time
 
 
 class ModelNotFound(ProviderError):
@@ -116,7 +122,16 @@ class Blocked(ProviderError):
 
 
 class BadReply(ProviderError):
+    """`by_model` is True when the model wrote what is no answer: empty, an invalid tool call or JSON.
+
+    A request can provoke that; the target works.
+    """
+
     kind = "bad_reply"
+
+    def __init__(self, message: str, *, by_model: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.by_model = by_model
 
 
 class ReplyTooLarge(BadReply):

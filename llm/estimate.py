@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from llm.canonical import Request
+
+#: An image that an answer contains in full, as the readers of `llm.providers` write it.
+_EMBEDDED_IMAGE = re.compile(r"!\[image\]\(data:[^()\s]*\)")
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 1000
 
 
 def tokens(text: str) -> int:
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
+    text, images = without_images(text)
+    return -(-len(text) // CHARACTERS_PER_TOKEN) + images * TOKENS_PER_IMAGE
+
+
+def without_images(text: str) -> tuple[str, int]:
+    """Return `text` with `[image]` for every image that it contains in full, and their number."""
+    return _EMBEDDED_IMAGE.subn("[image]", text) if "](data:" in text else (text, 0)
 
 
 def input_tokens(request: Request) -> int:

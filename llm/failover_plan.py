@@ -41,7 +41,11 @@ class NextCall:
 
 
 class FailoverPlan:
-    """The calls of one run along its route. `on_skip` is called with each target whose circuit is open."""
+    """The calls of one run along its route.
+
+    `origin` is whose run it is, for the circuit breakers. `on_skip` is called with each target whose circuit
+    is open.
+    """
 
     def __init__(
         self,
@@ -50,9 +54,11 @@ class FailoverPlan:
         breakers: Breakers,
         catalogue: Catalogue,
         on_skip: Callable[[Target], None],
+        origin: str = "",
     ) -> None:
         self.policy = policy
         self.breakers = breakers
+        self.origin = origin
         self.catalogue = catalogue
         self.calls = 0
         self.on_skip = on_skip
@@ -78,7 +84,7 @@ class FailoverPlan:
         """Return a call to that target; None if its circuit is open or the maximum of calls is reached."""
         if self.calls >= self.policy.max_attempts:
             return None
-        permit = self.breakers.admit(target)
+        permit = self.breakers.admit(target, self.origin)
         if permit is None:
             self.on_skip(target)
             return None

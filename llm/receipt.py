@@ -33,6 +33,11 @@ def with_usage(completion: Completion, request: Request) -> Completion:
     return replace(completion, usage=estimated)
 
 
+#: The answer that these end was an answer so far: who asked decides when to stop, how long it becomes, and
+#: what it is about. If it were free, it would be free as often as it is asked for.
+_COUNTED = (errors.Cancelled, errors.ReplyTooLarge, errors.Blocked)
+
+
 class AttemptRecorder:
     """Times one attempt, and makes its line of the receipt when it has ended."""
 
@@ -50,7 +55,8 @@ class AttemptRecorder:
     def failed(self, error: errors.ProviderError, call: ProviderCall | None) -> Attempt:
         """A failed attempt costs nothing unless the provider reported its usage or cost.
 
-        A cancelled one did not fail: its request and partial answer are counted and priced.
+        A cancelled one did not fail, and nor did one whose answer was ended by our limits or by its content:
+        request and partial answer are counted and priced.
         """
         cost: Decimal | None = Decimal(0)
         basis: CostBasis = "estimated"
@@ -59,11 +65,15 @@ class AttemptRecorder:
         partial = call.partial
         usage = partial.usage
         reported = usage.total > 0 or usage.cost is not None
-        if not reported and _may_have_used_tokens(error, call):
+        counted = isinstance(error, _COUNTED) or getattr(error, "out_of_time", False)
+        if (counted or not reported) and _may_have_used_tokens(error, call):
             usage = with_usage(partial, self.request).usage
-        if reported or isinstance(error, errors.Cancelled):
+        delivered = counted and call.first_token_ms is not None
+        if reported or delivered or isinstance(error, errors.Cancelled):
             cost, basis = self.catalogue.cost(self.target, usage)
-        return self._attempt(error.kind, call, partial, usage, cost, basis, error)
+        attempt = self._attempt(error.kind, call, partial, usage, cost, basis, error)
+        attempt.delivered = delivered
+        return attempt
 
     def _attempt(
         self,

@@ -49,6 +49,9 @@ _ALERTING = (errors.Unauthorized, errors.BillingRefused, errors.ModelNotFound)
 #: After these the target is healthy: the request caused the failure, or its size.
 _NOT_THE_TARGETS_FAULT = (errors.BadRequest, errors.Blocked, errors.ContextTooLong, errors.ReplyTooLarge)
 
+#: A single request is larger than the limit per minute.
+_REQUEST_TOO_LARGE = 413
+
 #: A run ends with these as they are: another target would not have helped, or must not be called.
 _FINAL = (errors.BadRequest, errors.Blocked, errors.OutOfBudget)
 
@@ -78,8 +81,9 @@ class Run:
     `stream` is how the provider is called. Only streams have a first token to wait for and can
     be rescued: nothing of a whole answer is visible before its end. With `emit_waiting` there
     is also a Waiting after every failed call, and before every further one. `check_budget` is
-    called before every further call; the run ends with the OutOfBudget that it raises.
-    `breakers` and `provider_of` replace those of this process.
+    called before every further call; the run ends with the OutOfBudget that it raises. `origin` is whose
+    run it is (a tenant): what it provokes opens no circuit of others. `breakers` and `provider_of`
+    replace those of this process.
     """
 
     plan_class = FailoverPlan
@@ -93,6 +97,7 @@ class Run:
         emit_waiting: bool = False,
         check_budget: BudgetCheck | None = None,
         policy: Policy | None = None,
+        origin: str = "",
         breakers: Breakers = BREAKERS,
         provider_of: Callable[[str], Provider] = providers.get,
     ) -> None:
@@ -106,8 +111,9 @@ class Run:
         self._provider_of = provider_of
         self._catalogue = catalogue()
         self._plan = self.plan_class(
-            route, self.policy, breakers, self._catalogue, on_skip=self._record_skipped
+            route, self.policy, breakers, self._catalogue, origin=origin, on_skip=self._record_skipped
         )
+        self._origin = origin
         self._deadline = 0.0
         self._last_error: errors.ProviderError | None = None
 
@@ -185,7 +191,7 @@ class Run:
         return self._plan.next_after(error, target, began=began, remaining_seconds=self._remaining_seconds)
 
     def _record_skipped(self, target: Target) -> None:
-        seconds = self._breakers.seconds_until_probe(target)
+        seconds = self._breakers.seconds_until_probe(target, self._origin)
         error = errors.CircuitOpen(
             f"{target} has failed repeatedly and is not called for {seconds:.0f} s.",
             provider=target.provider,
@@ -330,9 +336,9 @@ class Run:
         )
         if self._prefix_rejected:
             self._rejects_prefix.add(permit.target)
-        elif isinstance(error, _NOT_THE_TARGETS_FAULT):
+        elif _is_provoked(error):
             permit.record_success()
-        elif not isinstance(error, errors.Cancelled):
+        elif not isinstance(error, errors.Cancelled) and not getattr(error, "out_of_time", False):
             permit.record_failure(failures=self.policy.breaker_failures, seconds=self.policy.breaker_seconds)
         self._log(attempt, error)
 
@@ -350,3 +356,12 @@ class Run:
             logger.error("llm_target_needs_attention", extra=facts)
         else:
             logger.warning("llm_attempt_failed", extra=facts)
+
+
+def _is_provoked(error: errors.ProviderError) -> bool:
+    """Whether a request can bring about the failure by itself: then it says nothing against the target."""
+    return (
+        isinstance(error, _NOT_THE_TARGETS_FAULT)
+        or getattr(error, "by_model", False)
+        or error.status == _REQUEST_TOO_LARGE
+    )

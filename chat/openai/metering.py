@@ -37,7 +37,7 @@ class MeteredRun:
         self.id = ObjectId()
         budget = Budget(access.tenant, self.id, request, route)
         self._access = access
-        self._run = Run(request, route, check_budget=budget.check)
+        self._run = Run(request, route, check_budget=budget.check, origin=str(access.tenant.pk))
         self._has_text = False
         self._ended = False
         with take_place(access) as self._place, release_on_database_error(access.tenant.pk, self.id):

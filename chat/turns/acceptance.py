@@ -59,7 +59,7 @@ def open_turn(conversation: Conversation, message: NewMessage, options: Options)
         except (AlreadyAccepted, SessionMoved):
             Usage.objects.release(tenant.pk, reservation_id)
             raise
-    return Turn(question, reply, _run(request, options, budget), admission, place)
+    return Turn(question, reply, _run(request, options, budget, tenant), admission, place)
 
 
 def reopen_turn(access: Access, question: Question, reply: Reply, options: Options) -> Turn | None:
@@ -84,7 +84,7 @@ def reopen_turn(access: Access, question: Question, reply: Reply, options: Optio
             Usage.objects.release(tenant.pk, reservation_id)
             place.release()
             return None
-    return Turn(question, reopened, _run(request, options, budget), admission, place)
+    return Turn(question, reopened, _run(request, options, budget, tenant), admission, place)
 
 
 def insert_lost_reply(question: Question, options: Options) -> Reply:
@@ -117,8 +117,9 @@ def release_on_database_error(tenant_id: ObjectId, reservation_id: ObjectId) -> 
         raise
 
 
-def _run(request: canonical.Request, options: Options, budget: Budget) -> Run:
-    return Run(request, options.route, emit_waiting=True, check_budget=budget.check)
+def _run(request: canonical.Request, options: Options, budget: Budget, tenant: Tenant) -> Run:
+    origin = str(tenant.pk)
+    return Run(request, options.route, emit_waiting=True, check_budget=budget.check, origin=origin)
 
 
 def _question(conversation: Conversation, message: NewMessage) -> Question:

@@ -29,6 +29,7 @@ class StoredAttempt(TypedDict):
     cached_tokens: NotRequired[int]
     reasoning_tokens: NotRequired[int]
     tokens_estimated: NotRequired[bool]
+    delivered: NotRequired[bool]
 
 
 class StoredError(TypedDict):
@@ -67,6 +68,7 @@ def stored_attempt(attempt: canonical.Attempt, run: int) -> StoredAttempt:
         "cached_tokens": usage.cached,
         "reasoning_tokens": usage.reasoning,
         "tokens_estimated": usage.estimated,
+        "delivered": attempt.delivered,
         "cost": None if attempt.cost is None else f"{attempt.cost:f}",
         "cost_basis": attempt.cost_basis,
     }
@@ -89,9 +91,11 @@ def interrupted_attempt(run: int, target: canonical.Target) -> StoredAttempt:
 def billed_tokens(attempt: StoredAttempt) -> int:
     """Return the tokens that count against the limits.
 
-    Those of answers count. Those of failures count where the provider reported them, as it charges for them.
+    Those of answers count, partial ones that were delivered too. Those of failures count where the provider
+    reported them, as it charges for them.
     """
-    if attempt["outcome"] not in ("ok", "cancelled") and attempt.get("tokens_estimated"):
+    is_answer = attempt["outcome"] in ("ok", "cancelled") or attempt.get("delivered")
+    if not is_answer and attempt.get("tokens_estimated"):
         return 0
     return (attempt.get("input_tokens") or 0) + (attempt.get("output_tokens") or 0)
 

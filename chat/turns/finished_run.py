@@ -77,8 +77,16 @@ class FinishedRun:
 
     @property
     def counts_as_message(self) -> bool:
-        """Whether it counts against the month's messages: if its reader got an answer or a part of one."""
-        return self.status == Status.COMPLETE or (self.status == Status.CANCELLED and self.has_text)
+        """Whether it counts against the month's messages: if its reader got an answer or a part of one.
+
+        A part that a provider's failure ended does not count.
+        """
+        if self.status == Status.COMPLETE:
+            return True
+        ended_well = self.status == Status.CANCELLED or any(
+            attempt.get("delivered") for attempt in self.attempts[-1:]
+        )
+        return self.has_text and ended_well
 
 
 def ledger_entries(run: FinishedRun) -> list[dict[str, Any]]:

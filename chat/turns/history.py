@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from chat.models import Message
 from llm import canonical
+from llm.estimate import without_images
 
 #: The most messages of a session that a turn reads, whatever its plan allows.
 HISTORY_LIMIT = 200
@@ -50,10 +51,12 @@ def history(
     kept: list[canonical.Message] = []
     room = float("inf") if window_tokens is None else (window_tokens - spent_tokens) * CHARS_PER_TOKEN
     for message in reversed(sendable[-limit:] if limit else []):
-        room -= len(message["content"])
+        # An image that a model made is far longer as text than what it can say to another model.
+        content, _ = without_images(message["content"])
+        room -= len(content)
         if room < 0:
             break
-        kept.append(canonical.Message(message["role"], message["content"]))
+        kept.append(canonical.Message(message["role"], content))
     # A history that begins with an answer whose question was dropped confuses a model.
     while kept and kept[-1].role == "assistant":
         kept.pop()

@@ -116,9 +116,12 @@ class Turn:
             case canonical.Finished(completion):
                 self._target = completion.target
                 self._end(Status.COMPLETE, completion, None)
-            case canonical.Failed(errors.Cancelled(), partial) if self._interrupted:
-                self._end(Status.INTERRUPTED, partial, INTERRUPTED)
             case canonical.Failed(error, partial):
+                if partial is not None:  # Its model and provider are those of the attempt that it is from.
+                    self._target = partial.target
+                if isinstance(error, errors.Cancelled) and self._interrupted:
+                    self._end(Status.INTERRUPTED, partial, INTERRUPTED)
+                    return None
                 self._end(_failed_status(error, self._length), partial, stored_error(error))
         return None
 

@@ -220,7 +220,7 @@ class ProviderCall:
         if isinstance(error, Stopped) or self._deadline.stopped:
             return errors.Cancelled("The answer was stopped.", **facts)
         if isinstance(error, DeadlineExceeded):
-            return errors.ProviderSilent(self._timeout_message(), **facts)
+            return self._timeout(facts)
         if isinstance(error, InBandError):
             reported = self._provider.error_from(parse_error(error.body, status=None), self._model)
             reported.status = reported.status or self.status
@@ -229,10 +229,13 @@ class ProviderCall:
             return errors.ReplyTooLarge(f"{label} sent an answer larger than allowed.", **facts)
         return network_error(error, label, facts)
 
-    def _timeout_message(self) -> str:
+    def _timeout(self, facts: dict[str, Any]) -> errors.ProviderSilent:
         label, limits = self._provider.label, self._limits
         if time.monotonic() - self._started >= limits.total_seconds:
-            return f"{label} did not finish within {limits.total_seconds:g} s."
+            message = f"{label} did not finish within {limits.total_seconds:g} s."
+            return errors.ProviderSilent(message, out_of_time=True, **facts)
         if self.first_token_ms is None:
-            return f"{label} sent no token within {limits.first_token_seconds:g} s."
-        return f"{label} stopped in the middle of its answer for {limits.between_tokens_seconds:g} s."
+            message = f"{label} sent no token within {limits.first_token_seconds:g} s."
+        else:
+            message = f"{label} stopped in the middle of its answer for {limits.between_tokens_seconds:g} s."
+        return errors.ProviderSilent(message, **facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,13 +12,16 @@ from llm import canonical
 from llm.errors import BadReply
 from llm.providers.text import IncrementalSanitizer, ThinkFilter, sanitized, sanitized_json
 
+#: A URL that is safe within Markdown's parentheses.
+_IMAGE_URL = re.compile(r"(?:https://|data:image/)[!#-'*-;=?-\[\]_a-z~]+")
+
 
 class CompletionBuilder:
     """Collects text, reasoning, tool calls and usage; provides what is new as events.
 
     Everything in the completion has been an event or is one in `events`, those not taken yet.
     A call of a tool that was not offered, or whose arguments are not a JSON object, raises
-    BadReply: the answer is unusable, and another attempt may give a usable one.
+    BadReply: another attempt may give a usable one.
     """
 
     def __init__(self, request: canonical.Request, target: canonical.Target) -> None:
@@ -54,6 +58,12 @@ class CompletionBuilder:
                 self._emit_reasoning(reasoning)
             self._emit_text(text)
 
+    def add_image(self, url: Any) -> None:
+        """Add an image to the text as Markdown, `![image](url)`; what is no URL adds nothing."""
+        if isinstance(url, str) and _IMAGE_URL.fullmatch(url):
+            gap = "" if self.is_empty else "\n\n"
+            self.add_text(f"{gap}![image]({url})")
+
     def add_reasoning(self, piece: Any) -> None:
         if piece and isinstance(piece, str):
             self._emit_reasoning(self._reasoning_sanitizer.feed(piece))
@@ -71,7 +81,9 @@ class CompletionBuilder:
             call.name = name
             if name not in self._offered:
                 raise BadReply(
-                    f"{self.target} called a tool that was not offered.", detail=f"tool {name[:100]!r}"
+                    f"{self.target} called a tool that was not offered.",
+                    detail=f"tool {name[:100]!r}",
+                    by_model=True,
                 )
         if call.name and not call.id:
             call.id = call_id if call_id and not self._is_used(call_id) else f"call_{uuid.uuid4().hex[:24]}"
@@ -103,6 +115,7 @@ class CompletionBuilder:
                 raise BadReply(
                     f"{self.target} called {name} with arguments that are not a JSON object.",
                     detail=call.text[:500],
+                    by_model=True,
                 )
 
     def completion(self) -> canonical.Completion:

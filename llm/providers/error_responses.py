@@ -196,6 +196,8 @@ def error_from(
     }
     if issubclass(kind, errors.RateLimited):
         facts["do_not_wait"] = do_not_wait
+    if issubclass(kind, errors.BadReply):
+        facts["by_model"] = any(_BY_CODE.get(code) is errors.BadReply for code in response.codes)
     return kind(
         sentence.format(label=label, model=model, variable=name.upper(), status=status, code=code), **facts
     )

@@ -92,6 +92,8 @@ class GeminiReader(Reader):
             builder.add_reasoning(part.get("text"))
             return
         builder.add_text(part.get("text"))
+        if image := as_dict(part.get("inlineData")):
+            builder.add_image(f"data:{image.get('mimeType')};base64,{image.get('data')}")
         mark: dict[str, Any] = {"at": builder.text_length}
         if call := as_dict(part.get("functionCall")):
             arguments = call.get("args")

@@ -94,8 +94,10 @@ class OpenAIReader(Reader):
             self._read_content(content)
         if not has_more:
             return
-        if isinstance(message.get("refusal"), str):
-            self.block_detail += sanitized(message["refusal"])
+        self._read_refusal(message.get("refusal"))
+        # OpenRouter's image models: https://openrouter.ai/docs/features/multimodal/image-generation (2026-11)
+        for image in map(as_dict, as_list(message.get("images"))):
+            builder.add_image(as_dict(image.get("image_url")).get("url"))
         if calls := message.get("tool_calls"):
             for position, call in enumerate(as_list(calls)):
                 self._read_tool_call(as_dict(call), position if whole else None)
@@ -122,10 +124,19 @@ class OpenAIReader(Reader):
             return
         # Mistral's reasoning models send a list (2026-11): https://docs.mistral.ai/inference/conversations/reasoning
         for part in map(as_dict, as_list(content)):
-            if part.get("type") in {"thinking", "reasoning"}:
-                self.builder.add_reasoning(part.get("text") or part.get("thinking"))
-            else:
-                self.builder.add_text(part.get("text"))
+            match part.get("type"):
+                case "thinking" | "reasoning":
+                    self.builder.add_reasoning(part.get("text") or part.get("thinking"))
+                case "image_url":
+                    self.builder.add_image(as_dict(part.get("image_url")).get("url"))
+                case "refusal":
+                    self._read_refusal(part.get("refusal"))
+                case _:
+                    self.builder.add_text(part.get("text"))
+
+    def _read_refusal(self, refusal: Any) -> None:
+        if isinstance(refusal, str):
+            self.block_detail += sanitized(refusal)
 
     def _read_tool_call(self, call: Mapping[str, Any], position: int | None) -> None:
         function = as_dict(call.get("function"))

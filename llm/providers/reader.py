@@ -51,7 +51,8 @@ class Reader(ABC):
             builder.finish = "stop"
         # Reasoning counts toward the token limit: an answer may consist of nothing else.
         if builder.is_empty and builder.finish != "length":
-            raise BadReply(f"{builder.target} gave an empty answer.", detail=f"finish {builder.raw_finish!r}")
+            detail = f"finish {builder.raw_finish!r}"
+            raise BadReply(f"{builder.target} gave an empty answer.", detail=detail, by_model=True)
         return builder.completion()
 
 

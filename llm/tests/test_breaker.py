@@ -105,3 +105,42 @@ def test_number_of_circuits_is_bounded(breakers):
     for number in range(MAX_CIRCUITS + 10):
         fail(breakers, Target("groq", f"model-{number}"))
     assert len(breakers.states()) == MAX_CIRCUITS
+
+
+def fail_for(breakers, origin, times=1, seconds=3600.0):
+    for _ in range(times):
+        if permit := breakers.admit(GROQ, origin):
+            permit.record_failure(failures=5, seconds=seconds)
+
+
+def test_failures_of_one_tenant_open_the_circuit_of_that_tenant_alone(breakers):
+    fail_for(breakers, "acme", times=50)
+    assert breakers.admit(GROQ, "acme") is None
+    assert breakers.seconds_until_probe(GROQ, "acme") > 0
+    assert breakers.admit(GROQ, "umbrella")
+    assert breakers.seconds_until_probe(GROQ, "umbrella") == 0
+
+
+def test_failures_of_several_tenants_open_the_circuit_for_all(breakers):
+    fail_for(breakers, "acme", times=4)
+    fail_for(breakers, "umbrella", times=4)
+    assert breakers.admit(GROQ, "initech"), "two tenants are not enough"
+    fail_for(breakers, "hooli")
+    assert breakers.admit(GROQ, "initech") is None
+    assert breakers.states() == {GROQ: "open"}
+
+
+def test_a_success_of_any_tenant_starts_the_shared_count_again(breakers):
+    for origin in ("acme", "umbrella"):
+        fail_for(breakers, origin, times=4)
+    breakers.admit(GROQ, "initech").record_success()
+    fail_for(breakers, "hooli")
+    assert breakers.admit(GROQ, "initech")
+
+
+def test_a_tenant_that_fails_every_probe_does_not_keep_the_circuit_open_for_all(breakers):
+    for origin in ("acme", "umbrella", "hooli"):
+        fail_for(breakers, origin, times=2, seconds=0.0)
+    assert breakers.states() == {GROQ: "open"}
+    fail_for(breakers, "acme")
+    assert breakers.admit(GROQ, "initech")

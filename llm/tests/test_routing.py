@@ -448,3 +448,30 @@ def test_local_model_is_a_fallback_if_named(configured, settings):
 def test_default_route_is_empty_if_nothing_is_configured(configured):
     configured()
     assert default_route() == ()
+
+
+PROVOKED = {
+    "invalid JSON": (400, '{"error": {"message": "no", "code": "json_validate_failed"}}'),
+    "invalid tool call": (400, '{"error": {"message": "no", "code": "tool_use_failed"}}'),
+    "bad request": (400, '{"error": {"message": "no"}}'),
+    "unprocessable": (422, '{"error": {"message": "no"}}'),
+    "too long": (400, '{"error": {"message": "no", "code": "context_length_exceeded"}}'),
+    "too large": (413, '{"error": {"message": "Request too large", "code": "rate_limit_exceeded"}}'),
+    "blocked": (400, '{"error": {"message": "no", "code": "content_filter"}}'),
+    "empty": (200, 'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'),
+    "unknown tool": (
+        200,
+        'data: {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c", "function": '
+        '{"name": "nope", "arguments": "{}"}}]}, "finish_reason": "stop"}]}\n\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", PROVOKED)
+def test_what_a_request_can_provoke_is_no_failure_of_the_target(runs, fake, failure):
+    status, body = PROVOKED[failure]
+    fake.script(provider="groq", raw={"status": status, "pieces": [body]})
+    for _ in range(6):
+        list(runs(GROQ))
+    fake.reset()
+    assert isinstance(list(runs(GROQ))[-1], Finished)

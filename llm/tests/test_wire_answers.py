@@ -223,3 +223,41 @@ def test_filter_and_refusal_are_blocked_and_keep_the_partial_answer(answers, bod
     outcome = answers(body)
     assert type(outcome.error) is errors.Blocked
     assert (outcome.partial.text, outcome.partial.finish) == ("no ", "blocked")
+
+
+IMAGE = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("form", ["images", "parts", "gemini"])
+def test_an_answer_that_is_only_an_image_is_whole(answers, fake, form, stream):
+    picture = {"type": "image_url", "image_url": {"url": IMAGE}}
+    if form == "gemini":
+        data = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+        body = part(data, finish="STOP")
+    else:
+        fields = {"content": "", "images": [picture]} if form == "images" else {"content": [picture]}
+        body = chunk(None, "stop", delta=fields)
+    if not stream:
+        body = body.removeprefix("data: ").strip().replace('"delta"', '"message"')
+    outcome = answers(body, name="gemini" if form == "gemini" else "openrouter", stream=stream)
+    assert outcome.completion.text == f"![image]({IMAGE})"
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "http://a/", "https://a/)x", "data:text/html,x", 7, None]
+)
+def test_what_is_no_address_of_an_image_is_not_shown(answers, url):
+    delta = {"content": "x", "images": [{"image_url": {"url": url}}, 7]}
+    assert answers(chunk(None, "stop", delta=delta) + DONE).completion.text == "x"
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [{"refusal": "I can't."}, {"content": [{"type": "refusal", "refusal": "I can't."}]}],
+    ids=["field", "part"],
+)
+def test_a_refusal_is_final(answers, delta):
+    outcome = answers(chunk(None, "stop", delta=delta) + DONE)
+    assert outcome.error.kind == "blocked"
+    assert outcome.error.detail == "I can't."
