@@ -190,7 +190,7 @@ def _price(price: Any, where: str) -> Price:
 _AMOUNTS = ("input", "cached_input", "output")
 
 
-def _amounts(price: dict[str, Any], where: str) -> dict[str, Decimal]:
+def _amounts(price: dict[str, Any], where: str) -> dict[str, Any]:
     required = {
         name: price.get(name) for name in _AMOUNTS if name != "cached_input" or price.get(name) is not None
     }

@@ -30,7 +30,7 @@ def violated_invariants(harness: Harness, observed: Observation) -> list[str]:
         problems.append("a redirect was followed")
     for line in observed.attempts:
         reported = line.usage.cost is not None or (line.usage.total and not line.usage.estimated)
-        if line.outcome not in ("ok", "cancelled") and line.cost != 0 and not reported:
+        if line.outcome not in ("ok", "cancelled") and line.cost != 0 and not (reported or line.delivered):
             problems.append(f"the failed attempt at {line.target} was billed by an estimate")
     return problems
 
