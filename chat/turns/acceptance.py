@@ -31,7 +31,7 @@ from core.time import now_in_milliseconds
 from llm import canonical
 from llm.routing import Run
 from tenants.access import Access
-from tenants.models import Usage
+from tenants.models import Tenant, Usage
 
 if TYPE_CHECKING:
     from chat.conversation import Conversation
