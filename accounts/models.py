@@ -65,6 +65,9 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         "active", default=True, help_text="Inactive people can't sign in, and their sessions end at once."
     )
     is_staff = models.BooleanField("staff", default=False, help_text="May sign in to this console.")
+    email_confirmed = models.BooleanField(
+        "address confirmed", default=True, help_text="Only asked of new users, where the settings say so."
+    )
     #: Ended sessions whose access tokens may be unexpired: [{"family", "until": Unix time in seconds}].
     ended_sessions = models.JSONField(default=list, editable=False)
 
@@ -113,7 +116,7 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
 
     def _saved_fields(self) -> set[str]:
         names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
-        names -= {"ended_sessions", "last_login"}
+        names -= {"ended_sessions", "last_login", "email_confirmed"}
         return names if self._password_is_new else names - {"password"}
 
     def set_password(self, raw_password: str | None) -> None:
@@ -146,6 +149,15 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
             return False
         self.end_sessions(except_family=except_family)
         AuditEvent.objects.record(by, "user.password_changed", self)
+        return True
+
+    def confirm_email(self, *, by: Actor) -> bool:
+        """Record that the user reads mails to the address. Returns False if it was confirmed before."""
+        unconfirmed = User.objects.filter(pk=self.pk, email=self.email, email_confirmed=False)
+        if not unconfirmed.update(email_confirmed=True, updated_at=timezone.now()):
+            return False
+        self.email_confirmed = True
+        AuditEvent.objects.record(by, "user.email_confirmed", self)
         return True
 
     def has_ended(self, family: str) -> bool:

@@ -54,15 +54,34 @@ class RegistrationSerializer(StrictSerializer):
     email = Email()
     password = Password()
     name = serializers.CharField(max_length=100, allow_blank=True, default="")
+    invitation = serializers.CharField(
+        max_length=100,
+        required=False,
+        help_text="The token of an invitation to this address: it confirms the address.",
+    )
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
-        _require_strong_password(
-            "password", attrs["password"], User(email=attrs["email"], name=attrs["name"])
-        )
+        require_strong_password("password", attrs["password"], User(email=attrs["email"], name=attrs["name"]))
         return attrs
 
-    def create(self, validated_data: dict[str, str]) -> User:
+    def create(self, validated_data: dict[str, Any]) -> User:
         return User.objects.create_user(**validated_data)
+
+
+class EmailSerializer(StrictSerializer):
+    email = Email()
+
+
+class MailedTokenSerializer(StrictSerializer):
+    token = serializers.CharField(max_length=200)
+
+
+class PasswordResetSerializer(MailedTokenSerializer):
+    new_password = Password()
+
+
+class MailSentSerializer(serializers.Serializer[Any]):
+    detail = serializers.CharField()
 
 
 class LoginSerializer(StrictSerializer):
@@ -91,7 +110,7 @@ class NewPasswordSerializer(StrictSerializer):
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
         if not self.instance.check_password(attrs["current_password"]):
             raise self._wrong_password()
-        _require_strong_password("new_password", attrs["new_password"], self.instance)
+        require_strong_password("new_password", attrs["new_password"], self.instance)
         return attrs
 
     def update(self, user: User, validated_data: dict[str, str]) -> User:
@@ -135,7 +154,7 @@ class SessionSerializer(DocumentSerializer):
         return bool(token.family == self.context["request"].auth.login_session)
 
 
-def _require_strong_password(field: str, password: str, user: User) -> None:
+def require_strong_password(field: str, password: str, user: User) -> None:
     try:
         validate_password(password, user)
     except InvalidValue as error:

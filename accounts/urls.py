@@ -10,5 +10,12 @@ urlpatterns = [
     path("logout-all", views.LogoutAllView.as_view(), name="logout-all"),
     path("sessions", views.SessionsView.as_view(), name="login-sessions"),
     path("profile", views.ProfileView.as_view(), name="profile"),
+    path("confirm-email", views.ConfirmEmailView.as_view(), name="confirm-email"),
+    path("password-reset", views.PasswordResetView.as_view(), name="password-reset"),
+    path(
+        "password-reset/confirm",
+        views.PasswordResetConfirmView.as_view(),
+        name="password-reset-confirm",
+    ),
     path("change-password", views.ChangePasswordView.as_view(), name="change-password"),
 ]

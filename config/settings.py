@@ -208,6 +208,14 @@ SIMPLE_JWT = {
 }
 if PRODUCTION and SIMPLE_JWT["SIGNING_KEY"] == JWT_REFRESH_SECRET:
     raise ImproperlyConfigured("JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets.")
+REGISTRATION = _env["REGISTRATION"]
+if REGISTRATION not in {"open", "invitation", "closed"}:
+    raise ImproperlyConfigured("REGISTRATION must be open, invitation or closed.")
+# Called with a token and an e-mail address; accounts stands below tenants.
+INVITATION_CHECK = "tenants.models.invitation.is_invited"
+CONFIRM_EMAIL = _env["CONFIRM_EMAIL"]
+PASSWORD_RESET_TIMEOUT = int(_env["MAIL_TOKEN_EXPIRY"].total_seconds())
+DEFAULT_PLAN = _env["DEFAULT_PLAN"]
 API_KEY_PEPPER = _secret("API_KEY_PEPPER")
 
 # -- REST ---------------------------------------------------------------------
@@ -280,6 +288,9 @@ RATES = {
     "auth.login": "10/m",
     "auth.refresh": "60/m",
     "auth.password": "10/m",
+    "auth.mail": "10/h",
+    # Mails to one address that are asked for without signing in; further requests send none.
+    "auth.mails": "3/h",
     # Failed logins with one e-mail address from one network address; then 429 until the period ends.
     "auth.failures": "5/15m",
     "tenants.create": "30/h",

@@ -109,6 +109,9 @@ ROUTES: dict[str, Row] = {
     "api/auth/logout-all": _row(USERS, POST=(ANY, 204)),
     "api/auth/sessions": _row(USERS, GET=(ANY, 200)),
     "api/auth/profile": _row(USERS, GET=(ANY, 200), PUT=(ANY, 200), PATCH=(ANY, 200)),
+    "api/auth/confirm-email": _row(PUBLIC, POST=(ANY, 400)),
+    "api/auth/password-reset": _row(PUBLIC, POST=(ANY, 400)),
+    "api/auth/password-reset/confirm": _row(PUBLIC, POST=(ANY, 400)),
     "api/auth/change-password": _row(USERS, PUT=(ANY, 400)),
     #
     "api/tenants": _row(USERS, GET=(ANY, 200), POST=(ANY, 201)),

@@ -109,6 +109,7 @@ class Invitation(Document):
     invited_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False, editable=False
     )
+    invited_by_id: ObjectId | None
     expires_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -149,6 +150,12 @@ class Invitation(Document):
         if not Invitation.objects.open().filter(pk=self.pk).update(revoked_at=timezone.now()):
             raise InvitationClosed
         AuditEvent.objects.record(by, "invitation.revoked", self, tenant_id=self.tenant_id)
+
+
+def is_invited(token: str, email: str) -> bool:
+    """Whether `token` is of an invitation of this address that can be accepted."""
+    found = Invitation.objects.open().filter(digest=_digest(token), email=normalised_email(email)).first()
+    return found is not None and found.tenant.deleted_at is None and found.inviter_may_invite()
 
 
 def _mail(invitation: Invitation, token: str, by: Actor) -> None:

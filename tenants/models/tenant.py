@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import DatabaseError, IntegrityError, models
 from django.utils import timezone
@@ -19,10 +21,13 @@ from pymongo.errors import PyMongoError
 
 from accounts.models import User
 from core.audit.models import Actor, AuditEvent
+from core.errors import Unavailable
 from core.mongo.models import Document
 from llm.route import MAX_TARGET_LENGTH
 from tenants.billing.limits import CountersBusy
 from tenants.billing.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 #: How long staff can restore a deleted tenant.
 RESTORE_PERIOD = timedelta(days=30)
@@ -63,10 +68,10 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
     def delete(self) -> NoReturn:
         raise _not_deleted(self)
 
-    def create_with_admin(self, *, name: str, plan: Plan | None = None, by: Actor, **settings: Any) -> Tenant:
-        """Return a new tenant on `plan` (by default free) with the user of `by` as its admin."""
-        plan = plan or Plan.objects.get(code="free")
-        tenant = self._save_with_unique_slug(Tenant(name=name, plan=plan, **settings))
+    def create_with_admin(self, *, name: str, plan: Plan | None = None, by: Actor, **fields: Any) -> Tenant:
+        """Return a new tenant on `plan` (by default that of the settings) with the user of `by` as its admin."""
+        plan = plan or _default_plan()
+        tenant = self._save_with_unique_slug(Tenant(name=name, plan=plan, **fields))
         # If the process dies before this line, the tenant has no member and is visible to no user.
         if by.user_id:
             tenant.memberships.create(user_id=by.user_id, role="admin")
@@ -204,6 +209,17 @@ class Tenant(Document):
     def change_plan(self, plan: Plan, by: Actor) -> None:
         """Change the plan; the new limits apply from the next request on."""
         self.change(by, "tenant.plan_changed", plan=plan, requested_plan=None)
+
+
+def _default_plan() -> Plan:
+    """Raises Unavailable if the plan that the settings name does not exist."""
+    plan = Plan.objects.filter(code=settings.DEFAULT_PLAN).first()
+    if plan is None:
+        logger.error("DEFAULT_PLAN names no plan", extra={"plan": settings.DEFAULT_PLAN})
+        raise Unavailable(
+            "New tenants can't be created right now.", "no_default_plan", retry_after_seconds=60
+        )
+    return plan
 
 
 def lookup_tenant(column: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from django.test import Client
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
+from accounts.mailed_tokens import CONFIRMATION, PASSWORD_RESET, token_for
 from accounts.models import User
 from chat.models import ChatSession
 from core.audit.models import AuditEvent
@@ -89,6 +90,15 @@ class Setup:
     def change_password(self) -> Any:
         body = {"current_password": PASSWORD, "new_password": "quite another phrase"}
         return self.logged_in_client().put("/api/auth/change-password", body, "application/json")
+
+    def confirm_email(self) -> Any:
+        User.objects.filter(pk=self.eve.pk).update(email_confirmed=False)
+        token = token_for(User.objects.get(pk=self.eve.pk), CONFIRMATION)
+        return self.client.post("/api/auth/confirm-email", {"token": token})
+
+    def reset_password(self) -> Any:
+        body = {"token": token_for(self.eve, PASSWORD_RESET), "new_password": "quite another phrase"}
+        return self.client.post("/api/auth/password-reset/confirm", body)
 
 
 def acme_with(**state: Any) -> Callable[[Setup], Tenant]:

@@ -19,6 +19,7 @@ CONVERSATION = "Part of a conversation, whose messages are stored with their aut
 #: Routes that record nothing, each with the reason.
 UNRECORDED = {
     "POST api/auth/refresh-token": "The login is recorded; a reused token is recorded as a denial.",
+    "POST api/auth/password-reset": "Recorded in the background, without its sender, who is not known.",
     "POST api/tenants/<str:tenant_id>/webhooks/<str:webhook_id>/test": "Sends a test, changes no setting.",
     "POST api/chat": CONVERSATION,
     "POST api/chat/sessions": CONVERSATION,
@@ -45,6 +46,8 @@ RECORDED: dict[str, tuple[str, Callable[[Setup], Any]]] = {
         "user.updated",
         lambda s: s.client.patch("/api/auth/profile", {"name": "New"}),
     ),
+    "POST api/auth/confirm-email": ("user.email_confirmed", Setup.confirm_email),
+    "POST api/auth/password-reset/confirm": ("user.password_changed", Setup.reset_password),
     "PUT api/auth/change-password": ("user.password_changed", Setup.change_password),
     "POST api/tenants": ("tenant.created", lambda s: s.client.post("/api/tenants", {"name": "New"})),
     "PUT api/tenants/<str:tenant_id>": ("tenant.updated", lambda s: s.client.put(s.tenant, {"name": "New"})),
