@@ -300,7 +300,7 @@ def _mail_sent(request: Request, email: str, send: Callable[[str], None]) -> Res
     usage = counted(request, "auth.mails", lambda group, request: f"{group} {digest}")
     if usage is None or usage.has_room_for(0):
         in_background(lambda: send(email))
-    return Response({"detail": MAIL_SENT}, status.HTTP_202_ACCEPTED, headers=NO_STORE)
+    return Response({"detail": MAIL_SENT}, status.HTTP_202_ACCEPTED)
 
 
 def _token_invalid() -> ValidationError:

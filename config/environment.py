@@ -175,15 +175,9 @@ VARIABLES = [
     Variable("JWT_REFRESH_SECRET", "str", "", "another secret, 32 bytes or more: signs refresh tokens"),
     Variable("JWT_ACCESS_EXPIRY", "duration", "15m", "lifetime of an access token (90s, 15m, 12h, 7d)"),
     Variable("JWT_REFRESH_EXPIRY", "duration", "7d", "lifetime of a refresh token (90s, 15m, 12h, 7d)"),
-    Variable(
-        "REGISTRATION", "str", "open", "who may register: open, invitation (invited addresses) or closed"
-    ),
-    Variable(
-        "CONFIRM_EMAIL", "bool", False, "whether a new user confirms the e-mail address before signing in"
-    ),
-    Variable(
-        "MAIL_TOKEN_EXPIRY", "duration", "1h", "lifetime of mailed tokens: password reset, confirmation"
-    ),
+    Variable("REGISTRATION", "str", "open", "who may register: open, invitation or closed"),
+    Variable("CONFIRM_EMAIL", "bool", False, "whether new users confirm their address before they sign in"),
+    Variable("MAIL_TOKEN_EXPIRY", "duration", "1h", "lifetime of tokens mailed for passwords and addresses"),
     Variable("DEFAULT_PLAN", "str", "free", "code of the plan of new tenants"),
     Variable("API_KEY_PEPPER", "str", "", "secret, 32 bytes or more: key of the hashes of API keys"),
     # LLM providers

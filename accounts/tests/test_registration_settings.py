@@ -35,12 +35,8 @@ def test_closed_registration_accepts_no_one(stranger, settings, invitation):
 
 def test_registration_by_invitation_takes_the_token_of_the_address(stranger, settings, invitation):
     settings.REGISTRATION = "invitation"
-    others = [
-        CAROL,
-        {**CAROL, "invitation": "inv_x"},
-        {**CAROL, "email": "e@example.com", "invitation": invitation},
-    ]
-    for body in others:
+    other = {**CAROL, "email": "eve@example.com", "invitation": invitation}
+    for body in (CAROL, {**CAROL, "invitation": "inv_x"}, other):
         response = stranger.post("register", body)
         assert (response.status_code, response.data["code"]) == (403, "invitation_required")
 

@@ -69,7 +69,7 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
         raise _not_deleted(self)
 
     def create_with_admin(self, *, name: str, plan: Plan | None = None, by: Actor, **fields: Any) -> Tenant:
-        """Return a new tenant on `plan` (by default that of the settings) with the user of `by` as its admin."""
+        """Return a new tenant on `plan`, by default DEFAULT_PLAN, with the user of `by` as its admin."""
         plan = plan or _default_plan()
         tenant = self._save_with_unique_slug(Tenant(name=name, plan=plan, **fields))
         # If the process dies before this line, the tenant has no member and is visible to no user.
@@ -216,9 +216,7 @@ def _default_plan() -> Plan:
     plan = Plan.objects.filter(code=settings.DEFAULT_PLAN).first()
     if plan is None:
         logger.error("DEFAULT_PLAN names no plan", extra={"plan": settings.DEFAULT_PLAN})
-        raise Unavailable(
-            "New tenants can't be created right now.", "no_default_plan", retry_after_seconds=60
-        )
+        raise Unavailable("Tenants can't be created right now.", "no_default_plan", retry_after_seconds=60)
     return plan
 
 
