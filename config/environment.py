@@ -144,7 +144,7 @@ VARIABLES = [
         "whether serve also runs periodic jobs: webhooks, alerts, retention",
     ),
     Variable("DRAIN_SECONDS", "float", 30.0, "seconds a server that shuts down waits for running turns"),
-    Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs admin sessions and cursors"),
+    Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs console sessions, seals kept answers"),
     Variable("ALLOWED_HOSTS", "list", [], "host names to serve, comma-separated; any in development"),
     Variable("CORS_ORIGIN", "list", ["*"], "origins of browser clients, comma-separated; * for any"),
     Variable("TRUSTED_PROXIES", "list", [], "addresses or networks of trusted reverse proxies"),

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings
+from django.core.checks import Tags, run_checks
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -92,6 +93,8 @@ class Supervisor:
         self._model = self._start_model()  # Loads while the database starts.
         uri = self._start_database()
         self._migrate()
+        for warning in run_checks(tags=[Tags.database], databases=["default"]):
+            self._report(f"Warning: {warning.msg} {warning.hint}")
         self._server = self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._wait_for_model()})
         self._wait_for_server(self._server)
         self._jobs = self._start_jobs({"MONGODB_URI": uri})

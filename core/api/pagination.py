@@ -20,6 +20,9 @@ class CursorPages(CursorPagination):
 
     A view's `orderings` maps the values of `?ordering=` to tuples of fields; each ends with the id,
     without which rows of equal value could be lost between two pages.
+
+    A cursor is a position, unsigned: an altered one is another position in the same list, which begins with
+    what the caller may see, or a 400.
     """
 
     page_size = 20
@@ -67,5 +70,5 @@ class CursorPages(CursorPagination):
         try:
             return super().paginate_queryset(queryset, request, view)
         except (NotFound, InvalidValue, ValueError, TypeError, OverflowError) as error:
-            # Cursors are made by the server: one that does not decode was altered or cut off.
+            # One that does not decode was altered or cut off.
             raise ValidationError({"cursor": ["This is not a cursor of this list."]}) from error

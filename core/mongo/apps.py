@@ -8,6 +8,8 @@ class MongoConfig(AppConfig):
     verbose_name = "MongoDB"
 
     def ready(self) -> None:
-        from core.mongo.cache import create_indexes  # Apps are not loaded before: it imports the database.
+        # Apps are not loaded before: these import the database.
+        from core.mongo import checks  # noqa: F401 - registers them
+        from core.mongo.cache import create_indexes
 
         post_migrate.connect(create_indexes, sender=self)
