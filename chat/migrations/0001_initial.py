@@ -63,6 +63,16 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "chat session",
+                "indexes": [
+                    models.Index(fields=["tenant", "-last_message_at", "-id"], name="session_by_activity"),
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="session_by_age"),
+                    models.Index(
+                        fields=["tenant", "visitor", "-last_message_at", "-id"], name="session_by_visitor"
+                    ),
+                    models.Index(
+                        fields=["tenant", "user", "-last_message_at", "-id"], name="session_by_user"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -152,61 +162,34 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-        ),
-        migrations.AddIndex(
-            model_name="chatsession",
-            index=models.Index(fields=["tenant", "-last_message_at", "-id"], name="session_by_activity"),
-        ),
-        migrations.AddIndex(
-            model_name="chatsession",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="session_by_age"),
-        ),
-        migrations.AddIndex(
-            model_name="chatsession",
-            index=models.Index(
-                fields=["tenant", "visitor", "-last_message_at", "-id"], name="session_by_visitor"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="chatsession",
-            index=models.Index(fields=["tenant", "user", "-last_message_at", "-id"], name="session_by_user"),
-        ),
-        migrations.AddIndex(
-            model_name="message",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="message_by_age"),
-        ),
-        migrations.AddIndex(
-            model_name="message",
-            index=models.Index(
-                condition=models.Q(("status", "streaming")), fields=["lease_until"], name="message_streaming"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="message",
-            index=models.Index(
-                condition=models.Q(("settled", False)), fields=["finished_at"], name="message_unsettled"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="message",
-            index=models.Index(
-                condition=models.Q(("status", "streaming")),
-                fields=["reservation"],
-                name="message_reservation",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="message",
-            constraint=models.UniqueConstraint(fields=("session", "seq"), name="message_order"),
-        ),
-        migrations.AddConstraint(
-            model_name="message",
-            constraint=models.UniqueConstraint(fields=("in_reply_to",), name="message_one_reply"),
-        ),
-        migrations.AddConstraint(
-            model_name="message",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("idempotency__gt", "")), fields=("idempotency",), name="message_once"
-            ),
+            options={
+                "indexes": [
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="message_by_age"),
+                    models.Index(
+                        condition=models.Q(("status", "streaming")),
+                        fields=["lease_until"],
+                        name="message_streaming",
+                    ),
+                    models.Index(
+                        condition=models.Q(("settled", False)),
+                        fields=["finished_at"],
+                        name="message_unsettled",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", "streaming")),
+                        fields=["reservation"],
+                        name="message_reservation",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("session", "seq"), name="message_order"),
+                    models.UniqueConstraint(fields=("in_reply_to",), name="message_one_reply"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("idempotency__gt", "")),
+                        fields=("idempotency",),
+                        name="message_once",
+                    ),
+                ],
+            },
         ),
     ]

@@ -252,6 +252,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["-created_at", "-id"], name="tenant_newest"),
+                    models.Index(fields=["deleted_at"], name="tenant_deleted"),
+                    models.Index(fields=["allowed_origins"], name="tenant_origins"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -320,6 +325,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at", "-id"),
+                "indexes": [models.Index(fields=["tenant", "-created_at", "-id"], name="membership_newest")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "tenant"), name="one_membership_a_user")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -374,6 +383,13 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "ledger entries",
                 "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["tenant", "month"], name="ledger_month"),
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="ledger_newest"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("reply", "run", "attempt"), name="one_entry_an_attempt")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -422,6 +438,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["digest"], name="invitation_digest"),
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="invitation_newest"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -476,6 +496,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="audit_newest"),
+                    models.Index(fields=["-created_at", "-id"], name="audit_all_newest"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -588,64 +612,10 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "API key",
                 "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_newest"),
+                    models.Index(fields=["allowed_origins"], name="api_key_origins"),
+                ],
             },
-        ),
-        migrations.AddIndex(
-            model_name="tenant",
-            index=models.Index(fields=["-created_at", "-id"], name="tenant_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="tenant",
-            index=models.Index(fields=["deleted_at"], name="tenant_deleted"),
-        ),
-        migrations.AddIndex(
-            model_name="tenant",
-            index=models.Index(fields=["allowed_origins"], name="tenant_origins"),
-        ),
-        migrations.AddIndex(
-            model_name="membership",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="membership_newest"),
-        ),
-        migrations.AddConstraint(
-            model_name="membership",
-            constraint=models.UniqueConstraint(fields=("user", "tenant"), name="one_membership_a_user"),
-        ),
-        migrations.AddIndex(
-            model_name="ledgerentry",
-            index=models.Index(fields=["tenant", "month"], name="ledger_month"),
-        ),
-        migrations.AddIndex(
-            model_name="ledgerentry",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="ledger_newest"),
-        ),
-        migrations.AddConstraint(
-            model_name="ledgerentry",
-            constraint=models.UniqueConstraint(
-                fields=("reply", "run", "attempt"), name="one_entry_an_attempt"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="invitation",
-            index=models.Index(fields=["digest"], name="invitation_digest"),
-        ),
-        migrations.AddIndex(
-            model_name="invitation",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="invitation_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="auditevent",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="audit_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="auditevent",
-            index=models.Index(fields=["-created_at", "-id"], name="audit_all_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="apikey",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="apikey",
-            index=models.Index(fields=["allowed_origins"], name="api_key_origins"),
         ),
     ]

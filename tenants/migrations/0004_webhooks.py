@@ -52,6 +52,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at", "-id"),
+                "indexes": [models.Index(fields=["tenant", "-created_at", "-id"], name="webhook_newest")],
             },
         ),
         migrations.CreateModel(
@@ -108,30 +109,16 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "webhook deliveries",
                 "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "pending")), fields=["due_at"], name="delivery_due"
+                    ),
+                    models.Index(fields=["webhook", "-created_at", "-id"], name="delivery_newest"),
+                    core.mongo.indexes.TTLIndex(
+                        expire_after_seconds=2592000, fields=["finished_at"], name="delivery_ttl"
+                    ),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("webhook", "once"), name="delivery_once")],
             },
-        ),
-        migrations.AddIndex(
-            model_name="webhook",
-            index=models.Index(fields=["tenant", "-created_at", "-id"], name="webhook_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="webhookdelivery",
-            index=models.Index(
-                condition=models.Q(("status", "pending")), fields=["due_at"], name="delivery_due"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="webhookdelivery",
-            index=models.Index(fields=["webhook", "-created_at", "-id"], name="delivery_newest"),
-        ),
-        migrations.AddIndex(
-            model_name="webhookdelivery",
-            index=core.mongo.indexes.TTLIndex(
-                expire_after_seconds=2592000, fields=["finished_at"], name="delivery_ttl"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="webhookdelivery",
-            constraint=models.UniqueConstraint(fields=("webhook", "once"), name="delivery_once"),
         ),
     ]
