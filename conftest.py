@@ -17,7 +17,12 @@ from qa.command_log import CommandLog
 from qa.snapshot import DatabaseSnapshot, drop_abandoned
 
 pytest.register_assert_rewrite("qa.testing")
-pytest_plugins = ["qa.testing.progress", "qa.testing.fixtures.tenants", "qa.testing.fixtures.chat"]
+pytest_plugins = [
+    "qa.testing.progress",
+    "qa.testing.scheduling",
+    "qa.testing.fixtures.tenants",
+    "qa.testing.fixtures.chat",
+]
 
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()
