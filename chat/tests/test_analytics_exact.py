@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import product
 
 import pytest
 
@@ -24,8 +25,17 @@ SPANS = {
 }
 
 
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("interval", SPANS)
+#: Each interval and each zone at least once; `make prove` tests all pairs.
+SAMPLE = {(list(SPANS)[number % len(SPANS)], zone) for number, zone in enumerate(ZONES)}
+
+
+@pytest.mark.parametrize(
+    ("interval", "zone"),
+    [
+        pytest.param(*pair, marks=[] if pair in SAMPLE else pytest.mark.proof)
+        for pair in product(SPANS, ZONES)
+    ],
+)
 def test_all_metrics_equal_a_recount(site, acme, interval, zone):
     start, end = (datetime.fromisoformat(text) for text in SPANS[interval])
     day = timedelta(days=1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -319,7 +319,9 @@ def _distinguishable(answers: list[tuple[Case, Answer]]) -> list[str]:
     ]
 
 
-def check_route(matrix: Matrix, route: str) -> Report:
-    """Check all cases of a route."""
-    reports = (matrix.check(cases_of(matrix.dataset, route, method)) for method in METHODS)
+def check_route(
+    matrix: Matrix, route: str, select: Callable[[Iterable[Case]], Iterable[Case]] = list
+) -> Report:
+    """Check all cases of a route, or those that `select` returns."""
+    reports = (matrix.check(select(cases_of(matrix.dataset, route, method))) for method in METHODS)
     return sum(reports, Report())

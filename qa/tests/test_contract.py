@@ -39,9 +39,6 @@ CHECKS = [
     response_headers_conformance,
 ]
 
-#: Requests to each operation from each caller.
-EXAMPLES = 10
-
 Headers = Callable[[], dict[str, str]]
 
 
@@ -88,7 +85,13 @@ def known_ids(acme, alice, dave, session, site) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # schemathesis does
 @pytest.mark.parametrize("caller", ["admin", "secret key", "anonymous"])
-def test_every_answer_conforms_to_the_schema(schema, fake: FakeProvider, callers, known_ids, caller, caplog):
+@pytest.mark.parametrize(
+    "examples", [4, pytest.param(40, marks=[pytest.mark.proof, pytest.mark.timeout(600)])]
+)
+def test_every_answer_conforms_to_the_schema(
+    schema, fake: FakeProvider, callers, known_ids, caller, examples, caplog
+):
+    """`examples` is the number of requests to each operation."""
     caplog.set_level(logging.ERROR, "core.requests")
     operations = [result.ok() for result in schema.get_all_operations()]
     # Deletions last, inner objects first: the other operations need them.
@@ -96,13 +99,17 @@ def test_every_answer_conforms_to_the_schema(schema, fake: FakeProvider, callers
     assert len(operations) > 30
 
     problems = [
-        problem for operation in operations if (problem := violation(operation, known_ids, callers[caller]))
+        problem
+        for operation in operations
+        if (problem := violation(operation, known_ids, callers[caller], examples))
     ]
 
     assert not problems, "\n\n".join(problems)
 
 
-def violation(operation: APIOperation, known_ids: dict[str, str], headers: Headers) -> str | None:
+def violation(
+    operation: APIOperation, known_ids: dict[str, str], headers: Headers, examples: int
+) -> str | None:
     """Return how an answer of `operation` violates the schema; None if none does."""
     existing = {name: known_ids[name] for name in known_ids if f"{{{name}}}" in operation.path}
     requests = [operation.as_strategy(path_parameters=existing)]
@@ -112,7 +119,7 @@ def violation(operation: APIOperation, known_ids: dict[str, str], headers: Heade
         requests += [operation.as_strategy()]  # with generated ids
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
