@@ -68,6 +68,9 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
     email_confirmed = models.BooleanField(
         "address confirmed", default=True, help_text="Only asked of new users, where the settings say so."
     )
+    revision = models.IntegerField(
+        default=0, editable=False, help_text="Number of serialized changes of what the user owns."
+    )
     #: Ended sessions whose access tokens may be unexpired: [{"family", "until": Unix time in seconds}].
     ended_sessions = models.JSONField(default=list, editable=False)
 
@@ -116,7 +119,7 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
 
     def _saved_fields(self) -> set[str]:
         names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
-        names -= {"ended_sessions", "last_login", "email_confirmed"}
+        names -= {"ended_sessions", "last_login", "email_confirmed", "revision"}
         return names if self._password_is_new else names - {"password"}
 
     def set_password(self, raw_password: str | None) -> None:

@@ -22,7 +22,7 @@ _TURN_FIELDS = dict.fromkeys(("seq", "role", "content", "status", "run", "provid
 @dataclass(slots=True)
 class Conversation:
     """`messages` are raw documents, oldest first, and only loaded for turns; `existing_question` is the
-    stored question with the same Idempotency-Key, if any.
+    stored question with the same Idempotency-Key, if any. `is_new` says that this request opened the session.
     """
 
     caller: TenantCaller
@@ -30,6 +30,7 @@ class Conversation:
     access: Access
     messages: list[ConversationMessage] = field(default_factory=list)
     existing_question: Question | None = None
+    is_new: bool = False
 
     @property
     def last_seq(self) -> int:

@@ -91,7 +91,11 @@ def error_for_visitor(error: DomainError) -> DomainError:
     limit = error.extra.get("limit")
     if limit and limit.get("scope") in ("address", "caller"):
         return error  # a rate of this visitor
-    if isinstance(error, _PLAIN) or error.code in _PLAIN_CODES or error.detail == error.default_detail:
+    if (
+        (isinstance(error, _PLAIN) and not limit)
+        or error.code in _PLAIN_CODES
+        or error.detail == error.default_detail
+    ):
         return error
     shown = type(error).__new__(type(error))
     vars(shown).update(vars(error))

@@ -301,6 +301,8 @@ RATES = {
     "invitations.inviter": f"{_env['INVITATIONS_PER_INVITER']}/d",
     "llm.test": "6/m",
     "chat.messages": "120/m",
+    # Conversations that one network opens with a public key.
+    "chat.sessions": "30/m",
     # Requests below a tenant whose body was refused: malformed, too large or invalid.
     "refused_bodies": "300/m",
 }

@@ -23,9 +23,12 @@ from chat.analytics.counting import QuarterMetrics, count_messages, count_sessio
 from chat.analytics.metrics import Metrics, pack_digests, person_digest, unpack_digests
 from chat.analytics.models import Rollup
 from chat.analytics.rollup_store import quarter_key
+from chat.kept_data import stored_bytes
 from chat.models import ChatSession, Message
 from core.mongo.models import Document
 from core.time import utc
+from tenants.billing.counters import subtract_kept_update
+from tenants.models import Usage
 
 BATCH = 1000
 
@@ -92,6 +95,8 @@ def _delete(
     moments = [utc(row["created_at"]) for row in model.collection().find(match, {"created_at": 1})]
     rollups.invalidate(tenant_id, moments)
 
+    size = stored_bytes(model, match)
+
     def archive_and_delete(session: ClientSession) -> int:
         counted = QuarterMetrics()
         if model is Message:
@@ -105,7 +110,9 @@ def _delete(
         return count
 
     with Rollup.collection().database.client.start_session() as session:
-        return session.with_transaction(archive_and_delete)
+        count = session.with_transaction(archive_and_delete)
+    Usage.collection().update_one({"_id": tenant_id}, subtract_kept_update(size))
+    return count
 
 
 def _archive(tenant_id: ObjectId, quarters: Mapping[datetime, Metrics], session: ClientSession) -> None:

@@ -16,6 +16,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from chat.analytics import rollups
+from chat.kept_data import recounting, turn_bytes
 from chat.models import Message
 from chat.turns import replies, settlement
 from chat.turns.attempts import INTERRUPTED
@@ -49,7 +50,10 @@ def open_turn(conversation: Conversation, message: NewMessage, options: Options)
     reservation_id = ObjectId()
     budget = Budget(tenant, reservation_id, request, options.route)
     with take_place(conversation.access) as place, release_on_database_error(tenant.pk, reservation_id):
-        admission = budget.admit()
+        kept = turn_bytes(message.text, message.metadata)
+        admission = recounting(
+            tenant.pk, lambda: budget.admit(sessions=int(conversation.is_new), kept_bytes=kept)
+        )
         question = _question(conversation, message)
         reply = _reply(
             question, options.route[0], reservation_id, month=admission.month, now=question.created_at

@@ -31,6 +31,8 @@ class Budget:
     """The reservation of one run. Raises UnpricedRefused where the plan allows priced models only."""
 
     _admission: Admission  # since `admit`
+    _sessions: int
+    _kept_bytes: int
 
     def __init__(
         self,
@@ -43,8 +45,12 @@ class Budget:
         self._reservation_id = reservation_id
         self._tokens, self._cost = reserve(tenant.plan, request, route)
 
-    def admit(self) -> Admission:
-        """Reserve what the run may use of each limit. Raises LimitReached."""
+    def admit(self, *, sessions: int = 0, kept_bytes: int = 0) -> Admission:
+        """Reserve what the run may use of each limit. Raises LimitReached, KeptDataLimit.
+
+        `sessions` and `kept_bytes` are what is stored with it.
+        """
+        self._sessions, self._kept_bytes = sessions, kept_bytes
         try:
             self._admission = self._admit()
         except LimitReached as refused:
@@ -62,6 +68,8 @@ class Budget:
             tokens=self._tokens,
             cost=self._cost,
             lease_seconds=settings.LLM_TOTAL_SECONDS + settings.TURN_LEASE_SECONDS,
+            sessions=self._sessions,
+            kept_bytes=self._kept_bytes,
         )
 
     def check(

@@ -11,6 +11,7 @@ from typing import Any
 from bson import Decimal128, ObjectId
 from django.utils import timezone
 
+from chat.kept_data import reply_bytes
 from chat.models import Message
 from chat.turns.attempts import StoredAttempt, billed_tokens
 from chat.turns.reply import Reply
@@ -41,6 +42,7 @@ class FinishedRun:
     question_id: ObjectId | None = None
     seq: int = 0
     finished_at: datetime | None = None
+    kept_bytes: int = 0
 
     @classmethod
     def of(cls, reply: Reply) -> FinishedRun:
@@ -59,6 +61,7 @@ class FinishedRun:
             question_id=reply.in_reply_to_id,
             seq=reply.seq,
             finished_at=reply.finished_at,
+            kept_bytes=reply_bytes(reply.content, reply.attempts),
         )
 
     @classmethod
@@ -118,7 +121,10 @@ def ledger_entries(run: FinishedRun) -> list[dict[str, Any]]:
 
 
 def settlement_of(
-    tenant_id: ObjectId, reservation_id: ObjectId, entries: Sequence[dict[str, Any]]
+    tenant_id: ObjectId,
+    reservation_id: ObjectId,
+    entries: Sequence[dict[str, Any]],
+    kept_bytes: int = 0,
 ) -> Settlement:
     """Return what a reservation becomes once the ledger has `entries` of its run."""
     costs = [entry["cost"].to_decimal() for entry in entries if entry["cost"] is not None]
@@ -128,4 +134,5 @@ def settlement_of(
         tokens=sum(entry["tokens"] for entry in entries),
         cost=sum(costs, Decimal(0)) if costs else None,
         messages=sum(entry["messages"] for entry in entries),
+        kept_bytes=kept_bytes,
     )

@@ -118,7 +118,7 @@ def settle(runs: Sequence[FinishedRun]) -> None:
     entries = [ledger_entries(run) for run in runs]
     _insert_missing(list(chain.from_iterable(entries)))
     Usage.objects.settle_many(
-        settlement_of(run.tenant_id, run.reservation_id, of_run)
+        settlement_of(run.tenant_id, run.reservation_id, of_run, run.kept_bytes)
         for run, of_run in zip(runs, entries, strict=True)
     )
     stored = [run for run in runs if run.session_id is not None]

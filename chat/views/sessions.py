@@ -19,6 +19,7 @@ from rest_framework.viewsets import GenericViewSet
 from chat.erasure import erase_session
 from chat.export import FORMATS
 from chat.filters import SessionFilter
+from chat.kept_data import recounting, session_bytes
 from chat.models import ChatSession
 from chat.serializers import (
     SESSION,
@@ -38,6 +39,7 @@ from core.api.middleware import add_log_fields
 from core.errors import NotFound
 from tenants.access import Access, TenantCaller, rights
 from tenants.access.views import TenantScopedView
+from tenants.models import Usage
 
 # Built once: a serializer made for each request copies all its fields.
 NEW_SESSION = NewSessionSerializer()
@@ -56,6 +58,10 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
     }
     lookup_url_kwarg = "session_id"
 
+    @property
+    def rate_scope(self) -> str:
+        return "chat.sessions" if self.action == "create" and self.caller.is_public else "default"
+
     @extend_schema(request=NewSessionSerializer, responses={201: OpenedSessionSerializer})
     def create(self, request: Request) -> Response:
         # Validated first: it may name the tenant.
@@ -66,6 +72,8 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
 
     @idempotent
     def _open(self, request: Request, access: Access, body: dict[str, Any]) -> Response:
+        kept = session_bytes(body)
+        recounting(access.tenant.pk, lambda: Usage.objects.keep_session(access.tenant, kept))
         session = open_session(request, self.caller, access, body)
         data = {**session_data(session, access), "visitor_token": visitor_token(access, session)}
         location = reverse("chat-session", args=[session.pk])

@@ -62,7 +62,7 @@ class SimpleChatView(SessionScopedView):
         message = new_message(request, body, idempotency_digest(request))
         question = existing_question(message.idempotency_digest)
         opened = open_session(request, self.caller, access, {})
-        conversation = Conversation(self.caller, opened, access, existing_question=question)
+        conversation = Conversation(self.caller, opened, access, existing_question=question, is_new=True)
         session, turn = send_first(conversation, message)
         token = visitor_token(access, session)
         render = partial(render_reply, visitor_token=token)

@@ -14,7 +14,7 @@ from typing import Any
 from bson import Decimal128, ObjectId
 from pymongo import UpdateOne
 
-from tenants.billing.limits import minute_of, usd
+from tenants.billing.limits import day_of, minute_of, usd
 from tenants.billing.plan import Plan
 
 #: The counters of a month, each also as `reserved_…`.
@@ -52,6 +52,7 @@ class Settlement:
     tokens: int
     cost: Decimal | None
     messages: int = 1
+    kept_bytes: int = 0
 
 
 def reservation_path(reservation_id: ObjectId) -> str:
@@ -81,6 +82,8 @@ def has_room(plan: Plan, month: str, amounts: dict[str, Any], now: datetime) -> 
         "messages_per_month": of_month("messages"),
         "tokens_per_month": of_month("tokens"),
         "cost_per_month": of_month("cost"),
+        "sessions_per_day": [_sessions_of_day(now)],
+        "kept_bytes": [{"$ifNull": ["$kept_bytes", 0]}],
     }
     limits = [(name, amount, getattr(plan, name)) for name, amount in amounts.items()]
     return {
@@ -92,12 +95,35 @@ def has_room(plan: Plan, month: str, amounts: dict[str, Any], now: datetime) -> 
     }
 
 
+def _sessions_of_day(now: datetime) -> dict[str, Any]:
+    return {"$cond": [{"$eq": ["$day", day_of(now)]}, {"$ifNull": ["$day_sessions", 0]}, 0]}
+
+
+def keep_update(sessions: int, kept_bytes: int, now: datetime) -> dict[str, Any]:
+    """The fields that count opened sessions and kept bytes."""
+    fields: dict[str, Any] = {"kept_bytes": {"$add": [{"$ifNull": ["$kept_bytes", 0]}, kept_bytes]}}
+    if sessions:
+        fields |= {"day": day_of(now), "day_sessions": {"$add": [_sessions_of_day(now), sessions]}}
+    return fields
+
+
+def subtract_kept_update(kept_bytes: int) -> list[dict[str, Any]]:
+    """The update that subtracts deleted bytes, never below zero."""
+    left = {"$subtract": [{"$ifNull": ["$kept_bytes", 0]}, kept_bytes]}
+    return [{"$set": {"kept_bytes": {"$max": [0, left]}}}]
+
+
 def _to_stored(amount: int | Decimal) -> int | Decimal128:
     return Decimal128(amount) if isinstance(amount, Decimal) else amount
 
 
-def reserve_update(reservation: Reservation, until: datetime, now: datetime) -> list[dict[str, Any]]:
-    """The update that counts a new turn against every limit. `until` is the end of its lease."""
+def reserve_update(
+    reservation: Reservation, until: datetime, now: datetime, *, sessions: int = 0, kept_bytes: int = 0
+) -> list[dict[str, Any]]:
+    """The update that counts a new turn against every limit. `until` is the end of its lease.
+
+    `sessions` and `kept_bytes` are what the turn stores.
+    """
 
     def add(counter: str, amount: Any) -> dict[str, Any]:
         return {"$add": [_counter(reservation.month, counter), amount]}
@@ -123,6 +149,7 @@ def reserve_update(reservation: Reservation, until: datetime, now: datetime) -> 
                     "reserved_tokens": add("reserved_tokens", reservation.tokens),
                     "reserved_cost": add("reserved_cost", cost),
                 },
+                **keep_update(sessions, kept_bytes, now),
                 "updated_at": now,
             }
         }
@@ -173,6 +200,7 @@ def settle_update(settlement: Settlement, now: datetime) -> UpdateOne:
             {
                 "$set": {
                     "months": {"$arrayToObject": months},
+                    **keep_update(0, settlement.kept_bytes, now),
                     "live": {"$subtract": ["$live", 1]},
                     "updated_at": now,
                 }

@@ -10,7 +10,7 @@ from typing import Any
 from bson import Decimal128
 from bson.decimal128 import create_decimal128_context
 
-from core.errors import LimitReached, Unavailable
+from core.errors import Conflict, LimitReached, Unavailable
 from core.limits import LimitUsage
 from tenants.billing.plan import Plan
 
@@ -25,10 +25,16 @@ _NOUNS = {
     "messages_per_month": "messages per month",
     "tokens_per_month": "tokens per month",
     "cost_per_month": "US dollars per month",
+    "sessions_per_day": "new conversations per day",
+    "kept_bytes": "bytes of kept conversations",
 }
 
 #: The error code of each limit; of those of a month it is `quota_exceeded`.
-_CODES = {"requests_per_minute": "rate_limited", "concurrent_turns": "too_many_turns"}
+_CODES = {
+    "requests_per_minute": "rate_limited",
+    "concurrent_turns": "too_many_turns",
+    "sessions_per_day": "plan_limit",
+}
 
 
 class CountersBusy(Unavailable):
@@ -41,8 +47,21 @@ class CountersBusy(Unavailable):
         super().__init__(retry_after_seconds=1)
 
 
+class KeptDataLimit(Conflict):
+    """Room is made by deleting, not by waiting."""
+
+    default_code = "plan_limit"
+
+
 def limit_usages(
-    plan: Plan, *, minute_count: int, running_turns: int, month: Mapping[str, Any], now: datetime
+    plan: Plan,
+    *,
+    minute_count: int,
+    running_turns: int,
+    month: Mapping[str, Any],
+    now: datetime,
+    day_sessions: int = 0,
+    kept_bytes: int = 0,
 ) -> list[LimitUsage]:
     """Return every limit of `plan` with how much of it is used, in the order in which errors name them.
 
@@ -67,11 +86,19 @@ def limit_usages(
         of_month("messages", 0),
         of_month("tokens", 0),
         of_month("cost", Decimal(0)),
+        LimitUsage("sessions_per_day", plan.sessions_per_day, day_sessions, now, next_day(now)),
+        LimitUsage("kept_bytes", plan.kept_bytes, kept_bytes, measured_at=now, resets_at=None),
     ]
 
 
-def plan_limit_reached(usage: LimitUsage) -> LimitReached:
+def plan_limit_reached(usage: LimitUsage) -> LimitReached | KeptDataLimit:
     """Return the error for a limit of the tenant's plan that has no room: which one, and when it resets."""
+    if usage.name == "kept_bytes":
+        return KeptDataLimit(
+            f"The plan allows this tenant {usage.limit} {_NOUNS[usage.name]}: {usage.used} used. "
+            "Delete conversations, or keep them for fewer days (retention_days).",
+            extra={"limit": {**limit_data(usage), "scope": "tenant"}},
+        )
     return LimitReached(
         _sentence(usage),
         _CODES.get(usage.name, "quota_exceeded"),
@@ -135,9 +162,22 @@ def month_of(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m}"
 
 
+def month_start(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
 def next_month(moment: datetime) -> datetime:
-    first = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return (first + timedelta(days=32)).replace(day=1)
+    return (month_start(moment) + timedelta(days=32)).replace(day=1)
+
+
+def day_of(moment: datetime) -> str:
+    """Return the day in UTC, as `2026-11-27`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def next_day(moment: datetime) -> datetime:
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day + timedelta(days=1)
 
 
 def minute_of(moment: datetime) -> datetime:

@@ -17,6 +17,12 @@ def _limit(help_text: str, *, at_least: int = 0) -> models.IntegerField[int | No
     )
 
 
+def _big_limit(help_text: str) -> models.BigIntegerField[int | None, int | None]:
+    return models.BigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(0)], help_text=f"{help_text} Empty: unlimited."
+    )
+
+
 class Plan(Document):
     """The limits of all tenants on the plan. None means unlimited."""
 
@@ -42,6 +48,11 @@ class Plan(Document):
     max_output_tokens = _limit("Tokens of one reply.", at_least=1)
     history_messages = _limit("Earlier messages that are sent to the model.")
     max_api_keys = _limit("API keys that are neither revoked nor expired.")
+    tenants_per_owner = _limit(
+        "Tenants on this plan that one user creates, with those deleted this month.", at_least=1
+    )
+    sessions_per_day = _limit("Conversations opened in one day (UTC).")
+    kept_bytes = _big_limit("Bytes of conversations that a tenant keeps.")
     max_members = _limit("Members of a tenant.", at_least=1)
     retention_days = _limit("Days a conversation is kept.", at_least=1)
     streaming = models.BooleanField(default=True, help_text="Replies may be streamed.")

@@ -28,6 +28,7 @@ from tenants.billing.counters import (
     extend_update,
     has_room,
     is_current,
+    keep_update,
     reservation_path,
     reserve_update,
     settle_update,
@@ -35,6 +36,7 @@ from tenants.billing.counters import (
 from tenants.billing.limits import (
     EMPTY_MONTH,
     CountersBusy,
+    day_of,
     limit_usages,
     month_of,
     plan_limit_reached,
@@ -68,13 +70,17 @@ class UsageManager(models.Manager["Usage"]):
         tokens: int,
         cost: Decimal,
         lease_seconds: float,
+        sessions: int = 0,
+        kept_bytes: int = 0,
         now: datetime | None = None,
     ) -> Admission:
         """Reserve one message, `tokens` and `cost` (US dollars) for a turn: all of it or nothing.
 
+        `sessions` and `kept_bytes` are what is stored with it.
+
         `tenant.plan` must be loaded. The lease only says when the turn may be considered dead (`expired`);
         until it is released it counts.
-        Raises LimitReached, and ValueError for an id that has a reservation already.
+        Raises LimitReached, KeptDataLimit, and ValueError for an id that has a reservation already.
         """
         now = now or timezone.now()
         reservation = Reservation(reservation_id, month_of(now), tokens, usd(cost))
@@ -82,7 +88,7 @@ class UsageManager(models.Manager["Usage"]):
         amounts: dict[str, int | Decimal] = dict.fromkeys(
             ("requests_per_minute", "concurrent_turns", "messages_per_month"), 1
         )
-        amounts |= reservation.amounts
+        amounts |= reservation.amounts | _kept_amounts(sessions, kept_bytes)
         for _ in range(_ADMISSION_TRIES):
             updated = self.model.collection().find_one_and_update(
                 {
@@ -90,7 +96,7 @@ class UsageManager(models.Manager["Usage"]):
                     reservation.path: {"$exists": False},
                     "$expr": has_room(tenant.plan, reservation.month, amounts, now),
                 },
-                reserve_update(reservation, until, now),
+                reserve_update(reservation, until, now, sessions=sessions, kept_bytes=kept_bytes),
                 projection={"minute": 1, "minute_count": 1},
                 return_document=ReturnDocument.AFTER,
             )
@@ -134,6 +140,18 @@ class UsageManager(models.Manager["Usage"]):
             if str(more.reservation_id) not in usage.reservations:
                 return False
             _raise_if_reached(usage, more.month, amounts, now)
+        raise CountersBusy
+
+    def keep_session(self, tenant: Tenant, kept_bytes: int, now: datetime | None = None) -> None:
+        """Count a session that is opened without a turn. Raises LimitReached, KeptDataLimit."""
+        now = now or timezone.now()
+        month, amounts = month_of(now), _kept_amounts(1, kept_bytes)
+        for _ in range(_ADMISSION_TRIES):
+            room = {"_id": tenant.pk, "$expr": has_room(tenant.plan, month, amounts, now)}
+            update = [{"$set": keep_update(1, kept_bytes, now)}]
+            if self.model.collection().update_one(room, update).matched_count:
+                return
+            _raise_if_reached(self.of(tenant), month, amounts, now)
         raise CountersBusy
 
     def of(self, tenant: Tenant) -> Usage:
@@ -228,6 +246,8 @@ class Usage(Document):
     - `reservations`: `{reservation id: {"until", "month", "tokens", "cost"}}`, one for each running turn.
     - `months`: `{"2026-11": {"messages", "tokens", "cost", "reserved_messages", "reserved_tokens",
       "reserved_cost"}}`, cost in US dollars as Decimal128.
+    - `day`, `day_sessions`: a day (UTC) and the conversations opened in it.
+    - `kept_bytes`: of conversations; `kept_counted_at`: when they were last counted one by one.
     - `alerts`: `{"2026-11": {limit: highest percentage that was sent}}` (tenants.billing.alerts).
     """
 
@@ -238,6 +258,10 @@ class Usage(Document):
     minute = models.DateTimeField(null=True)
     minute_count = models.IntegerField(default=0)
     live = models.IntegerField(default=0)
+    day = models.CharField(max_length=10, blank=True, default="")
+    day_sessions = models.IntegerField(default=0)
+    kept_bytes = models.BigIntegerField(default=0)
+    kept_counted_at = models.DateTimeField(null=True)
     reservations = SubdocumentField()
     months = SubdocumentField()
     alerts = SubdocumentField()
@@ -259,11 +283,21 @@ class Usage(Document):
             running_turns=self.live,
             month=self.months.get(month or month_of(now), EMPTY_MONTH),
             now=now,
+            day_sessions=self.day_sessions or 0 if self.day == day_of(now) else 0,
+            kept_bytes=self.kept_bytes or 0,
         )
 
 
+def _kept_amounts(sessions: int, kept_bytes: int) -> dict[str, int | Decimal]:
+    return {
+        name: amount
+        for name, amount in (("sessions_per_day", sessions), ("kept_bytes", kept_bytes))
+        if amount
+    }
+
+
 def _raise_if_reached(usage: Usage, month: str, amounts: dict[str, Any], now: datetime) -> None:
-    """Raise LimitReached for the first limit without room for its amount; return if all have room by now."""
+    """Raise the error of the first limit without room for its amount; return if all have room by now."""
     for limit in usage.limit_usages(now, month):
         if limit.name in amounts and not limit.has_room_for(amounts[limit.name]):
             raise plan_limit_reached(limit)

@@ -3,7 +3,7 @@
 core.errors.Conflict    409
 ├── LastAdmin           the tenant would be left without an admin
 ├── AlreadyMember       the user already has a role in the tenant
-├── PlanLimit           the plan allows no more keys or members
+├── PlanLimit           the plan allows no more keys, members or tenants of one owner
 ├── KeyReplaced         the key was rotated, revoked or has expired
 ├── InvitationClosed    accepted, revoked, expired, or without an inviter who may still invite
 ├── InvitationPending   the address has an open invitation to the tenant

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
+from bson import ObjectId
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import DatabaseError, IntegrityError, models
@@ -24,8 +25,9 @@ from core.audit.models import Actor, AuditEvent
 from core.errors import Unavailable
 from core.mongo.models import Document
 from llm.route import MAX_TARGET_LENGTH
-from tenants.billing.limits import CountersBusy
+from tenants.billing.limits import CountersBusy, month_start
 from tenants.billing.plan import Plan
+from tenants.models.errors import PlanLimit
 
 logger = logging.getLogger(__name__)
 
@@ -71,23 +73,39 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
     def create_with_admin(self, *, name: str, plan: Plan | None = None, by: Actor, **fields: Any) -> Tenant:
         """Return a new tenant on `plan`, by default DEFAULT_PLAN, with the user of `by` as its admin."""
         plan = plan or _default_plan()
-        tenant = self._save_with_unique_slug(Tenant(name=name, plan=plan, **fields))
-        # If the process dies before this line, the tenant has no member and is visible to no user.
-        if by.user_id:
-            tenant.memberships.create(user_id=by.user_id, role="admin")
+        stem = slug = slugify(name)[: _SLUG_LENGTH - 9].strip("-") or "tenant"
+        owner = User.objects.filter(pk=by.user_id)
+
+        def create() -> Tenant:
+            if by.user_id:
+                self._require_room_for_owner(plan, by.user_id)
+            tenant = Tenant(name=name, plan=plan, slug=slug, owner_id=by.user_id, **fields)
+            tenant.save(force_insert=True)
+            if by.user_id:
+                tenant.memberships.create(user_id=by.user_id, role="admin")
+            return tenant
+
+        while True:
+            try:
+                tenant = serialized(owner, create) if by.user_id else create()
+            except IntegrityError:
+                slug = f"{stem}-{secrets.token_hex(4)}"
+            else:
+                break
         AuditEvent.objects.record(by, "tenant.created", tenant, tenant_id=tenant.pk)
         return tenant
 
-    def _save_with_unique_slug(self, tenant: Tenant) -> Tenant:
-        stem = slugify(tenant.name)[: _SLUG_LENGTH - 9].strip("-") or "tenant"
-        tenant.slug = stem
-        while True:
-            try:
-                tenant.save(force_insert=True)
-            except IntegrityError:
-                tenant.slug = f"{stem}-{secrets.token_hex(4)}"
-            else:
-                return tenant
+    def _require_room_for_owner(self, plan: Plan, owner_id: ObjectId) -> None:
+        """Raise PlanLimit if the owner has as many tenants on the plan as one may have.
+
+        Those deleted this month count: they may have used the limits of this month.
+        """
+        limit = plan.tenants_per_owner
+        if limit is None:
+            return
+        usable = models.Q(deleted_at=None) | models.Q(deleted_at__gte=month_start(timezone.now()))
+        if self.filter(usable, owner=owner_id, plan=plan).count() >= limit:
+            raise PlanLimit("tenants of one owner, with those deleted this month", limit)
 
 
 class Tenant(Document):
@@ -102,6 +120,16 @@ class Tenant(Document):
     domain = models.CharField(max_length=253, blank=True, default="")
     allowed_origins = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="tenants")
+    owner = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="owned_tenants",
+        db_index=False,
+        editable=False,
+        help_text="Who created it: the plan limits its tenants by owner.",
+    )
     requested_plan = models.ForeignKey(
         Plan, on_delete=models.SET_NULL, null=True, blank=True, related_name="requests"
     )
@@ -144,6 +172,7 @@ class Tenant(Document):
         indexes = (
             models.Index(fields=["-created_at", "-id"], name="tenant_newest"),
             models.Index(fields=["deleted_at"], name="tenant_deleted"),
+            models.Index(fields=["owner"], name="tenant_owner"),
             models.Index(fields=["allowed_origins"], name="tenant_origins"),
         )
 
@@ -164,19 +193,7 @@ class Tenant(Document):
         run more than once, so it must have no effect outside the database.
         Raises Tenant.DoesNotExist for a deleted tenant, CountersBusy after too many conflicts.
         """
-        for _ in range(_SERIALIZED_TRIES):
-            try:
-                with atomic():
-                    this = Tenant.objects.present().filter(pk=self.pk)
-                    # Of parallel transactions the second to write this document fails and is retried.
-                    if not this.update(revision=models.F("revision") + 1):
-                        raise Tenant.DoesNotExist
-                    return change()
-            except DatabaseError as error:
-                if not _is_transient(error):
-                    raise
-                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, not a secret
-        raise CountersBusy
+        return serialized(Tenant.objects.present().filter(pk=self.pk), change)
 
     def change(self, by: Actor, action: str = "tenant.updated", **values: Any) -> None:
         """Set the given fields and record those that differ."""
@@ -209,6 +226,25 @@ class Tenant(Document):
     def change_plan(self, plan: Plan, by: Actor) -> None:
         """Change the plan; the new limits apply from the next request on."""
         self.change(by, "tenant.plan_changed", plan=plan, requested_plan=None)
+
+
+def serialized(this: models.QuerySet[Any], change: Callable[[], Result]) -> Result:
+    """Return `change()`, run in a transaction serialized with all others on the document of `this`.
+
+    Raises DoesNotExist if there is none, CountersBusy after too many conflicts.
+    """
+    for _ in range(_SERIALIZED_TRIES):
+        try:
+            with atomic():
+                # Of parallel transactions the second to write this document fails and is retried.
+                if not this.update(revision=models.F("revision") + 1):
+                    raise this.model.DoesNotExist
+                return change()
+        except DatabaseError as error:
+            if not _is_transient(error):
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, not a secret
+    raise CountersBusy
 
 
 def _default_plan() -> Plan:

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat import erasure, retention
+from chat.kept_data import recount
 from core.mongo.ids import object_id
-from tenants.models import Erasure, Tenant
+from tenants.models import Erasure, Tenant, Usage
 from tenants.models.erasure import ErasureScope
 
 
@@ -44,6 +45,8 @@ class Command(BaseCommand):
         if dry_run:
             return f"{retention.count_due(tenant)} sessions are due"
         manifest = retention.prune(tenant, batch)
+        if Usage.objects.of(tenant).kept_counted_at is None:
+            recount(tenant.pk)
         removed = manifest.removed if manifest else {}
         sessions, messages = (
             removed.get(name, {}).get("count", 0) for name in ("chat_chatsession", "chat_message")
