@@ -20,9 +20,11 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from core.api.addresses import client_address
 from core.api.middleware import add_log_fields
 from tenants.access import Access, TenantCaller, require_active
 from tenants.access.callers import lookup_credential
+from tenants.authentication import refuse_misuse
 from tenants.models import ApiKey
 from tenants.models.tenant import tenant_of
 
@@ -79,6 +81,7 @@ class VisitorCaller(TenantCaller):
     """A visitor in its own session. The credential is the public key that the token was given to."""
 
     token: VisitorToken
+    address: str = ""
 
     @property
     def rate_key(self) -> str:
@@ -111,9 +114,13 @@ class VisitorCaller(TenantCaller):
         tenant = tenant_of(document)
         require_active(tenant)
         key = ApiKey.from_document(document["credential"])
+        key.tenant = tenant
         if not key.is_usable:
             raise AuthenticationFailed("The API key is not valid.", "api_key_invalid")
-        return Access(tenant, key=key, visitor=self.token.visitor)
+        refuse_misuse(key, self.address, self.token.origin)
+        return Access(
+            tenant, key=key, visitor=self.token.visitor, origin=self.token.origin, address=self.address
+        )
 
 
 class VisitorAuthentication(BaseAuthentication):
@@ -127,7 +134,7 @@ class VisitorAuthentication(BaseAuthentication):
         if request.headers.get("Origin", "") != token.origin:
             raise AuthenticationFailed("This token belongs to another origin.", "wrong_origin")
         add_log_fields(request, visitor=token.visitor)
-        return AnonymousUser(), VisitorCaller(token)
+        return AnonymousUser(), VisitorCaller(token, client_address(request))
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -42,6 +42,12 @@ def _parse_target(name: str) -> Target:
     return Target(provider, model)
 
 
+def default_targets(names: Sequence[str]) -> list[Target]:
+    """Return the default models of these providers; those without one are left out."""
+    named = [providers.get(name) for name in names if name in providers.PROVIDERS]
+    return [Target(provider.name, provider.model) for provider in named if provider.model]
+
+
 def default_route() -> tuple[Target, ...]:
     """Return the route of requests that do not name one.
 

@@ -60,11 +60,11 @@ class ApiKeyAuthentication(BaseAuthentication):
         address = client_address(request)
         origin = request.headers.get("Origin", "")
         add_log_fields(request, key=key.prefix, tenant=str(key.tenant.pk))
-        _refuse_misuse(key, address, origin)
+        refuse_misuse(key, address, origin)
         # tenants.cors lets the page read this response.
         request._request.origin_of_key = origin  # type: ignore[attr-defined] # read there with getattr
         key.record_use(address, origin)
-        return AnonymousUser(), KeyCaller(key, client_network(request))
+        return AnonymousUser(), KeyCaller(key, client_network(request), origin, address)
 
     def secret(self, request: Request) -> str | None:
         return request.headers.get("X-API-Key")
@@ -84,7 +84,8 @@ class BearerKeyAuthentication(ApiKeyAuthentication):
         return 'Bearer realm="api"'
 
 
-def _refuse_misuse(key: ApiKey, address: str, origin: str) -> None:
+def refuse_misuse(key: ApiKey, address: str, origin: str) -> None:
+    """Raise KeyMisused where the key must not be used, by itself or by the visitors' tokens it gave."""
     if not key.allows_address(address):
         raise KeyMisused(key, "This key may not be used from this network.", "network_not_allowed")
     if key.is_public and not key.allows_origin(origin):

@@ -43,8 +43,8 @@ def available_models(access: Access) -> list[str]:
     for provider in providers.configured():
         targets += [canonical.Target(provider.name, provider.model)] if provider.model else []
         targets += [entry.target for entry in catalogue().of(provider.name) if not entry.retired(today)]
-    allowed = access.key.allowed_models if access.key else []
-    names = [str(target) for target in dict.fromkeys(targets) if not allowed or str(target) in allowed]
+    key = access.key
+    names = [str(target) for target in dict.fromkeys(targets) if key is None or key.allows_target(target)]
     return [DEFAULT, *names] if _may_use(access, default) else names
 
 

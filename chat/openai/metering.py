@@ -42,7 +42,7 @@ class MeteredRun:
         self._ended = False
         with take_place(access) as self._place, release_on_database_error(access.tenant.pk, self.id):
             self.admission = budget.admit()
-        self._grant = grant(access, SEND_MESSAGES, self.cancel)
+        self._grant = grant(access, SEND_MESSAGES, self.cancel, route)
 
     def __iter__(self) -> Iterator[canonical.Event]:
         slots.release_current()  # from here on it waits for the provider
@@ -60,6 +60,11 @@ class MeteredRun:
                 yield event
         finally:
             self._end(Status.INTERRUPTED)
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the access to it ended before the run did."""
+        return self._grant.revoked
 
     def cancel(self) -> None:
         """Stop the provider, from any thread; what it has generated until then is billed."""

@@ -11,7 +11,7 @@ from django.http import StreamingHttpResponse
 from chat.openai.metering import MeteredRun
 from chat.openai.openai_errors import AnswerBroken, CompletionFailed, error_body
 from chat.openai.reply import Chunks, encode
-from chat.turns import PING, PING_SECONDS
+from chat.turns import PING, PING_SECONDS, AccessEnded
 from core.server import slots
 from llm import canonical, errors
 
@@ -28,7 +28,10 @@ class CompletionStream(StreamingHttpResponse):
     def __init__(self, run: MeteredRun, *, include_usage: bool) -> None:
         slots.release_current()  # from here on it waits for the provider
         events = _RunEvents(run)
-        chunks = Chunks(str(run.id), _answering(events.next()), include_usage=include_usage)
+        first = events.next()
+        if run.is_revoked:
+            raise AccessEnded
+        chunks = Chunks(str(run.id), _answering(first), include_usage=include_usage)
         super().__init__(_Body(chunks, events), content_type="text/event-stream; charset=utf-8")
         self["Cache-Control"] = "no-store, no-transform"
         self["X-Accel-Buffering"] = "no"
@@ -65,6 +68,10 @@ class _RunEvents:
         if isinstance(event, Exception):
             raise event
         return event
+
+    @property
+    def is_revoked(self) -> bool:
+        return self._run.is_revoked
 
     def cancel(self) -> None:
         self._run.cancel()
@@ -114,6 +121,8 @@ class _Body:
                 return self._chunks.end(completion)
             case canonical.Failed(errors.Blocked(), canonical.Completion() as partial):
                 return self._chunks.end(partial)
+            case canonical.Failed() if self._events.is_revoked:
+                return encode(error_body(AccessEnded()))
             case canonical.Failed(error):
                 return encode(error_body(CompletionFailed(error)))
         # Restarted; the run of a completion yields no Waiting, and Started only before the first chunk.

@@ -25,6 +25,7 @@ from chat.openai.openai_errors import (
 from chat.openai.reply import completion_body
 from chat.openai.request import CompletionRequestSerializer, canonical_request
 from chat.openai.stream import CompletionStream
+from chat.turns import AccessEnded
 from core.api.parsers import PassThroughJSONParser
 from llm import canonical, errors
 from tenants.access import Access, KeyCaller, rights
@@ -97,8 +98,13 @@ class CompletionsView(OpenAIView):
 
 
 def _completion(run: MeteredRun) -> canonical.Completion:
-    """Return the complete answer, or what a content filter left of it. Raises CompletionFailed."""
+    """Return the complete answer, or what a content filter left of it.
+
+    Raises CompletionFailed, and AccessEnded if the key was revoked meanwhile.
+    """
     *_, last = run
+    if run.is_revoked:
+        raise AccessEnded
     match last:
         case canonical.Finished(completion):
             return completion

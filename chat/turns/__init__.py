@@ -34,13 +34,14 @@ from chat.turns.sse import (
     last_position,
 )
 from chat.turns.turn import Turn
-from chat.turns.turn_errors import ModelNotAllowed, reply_error
+from chat.turns.turn_errors import AccessEnded, ModelNotAllowed, reply_error
 
 __all__ = [
     "BEGINNING",
     "HISTORY_LIMIT",
     "PING",
     "PING_SECONDS",
+    "AccessEnded",
     "Budget",
     "ConversationMessage",
     "EventSource",

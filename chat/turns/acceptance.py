@@ -63,7 +63,7 @@ def open_turn(conversation: Conversation, message: NewMessage, options: Options)
         except (AlreadyAccepted, SessionMoved):
             Usage.objects.release(tenant.pk, reservation_id)
             raise
-    return Turn(question, reply, _run(request, options, budget, tenant), admission, place)
+    return Turn(question, reply, _run(request, options, budget, tenant), admission, place, options.route)
 
 
 def reopen_turn(access: Access, question: Question, reply: Reply, options: Options) -> Turn | None:
@@ -88,7 +88,7 @@ def reopen_turn(access: Access, question: Question, reply: Reply, options: Optio
             Usage.objects.release(tenant.pk, reservation_id)
             place.release()
             return None
-    return Turn(question, reopened, _run(request, options, budget, tenant), admission, place)
+    return Turn(question, reopened, _run(request, options, budget, tenant), admission, place, options.route)
 
 
 def insert_lost_reply(question: Question, options: Options) -> Reply:

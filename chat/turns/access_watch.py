@@ -1,16 +1,16 @@
-"""Ends open streams within seconds of access being revoked, on every worker.
+"""Ends open streams and running requests within seconds of access being revoked, on every worker.
 
-A request is authorised once, when it begins; its stream may continue for minutes after that. So each open
-stream has a grant, and one thread checks all grants of this process every `CHECK_SECONDS`, with four queries
-however many there are. Revoked are those of a member who was removed, deactivated or given a lesser role, of
-a key that was revoked or has expired, of a visitor whose key was, and all of a tenant that was suspended or
-deleted.
+A request is authorised once, when it begins; its stream or its provider may take minutes after that. So each
+has a grant, and one thread checks all grants of this process every `CHECK_SECONDS`, with four queries however
+many there are. Revoked are those of a member who was removed, deactivated, logged out or given a lesser role,
+of a key that was revoked, has expired or was narrowed (scopes, origins, networks, models), of a visitor whose
+key was, and all of a tenant that was suspended or deleted.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from bson import ObjectId
 from accounts.models import User
 from core.background import BackgroundThread
 from core.mongo.models import Document
+from llm.canonical import Target
 from tenants.access import Access
 from tenants.access.rights import Right
 from tenants.models import ApiKey, Membership, Tenant
@@ -29,14 +30,16 @@ CHECK_SECONDS = 2.0
 
 @dataclass(eq=False, slots=True)
 class StreamGrant:
-    """The access of one open stream, to be released when the stream ends.
+    """The access of one open stream or running request, to be released when that ends.
 
-    When it is revoked, `revoked` becomes True and `stop` is called, from another thread.
+    When it is revoked, `revoked` becomes True and `stop` is called, from another thread. `targets` are the
+    models that it uses.
     """
 
     access: Access
     right: Right
     stop: Callable[[], None]
+    targets: Sequence[Target] = ()
     revoked: bool = False
 
     def release(self) -> None:
@@ -45,13 +48,27 @@ class StreamGrant:
             _grants.discard(self)
 
 
+#: What decides whether a key may be used, where and for what.
+_KEY_COLUMNS = (
+    "kind",
+    "environment",
+    "scopes",
+    "allowed_origins",
+    "allowed_networks",
+    "allowed_models",
+    "expires_at",
+    "revoked_at",
+)
+
 _grants: set[StreamGrant] = set()
 _lock = threading.Lock()
 
 
-def grant(access: Access, right: Right, stop: Callable[[], None]) -> StreamGrant:
+def grant(
+    access: Access, right: Right, stop: Callable[[], None], targets: Sequence[Target] = ()
+) -> StreamGrant:
     """Return the grant of a stream that requires `right`; it is watched until it is released."""
-    granted = StreamGrant(access, right, stop)
+    granted = StreamGrant(access, right, stop, targets)
     with _lock:
         _grants.add(granted)
     _thread.wake()
@@ -87,9 +104,11 @@ def revoked_among(grants: Iterable[StreamGrant]) -> list[StreamGrant]:
     if not grants:
         return []
     accesses = [granted.access for granted in grants]
-    tenants = _find(Tenant, {access.tenant.pk for access in accesses}, "status", "deleted_at")
-    users = _find(User, {access.user.pk for access in accesses if access.user}, "is_active")
-    keys = _find(ApiKey, {access.key.pk for access in accesses if access.key}, "revoked_at", "expires_at")
+    tenants = _find(
+        Tenant, {access.tenant.pk for access in accesses}, "status", "deleted_at", "allowed_origins"
+    )
+    users = _find(User, {access.user.pk for access in accesses if access.user}, "is_active", "ended_sessions")
+    keys = _find(ApiKey, {access.key.pk for access in accesses if access.key}, *_KEY_COLUMNS)
     members = Membership.collection().find(
         {"user_id": {"$in": list(users)}, "tenant_id": {"$in": list(tenants)}},
         {"user_id": 1, "tenant_id": 1, "role": 1},
@@ -103,13 +122,29 @@ def revoked_among(grants: Iterable[StreamGrant]) -> list[StreamGrant]:
             return False
         if access.key is not None:
             key = keys.get(access.key.pk)
-            return key is not None and ApiKey.from_document(key).is_usable
-        if access.user is None or not users.get(access.user.pk, {}).get("is_active"):
+            return key is not None and _key_allows(granted, key, Tenant.from_document(tenant))
+        user = users.get(access.user.pk) if access.user else None
+        if access.user is None or user is None or not user["is_active"]:
+            return False
+        if User.from_document(user).has_ended(access.login_session):
             return False
         role = roles.get((access.user.pk, access.tenant.pk))
         return role is not None and replace(access, role=Role(role)).may(granted.right)
 
     return [granted for granted in grants if not is_valid(granted)]
+
+
+def _key_allows(granted: StreamGrant, document: dict[str, Any], tenant: Tenant) -> bool:
+    """Whether a key as it is now allows what was granted to it or to its visitor."""
+    access, key = granted.access, ApiKey.from_document(document)
+    key.tenant = tenant
+    return (
+        key.is_usable
+        and replace(access, key=key).may(granted.right)
+        and key.allows_address(access.address)
+        and (not key.is_public or key.allows_origin(access.origin))
+        and all(key.allows_target(target) for target in granted.targets)
+    )
 
 
 def _find(model: type[Document], ids: set[ObjectId], *fields: str) -> dict[ObjectId, dict[str, Any]]:

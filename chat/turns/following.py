@@ -13,6 +13,10 @@ from chat.turns.sse import BEGINNING, PING_SECONDS, Position, TurnEvent, restart
 CHECK_SECONDS = 1.0
 
 
+#: How often a reader that waits for the end checks whether its access has ended.
+IS_OVER_SECONDS = 1.0
+
+
 def follow(
     reply: Reply, position: Position = BEGINNING, is_over: Callable[[], bool] = lambda: False
 ) -> Generator[TurnEvent | Reply | None]:
@@ -48,12 +52,14 @@ def follow(
             watch.wait(CHECK_SECONDS)
 
 
-def wait_for_end(reply: Reply, timeout_seconds: float) -> Reply:
-    """Return the reply in its final state, or as it is after `timeout_seconds`."""
+def wait_for_end(reply: Reply, timeout_seconds: float, is_over: Callable[[], bool] = lambda: False) -> Reply:
+    """Return the reply in its final state, or as it is after `timeout_seconds` or once `is_over()`."""
     if not reply.is_running:
         return reply
     deadline = time.monotonic() + timeout_seconds
     with watching(reply) as watch:
-        while watch.reply.is_running and (seconds := deadline - time.monotonic()) > 0:
-            watch.wait(seconds)
+        while watch.reply.is_running and not is_over():
+            if (seconds := deadline - time.monotonic()) <= 0:
+                break
+            watch.wait(min(seconds, IS_OVER_SECONDS))
         return watch.reply

@@ -129,10 +129,10 @@ def requested_target(provider: str | None, model: str | None) -> str | None:
 
 def require_allowed_models(key: ApiKey | None, route: Sequence[canonical.Target]) -> None:
     """Raise ModelNotAllowed if the key has a list of models and a target of `route` is not in it."""
-    if key is None or not key.allowed_models:
+    if key is None:
         return
     for target in route:
-        if str(target) not in key.allowed_models:
+        if not key.allows_target(target):
             raise ModelNotAllowed(f"This key may not use {target}.")
 
 

@@ -6,6 +6,7 @@ sends attach to the running turn, replay the finished one, or make another attem
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -52,10 +53,13 @@ class ExistingTurn:
     question: Question
     reply: Reply
 
-    def finish(self, access: Access) -> Reply:
-        """Wait for the reply's end and return it. Raises TooManyStreams and WorkerBusy."""
+    def finish(self, access: Access, is_over: Callable[[], bool]) -> Reply:
+        """Wait for the reply's end, or until `is_over()`, and return it.
+
+        Raises TooManyStreams and WorkerBusy.
+        """
         with closing(take_place(access)):
-            return wait_for_end(self.reply, settings.LLM_TOTAL_SECONDS)
+            return wait_for_end(self.reply, settings.LLM_TOTAL_SECONDS, is_over)
 
 
 def send(conversation: Conversation, message: NewMessage) -> Turn | ExistingTurn:

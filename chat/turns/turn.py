@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -52,11 +52,18 @@ class Turn:
     """
 
     def __init__(
-        self, question: Question, reply: Reply, run: Run, admission: Admission, place: Place
+        self,
+        question: Question,
+        reply: Reply,
+        run: Run,
+        admission: Admission,
+        place: Place,
+        route: Sequence[canonical.Target],
     ) -> None:
         self.question = question
         self.reply = reply
         self.admission = admission
+        self.route = route
         self._place = place
         self._run = run
         self._began = time.monotonic()

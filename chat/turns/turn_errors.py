@@ -2,6 +2,7 @@
 
 Forbidden
 ├── StreamingNotInPlan
+├── AccessEnded          revoked while the request was running
 ├── ModelNotAllowed
 └── UnpricedRefused
 Conflict
@@ -37,6 +38,11 @@ from core.errors import (
 class StreamingNotInPlan(Forbidden):
     default_code = "streaming_not_in_plan"
     default_detail = "This plan does not include streaming."
+
+
+class AccessEnded(Forbidden):
+    default_code = "access_ended"
+    default_detail = "Your access to this conversation has ended."
 
 
 class ModelNotAllowed(Forbidden):

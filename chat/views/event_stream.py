@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from django.http import StreamingHttpResponse
 
 from chat.serializers import message_data
-from chat.turns import PING, EventSource, Place, Reply, StreamGrant, TurnEvent, encode, reply_error
+from chat.turns import (
+    PING,
+    AccessEnded,
+    EventSource,
+    Place,
+    Reply,
+    StreamGrant,
+    TurnEvent,
+    encode,
+    reply_error,
+)
 from chat.visitor_view import error_for_visitor, event_for_visitor
 from core.api.problems import ProblemDetails
 from core.logs import request_id
@@ -23,6 +32,24 @@ class EventStream(StreamingHttpResponse):
         super().__init__(events, content_type="text/event-stream; charset=utf-8")
         self["Cache-Control"] = "no-store, no-transform"
         self["X-Accel-Buffering"] = "no"
+
+
+class RevocableChunks:
+    """The chunks of a download until `grant` is revoked; the client then sees that it is cut."""
+
+    def __init__(self, chunks: Iterator[bytes], granted: StreamGrant) -> None:
+        self._chunks = chunks
+        self._grant = granted
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            if self._grant.revoked:
+                raise AccessEnded
+            yield chunk
+        self.close()
+
+    def close(self) -> None:
+        self._grant.release()
 
 
 class RevocableEvents:
@@ -103,16 +130,10 @@ def final_events(reply: Reply, access: Access) -> list[TurnEvent]:
 def _access_ended(last: TurnEvent | Reply | None) -> TurnEvent:
     match last:
         case Reply():
-            return TurnEvent("error", _ACCESS_ENDED, last.epoch, len(last.content))
+            position = last.epoch, len(last.content)
         case TurnEvent():
-            return TurnEvent("error", _ACCESS_ENDED, last.epoch, last.offset)
-    return TurnEvent("error", _ACCESS_ENDED, 0, 0)
-
-
-_ACCESS_ENDED: dict[str, Any] = {
-    "type": "urn:chat-agent:problem:access_ended",
-    "title": "Forbidden",
-    "status": 403,
-    "code": "access_ended",
-    "detail": "Your access to this conversation has ended.",
-}
+            position = last.epoch, last.offset
+        case _:
+            position = 0, 0
+    problem = ProblemDetails.of(AccessEnded()).body(request_id.get())
+    return TurnEvent("error", problem, *position)

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from chat.serializers import EventSerializer
 from chat.turns import (
     BEGINNING,
+    AccessEnded,
     ExistingTurn,
     Position,
     Question,
@@ -65,7 +66,9 @@ def _stream(turn: Turn | ExistingTurn, access: Access) -> EventStream:
     events = _events(turn, access)
     try:
         first = events.peek()
-        if events.is_revoked or (isinstance(first, Reply) and not first.is_successful):
+        if events.is_revoked:
+            raise AccessEnded
+        if isinstance(first, Reply) and not first.is_successful:
             raise reply_error(turn.reply)
     except BaseException:
         events.close()
@@ -76,11 +79,24 @@ def _stream(turn: Turn | ExistingTurn, access: Access) -> EventStream:
 def _events(turn: Turn | ExistingTurn, access: Access) -> RevocableEvents:
     if isinstance(turn, ExistingTurn):
         return replay(turn.reply, access)
-    return RevocableEvents(turn.events(), grant(access, rights.SEND_MESSAGES, turn.cancel))
+    return RevocableEvents(turn.events(), grant(access, rights.SEND_MESSAGES, turn.cancel, turn.route))
 
 
 def _final_reply(turn: Turn | ExistingTurn, access: Access) -> Reply:
-    reply = turn.finish() if isinstance(turn, Turn) else turn.finish(access)
+    """Return the reply at the end of the turn, unless the caller's access ends before."""
+    over = threading.Event()
+    granted = grant(
+        access,
+        rights.SEND_MESSAGES,
+        turn.cancel if isinstance(turn, Turn) else over.set,
+        turn.route if isinstance(turn, Turn) else (),
+    )
+    try:
+        reply = turn.finish() if isinstance(turn, Turn) else turn.finish(access, over.is_set)
+    finally:
+        granted.release()
+    if granted.revoked:
+        raise AccessEnded
     if not reply.is_successful:
         raise reply_error(reply)
     return reply

@@ -29,7 +29,9 @@ from chat.serializers import (
     gather_overrides,
     session_data,
 )
+from chat.turns import grant
 from chat.views.base import SessionScopedView, paginated
+from chat.views.event_stream import RevocableChunks
 from chat.visitor_view import require_visitor_fields
 from chat.visitors import VisitorToken
 from core.api.actors import actor_of
@@ -113,8 +115,9 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
             raise ValidationError({"format": [f"Choose one of: {', '.join(FORMATS)}."]})
         write, content_type = FORMATS[wanted]
         name = f"session-{session.pk}.{'md' if wanted == 'markdown' else wanted}"
+        granted = grant(conversation.access, rights.READ_SESSION, lambda: None)
         return StreamingHttpResponse(
-            write(session, conversation.access),
+            RevocableChunks(write(session, conversation.access), granted),
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )

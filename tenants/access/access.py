@@ -15,7 +15,8 @@ from tenants.models.membership import Role
 class Access:
     """A caller in one tenant: a member (`role`, `user`), a `key`, or a `visitor` by way of a public `key`.
 
-    Read from the database at every request. `tenant.plan` is loaded.
+    Read from the database at every request. `tenant.plan` is loaded. `login_session` is a member's,
+    `origin` and `address` are where a key or visitor calls from: what ends them ends the access.
     """
 
     tenant: Tenant
@@ -23,6 +24,9 @@ class Access:
     user: User | None = None
     key: ApiKey | None = None
     visitor: str | None = None
+    login_session: str = ""
+    origin: str = ""
+    address: str = ""
 
     @property
     def is_public(self) -> bool:

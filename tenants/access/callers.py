@@ -85,7 +85,8 @@ class MemberCaller(UserCaller, TenantCaller):
     def _access(self, document: Mapping[str, Any], membership: Mapping[str, Any]) -> Access:
         tenant = tenant_of(document)
         require_active(tenant)
-        return Access(tenant, role=Role(membership["role"]), user=self.user)
+        role = Role(membership["role"])
+        return Access(tenant, role=role, user=self.user, login_session=self.login_session)
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,12 @@ class KeyCaller(TenantCaller):
 
     key: ApiKey
     network: str
+    origin: str = ""
+    address: str = ""
 
     @functools.cached_property
     def access(self) -> Access:
-        return Access(self.key.tenant, key=self.key)
+        return Access(self.key.tenant, key=self.key, origin=self.origin, address=self.address)
 
     @property
     def rate_key(self) -> str:

@@ -17,7 +17,8 @@ from pymongo import WriteConcern
 from accounts.models import User
 from core.audit.models import Actor, AuditEvent, Changes
 from core.mongo.models import Document
-from llm.route import MAX_TARGET_LENGTH
+from llm.canonical import Target
+from llm.route import MAX_TARGET_LENGTH, default_targets
 from tenants.models import key_secret
 from tenants.models.errors import KeyReplaced, PlanLimit
 from tenants.models.origins import is_localhost, origin_is_allowed
@@ -182,6 +183,14 @@ class ApiKey(Document):
         return bool(address) and any(
             ip_address(address) in ip_network(network) for network in self.allowed_networks
         )
+
+    def allows_target(self, target: Target) -> bool:
+        """Whether the key may use this model; a provider alone in its list is its default model."""
+        if not self.allowed_models:
+            return True
+        if str(target) in self.allowed_models:
+            return True
+        return target.provider in self.allowed_models and target in default_targets([target.provider])
 
     def revoke(self, by: Actor) -> None:
         """Revoke the key for good; it is refused from the next request on."""

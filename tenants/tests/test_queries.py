@@ -15,7 +15,7 @@ from tenants.models import ApiKey, Tenant, Usage
 def many_rows(alice, acme):
     """Enough other rows that a scan is not the best plan."""
     for number in range(30):
-        tenant = Tenant.objects.create_with_admin(name=f"T{number}", by=by(alice))
+        tenant = Tenant.objects.create_with_admin(name=f"T{number}", plan=acme.plan, by=by(alice))
         tenant.memberships.create(user=create_user(f"p{number}"), role="viewer")
         ApiKey.objects.generate(tenant, kind="sk", environment="live", name="x")
         Usage.objects.of(tenant)

@@ -153,7 +153,9 @@ def test_only_own_tenants_are_listed_newest_first(alice, acme, umbrella):
 
 
 def test_pages_of_the_list_have_no_gaps_or_duplicates(alice):
-    made = [str(Tenant.objects.create_with_admin(name=f"T{number}", by=by(alice)).pk) for number in range(5)]
+    plan = Plan.objects.get(code="pro")
+    tenants = [Tenant.objects.create_with_admin(name=f"T{n}", plan=plan, by=by(alice)) for n in range(5)]
+    made = [str(tenant.pk) for tenant in tenants]
     seen, page = [], "/api/tenants?page_size=2"
     while page:
         data = signed_in(alice).get(page).data
