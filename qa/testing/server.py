@@ -25,6 +25,7 @@ class ServeProcess:
     """One `manage.py serve`, started with `environment` and nothing inherited that configures it."""
 
     def __init__(self, output: Path, environment: dict[str, str], *options: str) -> None:
+        self.environment = environment
         self.url = f"http://127.0.0.1:{environment['PORT']}"
         self._output = output
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}

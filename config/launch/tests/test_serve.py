@@ -18,21 +18,15 @@ def assert_all_end(processes: list[psutil.Process]) -> None:
     assert not alive
 
 
-def test_ctrl_c_stops_every_process(start):
-    running = start().wait_until_ready()
+def test_it_starts_with_reload_and_ctrl_c_stops_every_process(start):
+    running = start("--reload", JOBS="True").wait_until_ready()
+    assert running.is_answering()
     family = running.descendants()
+    jobs = [one for one in family if "run_jobs" in one.cmdline()]
+    assert len(jobs) == 1
     assert {running.child("config.launch.granian_server"), running.child("mongod")} <= set(family)
     assert running.interrupt() == 0
     assert "Stopped." in running.output
-    assert_all_end(family)
-
-
-def test_the_jobs_run_and_end_with_the_server(start):
-    running = start(JOBS="True").wait_until_ready()
-    (jobs,) = (one for one in running.descendants() if "run_jobs" in one.cmdline())
-    family = running.descendants()
-    assert running.interrupt() == 0
-    assert jobs in family
     assert_all_end(family)
 
 
@@ -44,26 +38,6 @@ def test_all_processes_end_if_the_jobs_end(start):
     assert running.process.wait(PATIENCE_SECONDS) == 1
     assert "The jobs process ended by itself" in running.output
     assert_all_end(family)
-
-
-def test_it_starts_with_reload(start):
-    assert start("--reload").wait_until_ready().is_answering()
-
-
-def test_sigterm_stops_every_process(start):
-    running = start().wait_until_ready()
-    family = running.descendants()
-    running.process.terminate()
-    assert running.process.wait(PATIENCE_SECONDS) == 0
-    assert_all_end(family)
-
-
-def test_a_second_start_fails_and_names_the_first(start):
-    running = start().wait_until_ready()
-    refusal = start().failure_output()
-    assert f"Already running on {running.url} (pid {running.process.pid})" in refusal
-    assert "VAR_DIR" in refusal
-    assert running.is_answering()
 
 
 def test_one_of_two_concurrent_starts_serves(start):
@@ -95,83 +69,54 @@ def test_an_invalid_port_is_an_error(start, port):
     assert "PORT must be between 1 and 65535" in start(PORT=port).failure_output()
 
 
-def test_the_demo_user_is_created_once_and_data_is_kept(start):
-    first = start("--seed").wait_until_ready()
-    email, password = (re.search(rf"{name} +(\S+)", first.output)[1] for name in ("e-mail", "password"))
+def test_the_demo_is_created_once_and_no_data_is_lost_by_a_stop_or_a_kill(start, tmp_path):
+    def serve():
+        return start("--seed", VAR_DIR=str(tmp_path / "var")).wait_until_ready()
+
+    first = serve()
+    email, password, key = (
+        re.search(rf"{name} +(\S+)", first.output)[1] for name in ("e-mail", "password", "API key")
+    )
     assert first.interrupt() == 0
-    second = start("--seed").wait_until_ready()
+    second = serve()
     assert password not in second.output
     assert "were shown at the first start" in second.output
-    answer = requests.post(
+    login = requests.post(
         f"{second.url}/api/auth/login", json={"email": email, "password": password}, timeout=30
     )
-    assert answer.status_code == 200, answer.text
-
-
-def test_all_processes_end_with_a_killed_supervisor(start):
-    killed = start().wait_until_ready()
-    family = killed.descendants()
-    killed.process.kill()
-    assert start().wait_until_ready().is_answering()
-    assert_all_end(family)
-
-
-def test_all_processes_end_with_a_killed_server(start):
-    running = start().wait_until_ready()
-    family = running.descendants()
-    running.child("config.launch.granian_server").kill()
-    assert "The server ended by itself (signal SIGKILL)" in running.failure_output()
-    assert_all_end(family)
-    assert start().wait_until_ready().is_answering()
-
-
-def test_a_killed_worker_is_replaced(start):
-    running = start().wait_until_ready()
-    worker = running.child("config.launch.granian_server").children()[0]
-    worker.kill()
-    worker.wait(PATIENCE_SECONDS)
-    wait_until(running.is_answering, "a new worker answers")
-    assert running.process.poll() is None
-
-
-def test_workers_killed_twice_within_a_second_are_replaced(start):
-    running = start(WORKERS="2").wait_until_ready()
-    server = running.child("config.launch.granian_server")
-    for _ in range(2):
-        wait_until(lambda: len(server.children()) == 2, "both workers run")
-        for worker in server.children():
-            worker.kill()
-            worker.wait(PATIENCE_SECONDS)
-    wait_until(running.is_answering, "a new worker answers")
-    wait_until(lambda: len(server.children()) == 2, "both workers run")
-    assert running.process.poll() is None
-
-
-def test_a_killed_database_is_restarted(start):
-    running = start().wait_until_ready()
-    database = running.child("mongod")
-    database.kill()
-    database.wait(PATIENCE_SECONDS)
-    wait_until(lambda: running.is_answering("/ready"), "the database answers again")
-    assert running.process.poll() is None
-
-
-def test_no_data_is_lost_if_all_processes_are_killed(start):
-    first = start("--seed").wait_until_ready()
-    key = re.search(r"API key +(\S+)", first.output)[1]
-    for process in [first.process, *first.descendants()]:
+    assert login.status_code == 200, login.text
+    for process in [second.process, *second.descendants()]:
         process.kill()
-    second = start("--seed").wait_until_ready()
-    assert "were shown at the first start" in second.output
-    answer = requests.get(f"{second.url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
-    assert answer.status_code == 200, answer.text
+    third = serve()
+    assert "were shown at the first start" in third.output
+    models = requests.get(f"{third.url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    assert models.status_code == 200, models.text
 
 
-def test_an_open_stream_is_completed_before_the_server_stops(start):
+def test_all_processes_end_with_a_killed_supervisor_or_server_and_it_starts_again(start):
+    first = start().wait_until_ready()
+    family = first.descendants()
+    first.process.kill()
+    second = start().wait_until_ready()
+    assert second.is_answering()
+    assert_all_end(family)
+
+    family = second.descendants()
+    second.child("config.launch.granian_server").kill()
+    assert "The server ended by itself (signal SIGKILL)" in second.failure_output()
+    assert_all_end(family)
+    assert start().wait_until_ready().is_answering()
+
+
+def test_sigterm_stops_every_process_after_open_streams_are_completed(start, tmp_path):
     with FakeProvider() as fake:
         running = start(
-            "--seed", GROQ_BASE_URL=fake.base_url("groq"), GROQ_MODEL="tokens-40-every-100ms"
+            "--seed",
+            VAR_DIR=str(tmp_path / "var"),
+            GROQ_BASE_URL=fake.base_url("groq"),
+            GROQ_MODEL="tokens-40-every-100ms",
         ).wait_until_ready()
+        family = running.descendants()
         key = re.search(r"API key +(\S+)", running.output)[1]
         with requests.post(
             f"{running.url}/api/chat",
@@ -186,3 +131,4 @@ def test_an_open_stream_is_completed_before_the_server_stops(start):
             wait_until(lambda: not running.is_answering(), "no new requests are taken")
             assert "event: done" in list(lines)
         assert running.process.wait(PATIENCE_SECONDS) == 0
+        assert_all_end(family)
