@@ -1,0 +1,102 @@
+"""Bodies are read within limits of size, time and memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.server.bodies import BodyReader, BodyTooLarge, BodyTooSlow, NoMemoryForBody
+
+ADDRESS = "192.0.2.1"
+
+
+class Body:
+    """Chunks that arrive one by one; after `stalls_after` of them nothing comes any more."""
+
+    def __init__(self, *chunks: bytes, stalls: bool = False, every_seconds: float = 0) -> None:
+        self._chunks = chunks
+        self._stalls = stalls
+        self._every_seconds = every_seconds
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            await asyncio.sleep(self._every_seconds)
+            yield chunk
+        if self._stalls:
+            await asyncio.Event().wait()
+        yield b""
+
+
+def reader(**limits) -> BodyReader:
+    defaults = {"max_bytes": 100, "max_memory": 1000, "stall_seconds": 30, "total_seconds": 60}
+    return BodyReader(**defaults | limits)
+
+
+def read(body: Body, headers: dict[str, str], **limits) -> bytes:
+    return asyncio.run(reader(**limits).read(headers, body, ADDRESS))
+
+
+CHUNKED = {"transfer-encoding": "chunked"}
+
+
+def test_a_body_is_joined_from_its_chunks():
+    assert read(Body(b"ab", b"cd"), {"content-length": "4"}) == b"abcd"
+    assert read(Body(b"ab", b"cd"), CHUNKED) == b"abcd"
+    assert read(Body(), {"content-length": "0"}) == b""
+
+
+def test_a_request_that_announces_no_body_is_not_read():
+    assert read(Body(stalls=True), {}) == b""
+
+
+def test_a_body_that_announces_too_much_is_not_read():
+    with pytest.raises(BodyTooLarge):
+        read(Body(stalls=True), {"content-length": "101"})
+
+
+def test_a_body_that_grows_too_large_is_not_read_further():
+    with pytest.raises(BodyTooLarge):
+        read(Body(b"x" * 60, b"x" * 60, stalls=True), CHUNKED)
+
+
+def test_a_body_that_stalls_is_given_up():
+    with pytest.raises(BodyTooSlow):
+        read(Body(b"x", stalls=True), CHUNKED, stall_seconds=0.01)
+
+
+def test_a_body_that_trickles_is_given_up_in_the_end():
+    with pytest.raises(BodyTooSlow):
+        read(Body(*[b"x"] * 100, every_seconds=0.01), CHUNKED, stall_seconds=0.5, total_seconds=0.1)
+
+
+def test_unfinished_bodies_of_one_address_take_a_quarter_of_the_memory():
+    async def scenario() -> None:
+        bodies = reader(max_bytes=1000)
+        unfinished = Body(b"x" * 200, stalls=True)
+        reading = asyncio.create_task(bodies.read(CHUNKED, unfinished, ADDRESS))
+        await asyncio.sleep(0.01)
+        with pytest.raises(NoMemoryForBody):
+            await bodies.read(CHUNKED, Body(b"x" * 51), ADDRESS)
+        assert await bodies.read(CHUNKED, Body(b"x" * 51), "192.0.2.2") == b"x" * 51
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert await bodies.read(CHUNKED, Body(b"x" * 51), ADDRESS) == b"x" * 51
+
+    asyncio.run(scenario())
+
+
+def test_all_unfinished_bodies_together_take_the_memory():
+    async def scenario() -> None:
+        bodies = reader(max_bytes=1000)
+        reading = [
+            asyncio.create_task(bodies.read(CHUNKED, Body(b"x" * 250, stalls=True), f"192.0.2.{number}"))
+            for number in range(4)
+        ]
+        await asyncio.sleep(0.01)
+        with pytest.raises(NoMemoryForBody):
+            await bodies.read(CHUNKED, Body(b"x"), "192.0.2.9")
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+    asyncio.run(scenario())
