@@ -1,1 +1,1 @@
-"""Tests of the whole product against callers, providers and records that do their worst."""
+"""Callers and records that do their worst: one test for each kind of attack of docs/security.md."""

@@ -1,4 +1,4 @@
-"""The product as it is served in production, by two workers."""
+"""The product as production runs it, with two workers, for all attacks of this folder."""
 
 from __future__ import annotations
 
@@ -6,24 +6,47 @@ from collections.abc import Iterator
 
 import pytest
 
+from accounts.models import User
 from qa.fake_provider.server import FakeProvider
 from qa.testing.server import RunningServer
+from qa.testing.tenants import by, issue
+from tenants.models import Plan, Tenant
 
 
 @pytest.fixture(scope="session")
 def product(
     database_uri: str, fake_server: FakeProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """Two workers with production's settings on the tests' database; the fake provider plays Groq."""
+    """Two workers in production settings on the tests' database; Groq is the fake provider."""
     variables = {
         "DJANGO_ENV": "production",
-        "ALLOWED_HOSTS": "127.0.0.1,localhost",
-        "EMAIL_URL": "dummymail://",
+        "ALLOWED_HOSTS": "127.0.0.1",
         "WORKERS": "2",
+        "THREADS": "16",
+        "LOG_LEVEL": "WARNING",
         "LLM_ROUTE": "groq",
-        "GROQ_API_KEY": "test-key",
         "GROQ_BASE_URL": fake_server.base_url("groq"),
-        "GROQ_MODEL": "groq-model",
+        "GROQ_API_KEY": "test-key",
     }
     with RunningServer(database_uri, tmp_path_factory.mktemp("product"), **variables) as server:
         yield server
+
+
+def tenant_key(user: User, plan: str) -> str:
+    """Return a secret key of a new tenant of `user`."""
+    tenant = Tenant.objects.create_with_admin(
+        name=plan.title(), plan=Plan.objects.get(code=plan), by=by(user)
+    )
+    return issue(tenant, user, scopes=["messages:send", "sessions:read", "sessions:write"]).secret
+
+
+@pytest.fixture
+def victim(product: RunningServer, alice: User) -> str:
+    """The key of a tenant that has done nothing wrong."""
+    return tenant_key(alice, "enterprise")
+
+
+@pytest.fixture
+def attacker(product: RunningServer, mallory: User) -> str:
+    """The key of a tenant of the free plan."""
+    return tenant_key(mallory, "free")
