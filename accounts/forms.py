@@ -9,20 +9,31 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.forms import AdminPasswordChangeForm as DjangoOwnPasswordForm
 from django.contrib.auth.forms import AdminPasswordChangeForm as DjangoStaffPasswordForm
 from django.contrib.auth.forms import AdminUserCreationForm, SetPasswordMixin, UserChangeForm
+from django.core.exceptions import NON_FIELD_ERRORS
 
+from accounts.lockout import require_login_rate
 from accounts.models import User
 from core.audit.models import Actor
-from core.errors import LimitReached
+from core.errors import LimitReached, Unavailable
 
 
 class StaffLoginForm(AdminAuthenticationForm):
-    """Shows a lockout as an error of the form; the API responds with 429."""
+    """Counts logins per network address together with those of the API; a limit is an error of the form."""
+
+    #: The code of the error with which a limit is shown.
+    LIMIT_REACHED = "too_many_logins"
 
     def clean(self) -> dict[str, Any]:
         try:
+            if self.request is not None:
+                require_login_rate(self.request)
             return super().clean()
-        except LimitReached as error:
-            raise forms.ValidationError(error.detail, code="too_many_failed_logins") from error
+        except (LimitReached, Unavailable) as error:
+            raise forms.ValidationError(error.detail, code=self.LIMIT_REACHED) from error
+
+    @property
+    def reached_a_limit(self) -> bool:
+        return self.has_error(NON_FIELD_ERRORS, self.LIMIT_REACHED)
 
 
 class NewUserForm(AdminUserCreationForm):

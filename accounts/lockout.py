@@ -20,7 +20,7 @@ from accounts.models import User
 from core.api.actors import source_of
 from core.api.addresses import client_network
 from core.api.limits import rate_limit_reached
-from core.api.throttling import counted
+from core.api.throttling import counted, rate_key
 from core.audit.denials import record_denial
 from core.audit.models import Actor
 from core.limits import LimitUsage
@@ -63,6 +63,13 @@ class LoginAttempts:
     @property
     def _generation_key(self) -> str:
         return f"auth.failures.round:{self._pair}"
+
+
+def require_login_rate(request: HttpRequest) -> None:
+    """Count a login outside of the REST API. Raises LimitReached, at the same rate as for a login there."""
+    usage = counted(request, "auth.login", rate_key)
+    if usage and not usage.has_room_for(0):
+        raise rate_limit_reached(usage, scope="address")
 
 
 def record_login_denial(

@@ -42,6 +42,8 @@ MAX_WAIT_SECONDS = 10.0
 #: Threads that only monitoring, and only the console, can take.
 PROBE_THREADS = 2
 CONSOLE_THREADS = 4
+#: Of requests that occupy the database for long, few run at once.
+HEAVY_THREADS = 2
 
 BODY_STALL_SECONDS = 30.0
 BODY_TOTAL_SECONDS = 120.0
@@ -54,19 +56,15 @@ def _slots(threads: int, max_waiting: int) -> FairSlots:
     return FairSlots(threads, max_waiting=max_waiting, max_wait_seconds=MAX_WAIT_SECONDS)
 
 
-_probes = _slots(PROBE_THREADS, 64)
-
 shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt_all, flush=settlement.finish)
 application = Bridge(
     django_application,
     lanes=Lanes(
         _slots(settings.THREADS, settings.CONNECTIONS),
         {
-            "/health": _probes,
-            "/ready": _probes,
-            "/status": _probes,
-            "/metrics": _probes,
-            "/admin": _slots(CONSOLE_THREADS, 256),
+            r"^/(health|ready|status|metrics)$": _slots(PROBE_THREADS, 64),
+            r"^/admin": _slots(CONSOLE_THREADS, 256),
+            r"/(analytics|export)$": _slots(HEAVY_THREADS, 256),
         },
     ),
     bodies=BodyReader(

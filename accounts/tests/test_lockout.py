@@ -7,6 +7,7 @@ import pytest
 import time_machine
 from django.test import Client, override_settings
 
+from core.audit.models import AuditEvent
 from qa.testing.accounts import PASSWORD, AuthClient
 from qa.testing.concurrency import run_concurrently
 
@@ -94,7 +95,7 @@ def test_the_admin_shares_the_count(attacker, alice):
     admin = Client(REMOTE_ADDR=ATTACKER_ADDRESS)
 
     page = admin.post("/admin/login/", {"username": alice.email, "password": PASSWORD})
-    assert page.status_code == 200
+    assert page.status_code == 429
     assert "Too many failed logins" in page.content.decode()
     assert "_auth_user_id" not in admin.session
 
@@ -105,3 +106,13 @@ def test_failures_at_the_admin_lock_out_the_api(alice):
         admin.post("/admin/login/", {"username": alice.email, "password": f"guess number {number}"})
 
     assert AuthClient(alice.email, address=ATTACKER_ADDRESS).log_in().status_code == 429
+
+
+def test_guesses_at_the_admin_with_many_addresses_have_the_rate_of_logins(db):
+    def guess(number: int) -> int:
+        form = {"username": f"staff{number}@example.com", "password": PASSWORD}
+        return Client(REMOTE_ADDR=ATTACKER_ADDRESS).post("/admin/login/", form).status_code
+
+    assert [guess(number) for number in range(12)] == [200] * 10 + [429] * 2
+    assert AuditEvent.objects.filter(action="user.login_failed").count() == 10
+    assert AuthClient("bob@example.com", address=ATTACKER_ADDRESS).log_in().status_code == 429

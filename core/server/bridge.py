@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -66,15 +67,15 @@ class StartResponse:
 
 
 class Lanes:
-    """Slots by purpose, so that probes and the console always get some. The prefix of a path decides."""
+    """Slots by purpose: what matches the first of some patterns in a path has slots of its own."""
 
-    def __init__(self, default: FairSlots, by_prefix: dict[str, FairSlots]) -> None:
+    def __init__(self, default: FairSlots, by_pattern: dict[str, FairSlots]) -> None:
         self._default = default
-        self._by_prefix = by_prefix
+        self._by_pattern = [(re.compile(pattern), slots) for pattern, slots in by_pattern.items()]
 
     def of(self, path: str) -> FairSlots:
-        for prefix, slots in self._by_prefix.items():
-            if path.startswith(prefix):
+        for pattern, slots in self._by_pattern:
+            if pattern.search(path):
                 return slots
         return self._default
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: The share of all slots that one credential, and one address, can hold. The rest stays for others.
-CREDENTIAL_SHARE = 1 / 2
-ADDRESS_SHARE = 3 / 4
+CREDENTIAL_SHARE = 1 / 4
+ADDRESS_SHARE = 1 / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 from urllib.parse import urlsplit
 
 
@@ -35,8 +36,7 @@ class Connections:
         began = time.monotonic()
         while self.open and (rest := began + seconds - time.monotonic()) > 0:
             for key, _ in self._selector.select(rest):
-                connection = key.fileobj
-                assert isinstance(connection, socket.socket)
+                connection = cast("socket.socket", key.fileobj)
                 try:
                     data = connection.recv(65536)
                 except ConnectionError:

@@ -8,6 +8,7 @@ import pytest
 
 from accounts.models import User
 from qa.fake_provider.server import FakeProvider
+from qa.hostile.attacks import Caller
 from qa.testing.server import RunningServer
 from qa.testing.tenants import by, issue
 from tenants.models import Plan, Tenant
@@ -32,21 +33,22 @@ def product(
         yield server
 
 
-def tenant_key(user: User, plan: str) -> str:
-    """Return a secret key of a new tenant of `user`."""
+def tenant_of(user: User, plan: str) -> Caller:
+    """Return a new tenant of `user`, with a secret key."""
     tenant = Tenant.objects.create_with_admin(
         name=plan.title(), plan=Plan.objects.get(code=plan), by=by(user)
     )
-    return issue(tenant, user, scopes=["messages:send", "sessions:read", "sessions:write"]).secret
+    scopes = ["messages:send", "sessions:read", "sessions:write", "analytics:read"]
+    return Caller(issue(tenant, user, scopes=scopes).secret, str(tenant.pk))
 
 
 @pytest.fixture
-def victim(product: RunningServer, alice: User) -> str:
-    """The key of a tenant that has done nothing wrong."""
-    return tenant_key(alice, "enterprise")
+def victim(product: RunningServer, alice: User) -> Caller:
+    """A tenant that has done nothing wrong."""
+    return tenant_of(alice, "enterprise")
 
 
 @pytest.fixture
-def attacker(product: RunningServer, mallory: User) -> str:
-    """The key of a tenant of the free plan."""
-    return tenant_key(mallory, "free")
+def attacker(product: RunningServer, mallory: User) -> Caller:
+    """A tenant of the free plan."""
+    return tenant_of(mallory, "free")

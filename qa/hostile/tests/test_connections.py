@@ -7,6 +7,7 @@ import contextlib
 import pytest
 import requests
 
+from qa.hostile.attacks import Caller
 from qa.hostile.sockets import Connections, connections
 from qa.testing.server import RunningServer
 
@@ -42,11 +43,11 @@ def opened(product: RunningServer, stack: contextlib.ExitStack, each: int, *grou
     }
 
 
-def send(product: RunningServer, key: str) -> requests.Response:
+def send(product: RunningServer, caller: Caller) -> requests.Response:
     return requests.post(
         f"{product.url}/api/chat",
         json={"message": "Hello"},
-        headers={"X-API-Key": key, "Connection": "close"},
+        headers={"X-API-Key": caller.key, "Connection": "close"},
         timeout=SLACK_SECONDS,
     )
 
@@ -98,7 +99,7 @@ def test_a_body_in_chunks_is_read_and_a_larger_one_than_allowed_is_refused(produ
         yield b'"}'
 
     def status(size: int) -> int:
-        headers = {"X-API-Key": victim, "Content-Type": "application/json"}
+        headers = {"X-API-Key": victim.key, "Content-Type": "application/json"}
         return requests.post(
             f"{product.url}/api/chat", data=chunks(size), headers=headers, timeout=SLACK_SECONDS
         ).status_code

@@ -14,7 +14,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from qa.hostile.attacks import ATTACKS
+from qa.hostile.attacks import ATTACKS, Caller
 from qa.testing.server import RunningServer
 from qa.testing.waiting import PATIENCE_SECONDS
 
@@ -33,10 +33,10 @@ MAX_SECONDS = 5.0
 class Victim:
     """A caller that sends one message after the other, and asks for health between them."""
 
-    def __init__(self, product: RunningServer, key: str) -> None:
+    def __init__(self, product: RunningServer, caller: Caller) -> None:
         self._url = product.url
         self._http = requests.Session()
-        self._headers = {"X-API-Key": key}
+        self._headers = {"X-API-Key": caller.key}
 
     def send(self) -> float:
         """Return the seconds that one message took."""
@@ -57,8 +57,8 @@ class Victim:
 
 
 @contextmanager
-def attacked(product: RunningServer, key: str, name: str, seconds: float) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-m", "qa.hostile.attacks", product.url, key, name, str(seconds)]
+def attacked(product: RunningServer, caller: Caller, name: str, seconds: float) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", "qa.hostile.attacks", product.url, *caller, name, str(seconds)]
     with subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
         yield process
 
