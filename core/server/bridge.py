@@ -172,9 +172,7 @@ def _send_spooled(
 ) -> None:
     """Send a streamed response of any size as a whole: from memory, or from a file that has no name."""
     spool = tempfile.SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
-    for chunk in body:
-        spool.write(chunk)
-    size = spool.tell()
+    size = sum(spool.write(chunk) for chunk in body)
     spool.seek(0)
     headers = [pair for pair in start.headers if pair[0] != "content-length"]
     headers.append(("content-length", str(size)))
