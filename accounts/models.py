@@ -18,6 +18,7 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts import tokens
@@ -71,6 +72,9 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
     revision = models.IntegerField(
         default=0, editable=False, help_text="Number of serialized changes of what the user owns."
     )
+    console_epoch = models.IntegerField(
+        default=0, editable=False, help_text="Number of times all sessions in the console were ended."
+    )
     #: Ended sessions whose access tokens may be unexpired: [{"family", "until": Unix time in seconds}].
     ended_sessions = models.JSONField(default=list, editable=False)
 
@@ -119,7 +123,7 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
 
     def _saved_fields(self) -> set[str]:
         names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
-        names -= {"ended_sessions", "last_login", "email_confirmed", "revision"}
+        names -= {"ended_sessions", "last_login", "email_confirmed", "revision", "console_epoch"}
         return names if self._password_is_new else names - {"password"}
 
     def set_password(self, raw_password: str | None) -> None:
@@ -163,6 +167,12 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         AuditEvent.objects.record(by, "user.email_confirmed", self)
         return True
 
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Return what a session in the console must have: it ends with the password and with the epoch."""
+        value = f"{self.password} {self.console_epoch or 0}"
+        salt = "accounts.models.User.session_auth_hash"
+        return salted_hmac(salt, value, secret=secret, algorithm="sha256").hexdigest()
+
     def has_ended(self, family: str) -> bool:
         """Return whether a session that may have unexpired access tokens has ended."""
         return any(ended["family"] == family for ended in self.ended_sessions or [])
@@ -174,11 +184,14 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         return ended
 
     def end_sessions(self, *, except_family: str | None = None) -> None:
-        """Invalidate every refresh and access token of this user, except those of `except_family`."""
+        """End every session of this user, except `except_family`: all tokens, and the console's sessions."""
         session_tokens = self.refresh_tokens.all()
         if except_family is not None:
             session_tokens = session_tokens.exclude(family=except_family)
         session_tokens.revoke()
+        User.objects.filter(pk=self.pk).update(console_epoch=models.F("console_epoch") + 1)
+        # The console renews the session of a staff member who has just changed the own password.
+        self.console_epoch = User.objects.values_list("console_epoch", flat=True).get(pk=self.pk)
         # Read after the revocation, so that sessions which were refreshed meanwhile are included.
         self._reject_access(session_tokens.families_with_access())
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from drf_spectacular.utils import extend_schema
@@ -21,6 +20,7 @@ from core import metrics, shutdown
 from core.api.addresses import client_address
 from core.api.errors import cache_errors, problem_response
 from core.mongo.database import database
+from core.stores import State, states
 from llm import providers
 
 VERSION = settings.SPECTACULAR_SETTINGS["VERSION"]
@@ -34,18 +34,21 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """Readiness: 200 if the database and the shared cache respond, else 503.
+    """Readiness: 200 if database and counters can be written, which all requests need, else 503.
 
-    The status of a worker that is shutting down is "draining".
+    `stores` has the state of every store: ok, full, read-only or unavailable. The status of a worker that is
+    shutting down is "draining".
     """
     if response := _method_not_allowed(request):
         return response
-    checks = {"database": _responds(_ping_database), "cache": _responds(_ping_cache)}
+    stores = states()
+    checks = {"database": stores["database"] == State.OK, "cache": stores["counters"] == State.OK}
+    body = {"checks": checks, "stores": stores}
     draining = shutdown.is_draining()
     if all(checks.values()) and not draining:
-        return JsonResponse({"status": "ready", "checks": checks})
+        return JsonResponse({"status": "ready", **body})
     return JsonResponse(
-        {"status": "draining" if draining else "unavailable", "checks": checks},
+        {"status": "draining" if draining else "unavailable", **body},
         status=503,
         headers={"Retry-After": str(shutdown.RETRY_AFTER_SECONDS)},
     )
@@ -104,7 +107,3 @@ def _responds(ping: Callable[[], object]) -> bool:
 
 def _ping_database() -> None:
     database().command("ping")
-
-
-def _ping_cache() -> None:
-    cache.get("ready")

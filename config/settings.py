@@ -148,15 +148,19 @@ DATABASES = {
 DATABASE_ROUTERS = ["django_mongodb_backend.routers.MongoRouter"]
 DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
 MIGRATION_MODULES = {app: f"core.mongo.contrib_migrations.{app}" for app in ("admin", "auth", "contenttypes")}
-SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_ENGINE = "console.sessions"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
 
+# What may be lost or counted anew is in Redis where there is one; what is kept, in collections of its own.
 CACHES = {
     "default": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "cache"},
     "rates": {"BACKEND": "core.mongo.cache.RateLimitCache", "LOCATION": "cache"},
+    "answers": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "kept_answers"},
+    "sessions": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "console_sessions"},
 }
 if _env["REDIS_URL"]:
     _redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _env["REDIS_URL"]}
-    CACHES = {"default": _redis, "rates": _redis}
+    CACHES |= {"default": _redis, "rates": _redis}
 
 # -- Jobs ---------------------------------------------------------------------
 
@@ -306,6 +310,9 @@ RATES = {
     # Requests below a tenant whose body was refused: malformed, too large or invalid.
     "refused_bodies": "300/m",
 }
+# Kept answers to Idempotency-Keys, in bytes: of one answer, and of a tenant or user in a day.
+IDEMPOTENCY_ANSWER_BYTES = 64 * 1024
+IDEMPOTENCY_CALLER_BYTES = 4 * 1024 * 1024
 RATELIMIT_USE_CACHE = "rates"
 RATELIMIT_FAIL_OPEN = False
 # django-ratelimit accepts only memcached and django-redis; ours is shared and counts atomically (tested).

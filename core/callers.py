@@ -33,6 +33,11 @@ class Caller(abc.ABC):
         """What `rate_key` stands for, in the words of a 429: "user", "key", "visitor" or "address"."""
 
     @property
+    def budget_key(self) -> str:
+        """Whose budget of kept answers its requests use: the tenant's, for keys and visitors."""
+        return self.rate_key
+
+    @property
     def is_shared(self) -> bool:
         """Whether many people hold the same credential, as the visitors of a page do its public key."""
         return False

@@ -10,6 +10,7 @@ from django.core.cache import caches
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from core import stores
 from core.mongo import embedded
 
 
@@ -28,6 +29,7 @@ class DatabaseSnapshot:
 
     def restore(self) -> None:
         caches["default"].clear()  # Where it is Redis, it is not part of the database.
+        stores.forget()
         for name, digest in self._current_hashes().items():
             if digest != self._hashes.get(name):
                 self._database[name].delete_many({})

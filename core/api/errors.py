@@ -25,7 +25,7 @@ from rest_framework.response import Response
 
 from core.api.problems import CONTENT_TYPE, FieldError, ProblemDetails
 from core.errors import DomainError, Unavailable
-from core.mongo.engine.errors import is_unreachable
+from core.mongo.engine.errors import is_full, is_unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,11 @@ def _problem(exc: Exception) -> ProblemDetails | None:
     if isinstance(exc, DatabaseError | PyMongoError) and is_unreachable(exc):
         logger.error("database unreachable", extra={"reason": type(exc.__cause__ or exc).__name__})
         return problem_of(Unavailable("The database can't be reached right now.", "database_unavailable"))
+    if isinstance(exc, DatabaseError | PyMongoError) and is_full(exc):
+        logger.error("database full", extra={"reason": type(exc.__cause__ or exc).__name__})
+        return problem_of(
+            Unavailable("Nothing can be stored right now.", "database_full", retry_after_seconds=60)
+        )
     if isinstance(exc, cache_errors()):
         logger.error("cache unreachable", extra={"reason": type(exc).__name__})
         return problem_of(Unavailable("Requests can't be counted right now.", "counter_unavailable"))

@@ -1,32 +1,45 @@
 """`Idempotency-Key` on creating POSTs: the same key and body get the same response again.
 
-Responses are kept for 24 hours, per caller and route, in the shared cache. They may hold a secret
-that is shown once (a new API key), so they are encrypted with a key derived from the client's own
-Idempotency-Key, which is not stored.
+Responses are kept for 24 hours, per caller and route, in a store of their own (the cache "answers"): if it is
+full or fails, only requests with an Idempotency-Key do. They may hold a secret that is shown once (a new API
+key), so they are encrypted with a key derived from the client's own Idempotency-Key, which is not stored.
+
+A response that is too large, or beyond what is kept for its caller in a day, is not kept. Its key stays
+exact: sent again, it is a 409 that names what was created, and nothing is executed twice.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.fernet import Fernet
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
+from django.db import DatabaseError
+from pymongo.errors import PyMongoError
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.api.callers import caller_of
-from core.errors import Conflict, Unprocessable
+from core.errors import Conflict, Unavailable, Unprocessable
+from core.mongo.cache import MongoCache
 
 if TYPE_CHECKING:  # DRF's views import this package.
     from rest_framework.views import APIView
+
+logger = logging.getLogger(__name__)
+
+#: What a store that is down, full or read-only raises.
+STORE_ERRORS = (PyMongoError, DatabaseError)
 
 KEPT_SECONDS = 24 * 3600
 #: A worker that dies while it responds must not block the key for a day.
@@ -78,25 +91,62 @@ def idempotent(action: Callable[..., Response]) -> Callable[..., Response]:
             return action(view, request, *args, **kwargs)
         slot = _slot(request, key)
         body = fingerprint(request.data)
-        if not cache.add(slot, {"body": body}, RUNNING_SECONDS):
-            return _replay(cache.get(slot), body, key)
+        with _unavailable_on_failure():
+            if not _answers().add(slot, {"body": body}, RUNNING_SECONDS):
+                return _replay(_answers().get(slot), body, key)
         try:
             response = action(view, request, *args, **kwargs)
         except BaseException:
-            cache.delete(slot)
+            with contextlib.suppress(*STORE_ERRORS):
+                _answers().delete(slot)
             raise
-        cache.set(slot, {"body": body, "sealed": _seal(view, response, key)}, KEPT_SECONDS)
-        if created := (response.data or {}).get("id"):
-            cache.set(_slot_of(created), slot, KEPT_SECONDS)
+        try:
+            _keep(request, slot, body, _seal(view, response, key), response)
+        except STORE_ERRORS:
+            # It is done, and the client gets its answer; the key is free again in a minute.
+            logger.exception("an answer to an Idempotency-Key could not be kept")
         return response
 
     return wrapper
 
 
+def _keep(request: Request, slot: str, body: str, sealed: str, response: Response) -> None:
+    """Keep an answer if it is small enough, and its caller's day has room for it; else where to read it."""
+    size = len(sealed)
+    counter = f"idempotency-bytes:{caller_of(request).budget_key}"
+    is_kept = size <= settings.IDEMPOTENCY_ANSWER_BYTES and (
+        _answers().count(counter, size, KEPT_SECONDS) <= settings.IDEMPOTENCY_CALLER_BYTES
+    )
+    entry = (
+        {"body": body, "sealed": sealed} if is_kept else {"body": body, "at": response.get("Location", "")}
+    )
+    created = (response.data or {}).get("id")
+    entries = {slot: entry} | ({_slot_of(created): slot} if created else {})
+    _answers().set_many(entries, KEPT_SECONDS)
+
+
+def _answers() -> MongoCache:
+    return cast(MongoCache, caches["answers"])
+
+
+@contextlib.contextmanager
+def _unavailable_on_failure() -> Iterator[None]:
+    """Turn a failure of the store into a 503: without it a request could be executed twice."""
+    try:
+        yield
+    except STORE_ERRORS as error:
+        logger.exception("the store of answers to Idempotency-Keys failed")
+        raise Unavailable(
+            "Answers to an Idempotency-Key can't be kept right now. Try again shortly, or send the request "
+            "without the header.",
+            "idempotency_unavailable",
+        ) from error
+
+
 def forget_responses(ids: Iterable[object]) -> None:
     """Delete the stored responses that created the objects of these ids; their keys are free again."""
-    slots = cache.get_many([_slot_of(created) for created in ids])
-    cache.delete_many([*slots, *slots.values()])
+    slots = _answers().get_many([_slot_of(created) for created in ids])
+    _answers().delete_many([*slots, *slots.values()])
 
 
 def _slot(request: Request, key: str) -> str:
@@ -122,6 +172,12 @@ def _seal(view: APIView, response: Response, key: str) -> str:
 def _replay(stored: Mapping[str, str] | None, body: str, key: str) -> Response:
     if stored is not None and stored["body"] != body:
         raise key_reused()
+    if stored is not None and "at" in stored:
+        raise Conflict(
+            "The request with this Idempotency-Key was carried out. Its answer was too large to be kept.",
+            "idempotent_answer_not_kept",
+            extra={"location": stored["at"]},
+        )
     if stored is None or "sealed" not in stored:
         raise Conflict(
             "A request with this Idempotency-Key is being answered.",

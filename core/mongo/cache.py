@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from bson import Int64
 from django.core.cache import caches
@@ -90,6 +90,21 @@ class MongoCache(BaseCache):
             raise ValueError(f"Key {key!r} not found, or it holds no number.")
         return int(entry["value"])
 
+    def count(self, key: str, amount: int, timeout: float) -> int:
+        """Add to a counter, from 0 if it does not exist or has expired, and return it, in one round trip."""
+        is_alive = {"$gt": ["$expires_at", timezone.now()]}
+        update = {
+            "value": {"$cond": [is_alive, {"$add": ["$value", Int64(amount)]}, Int64(amount)]},
+            "expires_at": {"$cond": [is_alive, "$expires_at", self._expires_at(timeout)]},
+        }
+        entry: Any = self._entries.find_one_and_update(
+            {"_id": self.make_and_validate_key(key)},
+            [{"$set": update}],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return int(entry["value"])
+
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         names = {self.make_and_validate_key(key, version): key for key in keys}
         found = self._entries.find(_alive({"$in": list(names)}))
@@ -143,7 +158,7 @@ class RateLimitCache(MongoCache):
     ) -> bool:
         if value != 1:
             raise ValueError("RateLimitCache only counts from 1.")
-        count = self._count(self.make_and_validate_key(key, version), timeout)
+        count = self.count(key, 1, cast(float, timeout))
         self._counted = (key, count)
         return count == 1
 
@@ -152,18 +167,6 @@ class RateLimitCache(MongoCache):
         if counted is None or counted[0] != key or delta != 1:
             raise ValueError("RateLimitCache.incr() follows an add() of the same key.")
         return counted[1]
-
-    def _count(self, key: str, timeout: float | None) -> int:
-        """Increment the counter, from 0 if it does not exist or has expired, and return it."""
-        is_alive = {"$gt": ["$expires_at", timezone.now()]}
-        update = {
-            "value": {"$cond": [is_alive, {"$add": ["$value", Int64(1)]}, Int64(1)]},
-            "expires_at": {"$cond": [is_alive, "$expires_at", self._expires_at(timeout)]},
-        }
-        entry: Any = self._entries.find_one_and_update(
-            {"_id": key}, [{"$set": update}], upsert=True, return_document=ReturnDocument.AFTER
-        )
-        return int(entry["value"])
 
 
 def create_indexes(**signal: Any) -> None:

@@ -21,7 +21,7 @@ from qa.snapshot import DatabaseSnapshot
 from tenants.models import ApiKey, Membership, Tenant, Usage
 
 #: Not documents of a tenant: rate limit counters, and responses stored for a day.
-_UNOWNED = {"cache"}
+_UNOWNED = {"cache", "kept_answers", "console_sessions"}
 _SETTLED_WITHIN_SECONDS = 5.0
 
 _AUDIT_TRAIL = AuditEvent._meta.db_table

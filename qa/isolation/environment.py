@@ -58,7 +58,14 @@ def _settings(fake: FakeProvider) -> dict[str, object]:
     return {
         "ALLOWED_HOSTS": ["testserver"],
         # In the temporary database: the configured cache may be a shared Redis, and this one is cleared.
-        "CACHES": {"default": {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": "cache"}},
+        "CACHES": {
+            alias: {"BACKEND": "core.mongo.cache.MongoCache", "LOCATION": name}
+            for alias, name in (
+                ("default", "cache"),
+                ("answers", "kept_answers"),
+                ("sessions", "console_sessions"),
+            )
+        },
         "RATELIMIT_ENABLE": False,
         "EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend",
         "LLM_ROUTE": ["groq"],

@@ -115,6 +115,10 @@ class KeyCaller(TenantCaller):
         return "address" if self.key.is_public else "key"
 
     @property
+    def budget_key(self) -> str:
+        return f"tenant:{self.key.tenant.pk}"
+
+    @property
     def is_shared(self) -> bool:
         return self.key.is_public
 

@@ -11,6 +11,20 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, 
 _TEMPORARY_CODES = frozenset({6, 7, 89, 134, 262, 9001})
 
 
+#: Errors of a server that stores nothing: no space left on the device, and an Atlas cluster's quota.
+_FULL_CODES = frozenset({14031, 8000})
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether the database has no space for what is to be stored."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OperationFailure) and seen.code in _FULL_CODES:
+            return True
+        seen = seen.__cause__
+    return False
+
+
 def is_unreachable(error: BaseException) -> bool:
     """Return whether the database can't be reached now, so that a retry may succeed (503).
 
