@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 from chat.models import Message
 from chat.turns import (
@@ -21,6 +23,7 @@ from llm import canonical, errors
 from llm.routing import Run
 from tenants.access import Access
 from tenants.access.rights import SEND_MESSAGES
+from tenants.models import Usage
 
 Status = Message.Status
 
@@ -89,3 +92,7 @@ class MeteredRun:
                 api_key=key.pk if key else None,
             )
         )
+        if self._access.tenant.plan.concurrent_turns is not None:
+            # Before the end of the answer is sent: its client's next call may come to another worker.
+            with contextlib.suppress(PyMongoError):  # The settlement does it too, a little later.
+                Usage.objects.end(self._access.tenant.pk, self.id)

@@ -15,6 +15,7 @@ from chat.kept_data import reply_bytes
 from chat.models import Message
 from chat.turns.attempts import StoredAttempt, billed_tokens
 from chat.turns.reply import Reply
+from llm import canonical
 from tenants.billing.counters import Settlement
 
 Status = Message.Status
@@ -79,6 +80,11 @@ class FinishedRun:
         )
 
     @property
+    def key(self) -> str:
+        """What identifies it where it is set aside."""
+        return f"{self.reply_id}:{self.run}"
+
+    @property
     def counts_as_message(self) -> bool:
         """Whether it counts against the month's messages: if its reader got an answer or a part of one.
 
@@ -93,8 +99,13 @@ class FinishedRun:
 
 
 def ledger_entries(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return the ledger entries of a run, one for each attempt; `settlement_of` is their sum."""
+    """Return the ledger entries of a run, one for each attempt; `settlement_of` is their sum.
+
+    Raises anything for a run that was not stored by this program.
+    """
     now = timezone.now()
+    if not isinstance(run.month, str):
+        raise TypeError(f"{run.month!r} is not a month.")
     return [
         {
             "tenant_id": run.tenant_id,
@@ -111,13 +122,17 @@ def ledger_entries(run: FinishedRun) -> list[dict[str, Any]]:
             "output_tokens": attempt.get("output_tokens"),
             "messages": int(number == len(run.attempts) and run.counts_as_message),
             "tokens": billed_tokens(attempt),
-            "cost": None if attempt["cost"] is None else Decimal128(attempt["cost"]),
+            "cost": _stored_cost(attempt["cost"]),
             "cost_basis": attempt["cost_basis"],
             "created_at": now,
             "updated_at": now,
         }
         for number, attempt in enumerate(run.attempts, 1)
     ]
+
+
+def _stored_cost(cost: str | None) -> Decimal128 | None:
+    return None if cost is None else Decimal128(canonical.quantized_usd(Decimal(cost)))
 
 
 def settlement_of(

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, cast
 
 from bson import ObjectId
@@ -26,7 +27,10 @@ from chat.turns.finished_run import FinishedRun
 from chat.turns.history import EarlierMessage
 from chat.turns.question import Question
 from chat.turns.reply import Reply
+from core.jobs.isolation import serve_each
+from core.jobs.models import SetAside
 from core.mongo.engine.errors import is_unreachable
+from core.mongo.ids import object_id
 from llm.canonical import Target
 
 logger = logging.getLogger(__name__)
@@ -41,6 +45,9 @@ FINAL_WRITE_SECONDS = 60.0
 _FINAL_WRITE_PAUSE_SECONDS = 0.25
 
 _DUPLICATE_KEY = 11000
+
+#: What is done with many replies; one with which it fails is set aside.
+SETTLEMENT, READING, INTERRUPTION = "settlement", "reading of replies", "interruption of replies"
 
 
 class SessionMoved(Exception):
@@ -285,18 +292,24 @@ def interrupt_if_lease_expired(reply_id: ObjectId, run: int, target: Target) -> 
 
 
 def interrupt_expired(limit: int, among: Sequence[ObjectId] | None = None) -> list[Reply]:
-    """Interrupt the replies of dead workers, at most `limit`, or only `among` some; return them."""
-    among_these = {} if among is None else {"_id": {"$in": among}}
+    """Interrupt the replies of dead workers, at most `limit`, or only `among` some; return them.
+
+    One that cannot be interrupted is set aside.
+    """
+    ids = {"$nin": _set_aside(INTERRUPTION)} if among is None else {"$in": among}
     expired = Message.collection().find(
-        {"status": Status.STREAMING.value, "lease_until": {"$lt": timezone.now()}, **among_these},
-        {"run": 1, "provider": 1, "model": 1},
+        {"status": Status.STREAMING.value, "lease_until": {"$lt": timezone.now()}, "_id": ids},
+        {"run": 1, "provider": 1, "model": 1, "tenant_id": 1},
         limit=limit,
     )
-    interrupted = (
-        interrupt_if_lease_expired(row["_id"], row["run"], Target(row["provider"], row["model"]))
-        for row in expired
+    interrupted = serve_each(
+        INTERRUPTION,
+        expired,
+        lambda row: interrupt_if_lease_expired(row["_id"], row["run"], Target(row["provider"], row["model"])),
+        key=itemgetter("_id"),
+        tenant=itemgetter("tenant_id"),
     )
-    return [reply for reply in interrupted if reply is not None]
+    return [reply for reply in interrupted.results if reply is not None]
 
 
 def store_feedback(reply_id: ObjectId, feedback: dict[str, Any]) -> Reply | None:
@@ -313,9 +326,32 @@ def store_feedback(reply_id: ObjectId, feedback: dict[str, Any]) -> Reply | None
 
 
 def unsettled(match: Mapping[str, Any], limit: int = 0) -> list[FinishedRun]:
-    """Return the runs of ended replies that are not settled and satisfy `match`; all with a limit of 0."""
-    found = Message.collection().find({"settled": False, **match}, limit=limit)
-    return [FinishedRun.of(Reply.from_document(document)) for document in found]
+    """Return the runs of ended replies that are not settled and satisfy `match`; all with a limit of 0.
+
+    A reply that cannot be read is set aside. Those that were set aside are left out until they are due.
+    """
+    not_set_aside = {"_id": {"$nin": _set_aside(SETTLEMENT, READING)}}
+    found = Message.collection().find({"settled": False, "$and": [match, not_set_aside]}, limit=limit)
+    return serve_each(
+        READING,
+        found,
+        lambda document: FinishedRun.of(Reply.from_document(document)),
+        key=itemgetter("_id"),
+        tenant=itemgetter("tenant_id"),
+    ).results
+
+
+def is_settled(key: str) -> bool:
+    """Whether the run that `FinishedRun.key` identifies is one of a stored reply, and settled by now."""
+    reply_id, _, run = key.partition(":")
+    ended = [{"run": int(run), "settled": True}, {"run": {"$gt": int(run)}}]
+    return Message.collection().find_one({"_id": object_id(reply_id), "$or": ended}, {"_id": 1}) is not None
+
+
+def _set_aside(*works: str) -> list[ObjectId]:
+    """Return the replies that are set aside and not due: they must not take the place of others."""
+    keys = SetAside.objects.waiting(*works)
+    return [reply_id for key in keys if (reply_id := object_id(key.partition(":")[0]))]
 
 
 def mark_settled(runs: Iterable[FinishedRun]) -> None:

@@ -1,4 +1,4 @@
-"""Jobs in the admin site, read-only."""
+"""Jobs, and what failed in them, in the admin site: read-only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from core.jobs.models import Job
+from core.jobs.models import Job, SetAside
 
 
-@admin.register(Job)
-class JobAdmin(admin.ModelAdmin):
-    list_display = ("name", "started_at", "finished_at", "outcome", "due_at")
-    fields = ("name", "outcome", "started_at", "finished_at", "due_at", "claimed_until")
-    ordering = ("name",)
-
+class ReadOnlyAdmin(admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -24,3 +19,18 @@ class JobAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    list_display = ("name", "started_at", "finished_at", "outcome", "due_at")
+    fields = ("name", "outcome", "started_at", "finished_at", "due_at", "claimed_until")
+    ordering = ("name",)
+
+
+@admin.register(SetAside)
+class SetAsideAdmin(ReadOnlyAdmin):
+    list_display = ("work", "member", "tenant_id", "attempts", "reason", "due_at", "created_at")
+    fields = list_display
+    list_filter = ("work",)
+    ordering = ("-created_at",)

@@ -62,7 +62,7 @@ class UsageAdmin(TenantOwnedAdmin):
 
     @admin.display(description="running turns", ordering="live")
     def running_turns(self, usage: Usage) -> int:
-        return usage.live
+        return usage.running_turns
 
     @admin.display(description="messages this month")
     def messages(self, usage: Usage) -> str:

@@ -78,7 +78,7 @@ def has_room(plan: Plan, month: str, amounts: dict[str, Any], now: datetime) -> 
 
     used: dict[str, list[Any]] = {
         "requests_per_minute": [{"$cond": [_minute_is_current(now), "$minute_count", 0]}],
-        "concurrent_turns": ["$live"],
+        "concurrent_turns": [{"$subtract": ["$live", {"$ifNull": ["$ended", 0]}]}],
         "messages_per_month": of_month("messages"),
         "tokens_per_month": of_month("tokens"),
         "cost_per_month": of_month("cost"),
@@ -170,6 +170,15 @@ def extend_update(more: Reservation, now: datetime) -> dict[str, Any]:
     }
 
 
+def end_update(reservation_id: ObjectId) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The condition and the update by which a turn that is still to be settled stops to count as running."""
+    path = reservation_path(reservation_id)
+    return (
+        {path: {"$exists": True}, f"{path}.ended": {"$exists": False}},
+        {"$set": {f"{path}.ended": True}, "$inc": {"ended": 1}},
+    )
+
+
 def settle_update(settlement: Settlement, now: datetime) -> UpdateOne:
     """The update that replaces a reservation, if it still exists, with usage of the month it was made in."""
     path = reservation_path(settlement.reservation_id)
@@ -202,6 +211,7 @@ def settle_update(settlement: Settlement, now: datetime) -> UpdateOne:
                     "months": {"$arrayToObject": months},
                     **keep_update(0, settlement.kept_bytes, now),
                     "live": {"$subtract": ["$live", 1]},
+                    "ended": {"$subtract": [{"$ifNull": ["$ended", 0]}, {"$cond": [f"${path}.ended", 1, 0]}]},
                     "updated_at": now,
                 }
             },

@@ -25,6 +25,7 @@ from core.mongo.models import Document
 from tenants.billing.counters import (
     Reservation,
     Settlement,
+    end_update,
     extend_update,
     has_room,
     is_current,
@@ -163,7 +164,7 @@ class UsageManager(models.Manager["Usage"]):
 
     def _create_document(self, tenant_id: ObjectId) -> dict[str, Any]:
         now = timezone.now()
-        empty: dict[str, Any] = {"minute": None, "minute_count": 0, "live": 0}
+        empty: dict[str, Any] = {"minute": None, "minute_count": 0, "live": 0, "ended": 0}
         empty |= {"reservations": {}, "months": {}, "alerts": {}}
         document = self.model.collection().find_one_and_update(
             {"_id": tenant_id},
@@ -172,6 +173,11 @@ class UsageManager(models.Manager["Usage"]):
             return_document=ReturnDocument.AFTER,
         )
         return cast(dict[str, Any], document)  # An upsert always returns one.
+
+    def end(self, tenant_id: ObjectId, reservation_id: ObjectId) -> bool:
+        """Count a turn as running no more, before it is settled. False if it does not count already."""
+        condition, update = end_update(reservation_id)
+        return self.model.collection().update_one({"_id": tenant_id, **condition}, update).modified_count == 1
 
     def settle(
         self,
@@ -220,12 +226,15 @@ class UsageManager(models.Manager["Usage"]):
         rows = self.model.collection().aggregate(
             [
                 {"$match": {"live": {"$gt": 0}}},
+                {"$match": {"reservations": {"$type": "object"}}},
                 {"$project": {"held": {"$objectToArray": "$reservations"}}},
                 {"$unwind": "$held"},
                 {"$match": {"held.v.until": {"$lte": now or timezone.now()}}},
             ]
         )
-        return [(row["_id"], ObjectId(row["held"]["k"])) for row in rows]
+        return [
+            (row["_id"], ObjectId(row["held"]["k"])) for row in rows if ObjectId.is_valid(row["held"]["k"])
+        ]
 
 
 class SubdocumentField(models.Field):  # type: ignore[type-arg]  # Django's Field can't be subscripted.
@@ -242,8 +251,9 @@ class Usage(Document):
     """The counters behind every limit of the plan.
 
     - `minute`, `minute_count`: the current minute and the turns admitted in it.
-    - `live`: the number of running turns, which is that of reservations.
-    - `reservations`: `{reservation id: {"until", "month", "tokens", "cost"}}`, one for each running turn.
+    - `live`: the number of reservations, one for each turn that is not settled; `ended`: of these the turns
+      that do not run any more.
+    - `reservations`: `{reservation id: {"until", "month", "tokens", "cost", "ended"?}}`.
     - `months`: `{"2026-11": {"messages", "tokens", "cost", "reserved_messages", "reserved_tokens",
       "reserved_cost"}}`, cost in US dollars as Decimal128.
     - `day`, `day_sessions`: a day (UTC) and the conversations opened in it.
@@ -262,6 +272,7 @@ class Usage(Document):
     day_sessions = models.IntegerField(default=0)
     kept_bytes = models.BigIntegerField(default=0)
     kept_counted_at = models.DateTimeField(null=True)
+    ended = models.IntegerField(default=0)
     reservations = SubdocumentField()
     months = SubdocumentField()
     alerts = SubdocumentField()
@@ -274,13 +285,17 @@ class Usage(Document):
     def __str__(self) -> str:
         return f"usage of {self.tenant_id}"
 
+    @property
+    def running_turns(self) -> int:
+        return self.live - (self.ended or 0)
+
     def limit_usages(self, now: datetime | None = None, month: str | None = None) -> list[LimitUsage]:
         """Return the usage of every limit of the plan, in the present month unless `month` names another."""
         now = now or timezone.now()
         return limit_usages(
             self.tenant.plan,
             minute_count=self.minute_count if is_current(self.minute, now) else 0,
-            running_turns=self.live,
+            running_turns=self.running_turns,
             month=self.months.get(month or month_of(now), EMPTY_MONTH),
             now=now,
             day_sessions=self.day_sessions or 0 if self.day == day_of(now) else 0,

@@ -1,17 +1,23 @@
-"""Compare every tenant's usage with the ledger."""
+"""Compare every tenant's usage with the ledger, and the ledger with the answers."""
 
 from typing import Any
 
 from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from chat.turns.replies import READING, SETTLEMENT
+from chat.turns.verification import unrecorded
 from core.audit.models import SYSTEM, AuditEvent
+from core.jobs.models import SetAside
 from tenants.billing.ledger import Drift
 from tenants.models import LedgerEntry, Tenant
 
 
 class Command(BaseCommand):
-    help = "Compare every tenant's usage with the ledger; fails when they differ."
+    help = (
+        "Compare every tenant's usage with the ledger, and the ledger with the stored answers; list the runs "
+        "that could not be settled. Fails if there is any difference."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--repair", action="store_true", help="set usage to the sums of the ledger")
@@ -25,9 +31,33 @@ class Command(BaseCommand):
             )
         if options["repair"]:
             drifts = self._repair(drifts)
-        if drifts:
-            raise CommandError(f"drift: {len(drifts)} counters differ")
+        problems = [f"drift: {len(drifts)} counters differ"] if drifts else []
+        if missing := self._show_unrecorded():
+            problems.append(f"{missing} answers are not in the ledger")
+        if waiting := self._show_set_aside():
+            problems.append(f"{waiting} runs are set aside")
+        if problems:
+            raise CommandError("; ".join(problems))
         self.stdout.write("drift: 0")
+
+    def _show_unrecorded(self) -> int:
+        count = 0
+        for answer in unrecorded():
+            count += 1
+            self.stdout.write(
+                f"tenant {answer.tenant_id} reply {answer.reply_id}: "
+                f"{answer.recorded} of {answer.attempts} calls are in the ledger"
+            )
+        return count
+
+    def _show_set_aside(self) -> int:
+        members = [*SetAside.objects.of(SETTLEMENT).values(), *SetAside.objects.of(READING).values()]
+        for member in members:
+            self.stdout.write(
+                f"tenant {member.tenant_id} reply {member.member}: set aside {member.attempts} times, "
+                f"next at {member.due_at:%Y-%m-%dT%H:%M:%SZ}: {member.reason}"
+            )
+        return len(members)
 
     def _repair(self, drifts: list[Drift]) -> list[Drift]:
         for tenant_id in {drift.tenant_id for drift in drifts}:
