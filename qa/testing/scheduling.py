@@ -37,10 +37,16 @@ LONG = (
 )
 
 
+#: Folders whose files share a fixture of the session that starts processes.
+TOGETHER = ("qa/hostile/tests/",)
+
+
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type information
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return nodeid if file in INDEPENDENT else file
+        if file in INDEPENDENT:
+            return nodeid
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,12 +1,13 @@
-"""The files that the scheduling of a run in several processes names exist."""
+"""What the scheduling of a run in several processes names exists."""
 
 from django.conf import settings
 
-from qa.testing.scheduling import INDEPENDENT, LONG
+from qa.testing.scheduling import INDEPENDENT, LONG, TOGETHER
 
 
-def test_every_named_file_exists():
-    assert [name for name in (*INDEPENDENT, *LONG) if not (settings.BASE_DIR / name).is_file()] == []
+def test_every_named_file_and_folder_exists():
+    named = (*INDEPENDENT, *LONG, *TOGETHER)
+    assert [name for name in named if not (settings.BASE_DIR / name).exists()] == []
 
 
 def test_independent_files_share_no_fixture():
