@@ -106,25 +106,18 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
     ) -> None:
         """Save. A changed password or a deactivation ends all sessions; the former is recorded as done `by`.
 
-        `ended_sessions` is never written here, and the password only after `set_password()`: this
-        instance may be older than what another request has stored meanwhile.
+        After `set_password()` the password need not be named: Django's forms and commands don't.
         """
         self.email = normalised_email(self.email)
-        changed: set[str] = set()
-        if not self._state.adding:
-            changed = self._saved_fields() if update_fields is None else set(update_fields)
-            update_fields = changed
+        if self._password_is_new and not self._state.adding:
+            update_fields = {"password", "updated_at", *(update_fields or ())}
+        changed = set(update_fields or ())
         super().save(*args, update_fields=update_fields, **kwargs)
         self._password_is_new = False
         if "password" in changed or ("is_active" in changed and not self.is_active):
             self.end_sessions()
         if "password" in changed:
             AuditEvent.objects.record(by, "user.password_changed", self)
-
-    def _saved_fields(self) -> set[str]:
-        names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
-        names -= {"ended_sessions", "last_login", "email_confirmed", "revision", "console_epoch"}
-        return names if self._password_is_new else names - {"password"}
 
     def set_password(self, raw_password: str | None) -> None:
         super().set_password(raw_password)

@@ -43,12 +43,6 @@ class UserSerializer(DocumentSerializer):
         fields = ["id", "email", "name", "created_at", "updated_at"]
         read_only_fields = ["email"]
 
-    def update(self, user: User, validated_data: dict[str, Any]) -> User:
-        user.name = validated_data.get("name", user.name)
-        # Only these fields: a deactivation since this user was read must not be overwritten.
-        user.save(update_fields=["name", "updated_at"])
-        return user
-
 
 class RegistrationSerializer(StrictSerializer):
     email = Email()

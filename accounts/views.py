@@ -210,10 +210,9 @@ class ProfileView(APIView):
 
     def _update(self, request: AuthenticatedRequest, *, partial: bool) -> Response:
         check_if_match(request, request.user)
-        before = request.user.name
-        user = _validated(UserSerializer(request.user, data=request.data, partial=partial)).save()
-        if user.name != before:
-            changes = {"name": (before, user.name)}
+        user = request.user
+        fields = _validated(UserSerializer(user, data=request.data, partial=partial)).validated_data
+        if changes := user.update(**fields):
             AuditEvent.objects.record(actor_of(request), "user.updated", user, changes=changes)
         return self._render(user)
 

@@ -62,7 +62,7 @@ def load(
     reach = caller.reach(wanted) if wanted else None
     if reach is None:
         raise NotFound
-    stages = [{"$match": reach}, *caller.lookup_credential()]
+    stages = [{"$match": {**reach, "deleted_at": None}}, *caller.lookup_credential()]
     if with_messages:
         stages.append(_lookup_messages(caller.known_access))
     if idempotency_digest:

@@ -4,10 +4,10 @@ Deleting a session, erasing a visitor, a user or all of a tenant's conversations
 (`chat.retention`) differ only in which sessions they erase. Each is an `Erasure`, stored before the first
 document is deleted, which any process can resume. Per batch of sessions, each step repeatable:
 
-    close ── stop running turns ── settle ── clear the ledger's references ── forget responses ── delete
+    mark ── stop running turns ── settle ── clear the ledger's references ── forget responses ── delete
 
-A session is closed first, so that nothing new is sent to it, and deleted last, so that a process which
-resumes the erasure finds it.
+A session is marked as deleted first, so that no request finds or changes it any more, and deleted last, so
+that a process which resumes the erasure finds it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any
 
 from bson import ObjectId
+from django.utils import timezone
 
 from chat.analytics import deletion
 from chat.analytics.models import Rollup, RollupCoverage
@@ -25,6 +26,8 @@ from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
 from core.api.idempotency import forget_responses
 from core.audit.models import Actor, AuditEvent
+from core.mongo.models import later_version
+from core.mongo.transactions import in_transaction
 from tenants.models import Erasure, ErasureManifest, LedgerEntry
 from tenants.models.erasure import ErasureScope
 
@@ -39,7 +42,15 @@ POLL_SECONDS = 0.05
 
 
 def erase_session(session: ChatSession, by: Actor) -> ErasureManifest:
-    return _erase(session.tenant_id, ErasureScope.SESSION, session.pk, by)
+    """Erase one session. Raises NotFound for one whose erasure has begun since it was read, and
+    PreconditionFailed, with nothing erased, for a pinned one that was changed.
+    """
+
+    def begin() -> Erasure:
+        session.update_by(lambda: {} if session.deleted_at else {"deleted_at": timezone.now()})
+        return Erasure.objects.begin(session.tenant_id, ErasureScope.SESSION, session.pk, by)
+
+    return _finish(in_transaction(begin), by)
 
 
 def erase_visitor(tenant_id: ObjectId, visitor: str, by: Actor) -> ErasureManifest:
@@ -59,8 +70,12 @@ def erase_chat(tenant_id: ObjectId, by: Actor) -> ErasureManifest:
 
 
 def _erase(tenant_id: ObjectId, scope: ErasureScope, subject: object, by: Actor) -> ErasureManifest:
-    manifest = resume(Erasure.objects.begin(tenant_id, scope, subject, by))
-    AuditEvent.objects.record(by, f"{scope}.erased", manifest, tenant_id=tenant_id)
+    return _finish(Erasure.objects.begin(tenant_id, scope, subject, by), by)
+
+
+def _finish(erasure: Erasure, by: Actor) -> ErasureManifest:
+    manifest = resume(erasure)
+    AuditEvent.objects.record(by, f"{erasure.scope}.erased", manifest, tenant_id=erasure.tenant)
     return manifest
 
 
@@ -94,9 +109,10 @@ def sessions_of(erasure: Erasure) -> dict[str, Any]:
 def erase_sessions(erasure: Erasure, ids: Sequence[ObjectId]) -> None:
     """Erase sessions with their messages, including turns that are still running."""
     of_sessions = {"session_id": {"$in": list(ids)}, "tenant_id": erasure.tenant}
+    now = timezone.now()
     ChatSession.collection().update_many(
         {"_id": {"$in": list(ids)}, "tenant_id": erasure.tenant},
-        {"$set": {"status": ChatSession.Status.CLOSED.value}},
+        [{"$set": {"deleted_at": {"$ifNull": ["$deleted_at", now]}, "updated_at": later_version(now)}}],
     )
     _stop_turns(of_sessions)
     # The cost of a reply must be on the ledger before the reply is deleted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from bson import ObjectId
@@ -12,6 +13,7 @@ from django.utils import timezone
 from django_mongodb_backend.fields import ObjectIdField
 
 from chat.analytics.models import Rollup, RollupCoverage  # noqa: F401 - Django finds models from here
+from core.errors import NotFound
 from core.mongo.indexes import TextIndex
 from core.mongo.models import Document
 from core.mongo.text_search import words_of
@@ -28,7 +30,7 @@ FINAL = ("complete", "cancelled", "failed", "interrupted")
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def visible_to(self, access: Access) -> ChatSessionQuerySet:
         """Return those of the access's tenant; of a visitor only its own."""
-        sessions = self.filter(tenant=access.tenant)
+        sessions = self.filter(tenant=access.tenant, deleted_at=None)
         return sessions if access.visitor is None else sessions.filter(visitor=access.visitor)
 
 
@@ -70,6 +72,8 @@ class ChatSession(Document):
     metadata = models.JSONField(default=dict, blank=True)
     message_count = models.IntegerField(default=0, editable=False)
     last_message_at = models.DateTimeField(default=timezone.now, editable=False)
+    # When its erasure began. From then on it is hidden, and nothing is written to it.
+    deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = ChatSessionQuerySet.as_manager()
 
@@ -88,7 +92,8 @@ class ChatSession(Document):
     def delete_if_empty(self) -> None:
         """Delete a session that a request has created and then stored no message in."""
         if not Message.collection().find_one({"session_id": self.pk}, {"_id": 1}):
-            self.delete()
+            with contextlib.suppress(NotFound):  # erased meanwhile
+                self.delete()
 
 
 class Message(Document):

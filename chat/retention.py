@@ -16,6 +16,7 @@ from django.utils import timezone
 from chat import erasure
 from chat.models import ChatSession, Message
 from core.audit.models import SYSTEM
+from core.mongo.models import later_version
 from tenants.models import Erasure, ErasureManifest, Tenant
 from tenants.models.erasure import ErasureScope
 
@@ -95,4 +96,5 @@ def _active(ids: set[ObjectId], since: datetime) -> set[ObjectId]:
 
 
 def _set_status(ids: set[ObjectId], status: ChatSession.Status) -> None:
-    ChatSession.collection().update_many({"_id": {"$in": list(ids)}}, {"$set": {"status": status.value}})
+    change = {"status": status.value, "updated_at": later_version(timezone.now())}
+    ChatSession.collection().update_many({"_id": {"$in": list(ids)}}, [{"$set": change}])

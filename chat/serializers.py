@@ -76,7 +76,7 @@ class ChatSessionSerializer(DocumentSerializer, OverridesMixin):
         return super().to_representation(session)
 
     def update(self, instance: ChatSession, validated_data: dict[str, Any]) -> ChatSession:
-        super().update(instance, gather_overrides(validated_data, instance))
+        instance.update_by(lambda: gather_overrides(validated_data, instance))
         return instance
 
 
@@ -100,11 +100,11 @@ class NewSessionSerializer(StrictSerializer, OverridesMixin):
 
 def gather_overrides(fields: dict[str, Any], session: ChatSession | None = None) -> dict[str, Any]:
     """Return `fields` with the overrides moved into `overrides`; null or empty removes one."""
-    overrides = dict(session.overrides) if session else {}
-    for name in OVERRIDES:
-        if name in fields:
-            overrides[name] = fields.pop(name)
-    return {**fields, "overrides": {k: v for k, v in overrides.items() if v not in (None, "", [])}}
+    others = {name: value for name, value in fields.items() if name not in OVERRIDES}
+    overrides = (dict(session.overrides) if session else {}) | {
+        name: fields[name] for name in OVERRIDES if name in fields
+    }
+    return {**others, "overrides": {k: v for k, v in overrides.items() if v not in (None, "", [])}}
 
 
 class SendOptionsSerializer(StrictSerializer):

@@ -6,6 +6,7 @@ DomainError
 ├── NotFound             missing, or out of the caller's reach               404
 ├── Conflict             the current state does not allow it                 409
 ├── Gone                 deleted meanwhile                                   410
+├── PreconditionFailed   changed since the caller read it (If-Match)         412
 ├── Unprocessable        understood, and cannot be done                      422
 ├── LimitReached         a limit is used up                                  429
 ├── UpstreamFailed       a provider gave no complete answer                  502
@@ -75,6 +76,11 @@ class Conflict(DomainError):
 class Gone(DomainError):
     default_code = "gone"
     default_detail = "It was deleted."
+
+
+class PreconditionFailed(DomainError):
+    default_code = "precondition_failed"
+    default_detail = "The resource has changed since it was read. Read it again."
 
 
 class Unprocessable(DomainError):

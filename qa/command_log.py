@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pymongo import monitoring
 from pymongo.database import Database
 
+_WRITES = {"insert", "update", "delete", "findAndModify"}
 _QUERIES = {"find", "aggregate", "update", "delete", "findAndModify", "count", "distinct"}
 #: Parts of a command that belong to its session, not to its query.
 _ENVELOPE = {"lsid", "$db", "$clusterTime", "txnNumber", "writeConcern", "cursor", "$readPreference"}
@@ -31,8 +32,11 @@ class CommandLog(monitoring.CommandListener):
 
     def __init__(self) -> None:
         self._recordings: list[Recording] = []
+        self._interruptions: dict[int, Interruption] = {}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if interruption := self._interruptions.get(threading.get_ident()):
+            interruption.notice(event)
         for recording in self._recordings:
             recording.commands.append(
                 Command(event.command_name, dict(event.command), threading.current_thread().name)
@@ -52,6 +56,42 @@ class CommandLog(monitoring.CommandListener):
             yield recording
         finally:
             self._recordings.remove(recording)
+
+    @contextmanager
+    def interrupted(self, call: Callable[[], None], *, before_write: int = 1) -> Iterator[Interruption]:
+        """Have this thread call `call` right before it sends its first write, or a later one."""
+        interruption = Interruption(call, before_write)
+        self._interruptions[threading.get_ident()] = interruption
+        try:
+            yield interruption
+        finally:
+            del self._interruptions[threading.get_ident()]
+
+
+class Interruption:
+    """Calls `call` once, before the write of that number. `happened` says whether there was one.
+
+    Not within a transaction that has written already: it would block what `call` writes. The cache is not
+    counted, nor are writes that nothing waits for.
+    """
+
+    def __init__(self, call: Callable[[], None], before_write: int) -> None:
+        self._call = call
+        self._writes_left = before_write
+        self._has_locks = False
+        self.happened = False
+
+    def notice(self, event: monitoring.CommandStartedEvent) -> None:
+        name, body = event.command_name, event.command
+        if name in ("commitTransaction", "abortTransaction"):
+            self._has_locks = False
+        if name not in _WRITES or body[name] == "cache" or body.get("writeConcern", {}).get("w") == 0:
+            return
+        may_interrupt, self._has_locks = not self._has_locks, "autocommit" in body
+        self._writes_left -= may_interrupt
+        if may_interrupt and self._writes_left == 0:
+            self.happened = True
+            self._call()
 
 
 @dataclass

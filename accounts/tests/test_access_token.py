@@ -136,7 +136,7 @@ def test_a_token_of_a_deleted_user_is_rejected(laptop, alice):
 
 def test_deactivation_invalidates_all_tokens_at_once(laptop, phone, alice):
     alice.is_active = False
-    alice.save()
+    alice.save(update_fields=["is_active"])
 
     assert rejection(laptop.access) == rejection(phone.access) == "session_ended"
     assert laptop.post("refresh-token", {"refresh": laptop.refresh}).status_code == 401
@@ -150,9 +150,9 @@ def test_tokens_of_an_inactive_user_are_rejected_even_if_no_session_was_ended(la
 
 def test_reactivation_restores_no_session(laptop, alice):
     alice.is_active = False
-    alice.save()
+    alice.save(update_fields=["is_active"])
     alice.is_active = True
-    alice.save()
+    alice.save(update_fields=["is_active"])
 
     assert rejection(laptop.access) == "session_ended"
     assert laptop.post("refresh-token", {"refresh": laptop.refresh}).status_code == 401
@@ -169,8 +169,7 @@ def test_authentication_costs_one_query(laptop):
 def test_saving_a_stale_copy_of_the_user_restores_no_session(laptop, alice):
     stale = User.objects.get(pk=alice.pk)
     alice.end_sessions()
-    stale.name = "Alice L."
-    stale.save()
+    stale.update(name="Alice L.")
 
     assert rejection(laptop.access) == "session_ended"
 

@@ -90,8 +90,7 @@ def test_concurrent_guesses_do_not_exceed_the_limit(alice):
 
 
 def test_the_admin_shares_the_count(attacker, alice):
-    alice.is_staff = True
-    alice.save()
+    alice.update(is_staff=True)
     admin = Client(REMOTE_ADDR=ATTACKER_ADDRESS)
 
     page = admin.post("/admin/login/", {"username": alice.email, "password": PASSWORD})

@@ -57,7 +57,7 @@ def test_a_role_without_the_right_to_send_ends_the_stream_of_a_send(stream, dave
 def test_deactivating_a_user_ends_the_stream(stream, dave_client, dave):
     response = stream(dave_client)
     dave.is_active = False
-    dave.save()
+    dave.save(update_fields=["is_active"])
 
     assert events(response)[-1][2]["code"] == "access_ended"
 

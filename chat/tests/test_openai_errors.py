@@ -78,8 +78,7 @@ def test_a_key_may_not_use_a_fallback_that_is_not_on_its_list(openai_client, fak
 
 
 def test_a_plan_without_streaming_is_a_permission_error(openai_client, acme):
-    acme.plan.streaming = False
-    acme.plan.save()
+    acme.plan.update(streaming=False)
 
     with pytest.raises(PermissionDeniedError) as raised:
         ask(openai_client, stream=True)

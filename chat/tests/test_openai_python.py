@@ -316,8 +316,7 @@ def test_default_is_the_servers_route(openai_client):
 
 
 def test_default_is_the_tenants_route_where_it_has_one(openai_client, acme):
-    acme.route = ["gemini/own-choice"]
-    acme.save()
+    acme.update(route=["gemini/own-choice"])
 
     answer = openai_client.chat.completions.create(model="default", messages=HELLO)
     assert answer.model == "gemini/own-choice"

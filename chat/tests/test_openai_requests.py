@@ -257,8 +257,7 @@ def test_only_bearer_tokens_are_read(acme, alice, prefix):
 
 
 def test_a_message_longer_than_the_plan_allows_is_rejected(app, acme):
-    acme.plan.max_input_chars = 10
-    acme.plan.save()
+    acme.plan.update(max_input_chars=10)
 
     assert send(app, messages=[{"role": "user", "content": "x" * 10}]).status_code == 200
     found = error(send(app, messages=[HELLO, {"role": "user", "content": "x" * 11}]))

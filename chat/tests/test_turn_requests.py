@@ -31,8 +31,7 @@ def test_history_is_sent_in_order_and_bounded_by_the_plan(fake, acme, site, sess
 
 
 def test_the_system_prompt_is_the_sessions_else_the_tenants(fake, acme, site, session):
-    acme.system_prompt = "Be kind."
-    acme.save()
+    acme.update(system_prompt="Be kind.")
     site.post(messages(session), {"message": "a"})
     ChatSession.objects.filter(pk=session.pk).update(overrides={"system_prompt": "Be brief."})
     site.post(messages(session), {"message": "b"})

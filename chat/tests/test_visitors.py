@@ -128,8 +128,7 @@ def test_revoking_the_key_invalidates_its_visitors_tokens(opened, acme):
 
 
 def test_visitors_of_a_suspended_tenant_are_refused(opened, acme):
-    acme.status = "suspended"
-    acme.save()
+    acme.update(status="suspended")
     assert problem(visitor(opened).get(messages(opened)), 403) == "tenant_suspended"
 
 

@@ -100,7 +100,10 @@ def send_first(conversation: Conversation, message: NewMessage) -> tuple[ChatSes
         raise
     if turn.question.session_id != session.pk:
         session.delete_if_empty()
-        session = ChatSession.objects.visible_to(conversation.access).get(pk=turn.question.session_id)
+        earlier = ChatSession.objects.visible_to(conversation.access).filter(pk=turn.question.session_id)
+        if (found := earlier.first()) is None:  # erased meanwhile
+            raise NotFound
+        session = found
     return session, turn
 
 

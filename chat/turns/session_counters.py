@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from bson import ObjectId
 from django.utils import timezone
 from pymongo import UpdateOne
 
@@ -11,6 +13,7 @@ from chat.analytics.deletion import delete_messages
 from chat.models import ChatSession
 from chat.turns import replies
 from chat.turns.finished_run import FinishedRun
+from core.mongo.models import later_version
 from tenants.models import LedgerEntry
 
 TITLE_LENGTH = 80
@@ -23,32 +26,33 @@ def update_sessions(runs: Sequence[FinishedRun]) -> None:
     """
     if not runs:
         return
-    writes = [
-        UpdateOne(
-            {"_id": run.session_id},
-            {
-                "$max": {"message_count": run.seq, "last_message_at": run.finished_at},
-                "$set": {"updated_at": timezone.now()},
-            },
-        )
-        for run in runs
-    ]
-    writes += _titles(runs)
+    titles = _titles(runs)
+    writes = [_update(run, titles.get(run.session_id, "")) for run in runs]
     written = ChatSession.collection().bulk_write(writes, ordered=False)
     if written.matched_count < len(writes):
         _remove_messages_of_erased_sessions(runs)
 
 
-def _titles(runs: Sequence[FinishedRun]) -> list[UpdateOne]:
+def _update(run: FinishedRun, title: str) -> UpdateOne:
+    change: dict[str, Any] = {
+        "message_count": {"$max": ["$message_count", run.seq]},
+        "last_message_at": {"$max": ["$last_message_at", run.finished_at]},
+        "updated_at": later_version(timezone.now()),
+    }
+    if title:
+        change["title"] = {"$cond": [{"$eq": ["$title", ""]}, {"$literal": title}, "$title"]}
+    return UpdateOne({"_id": run.session_id}, [{"$set": change}])
+
+
+def _titles(runs: Sequence[FinishedRun]) -> dict[ObjectId, str]:
+    """Return `{session id: title}` for the sessions whose first question is answered."""
     first_questions = [run.question_id for run in runs if run.seq == 2 and run.question_id]
     if not first_questions:
-        return []
-    return [
-        UpdateOne(
-            {"_id": question["session_id"], "title": ""}, {"$set": {"title": title_of(question["content"])}}
-        )
+        return {}
+    return {
+        question["session_id"]: title_of(question["content"])
         for question in replies.contents_of(first_questions)
-    ]
+    }
 
 
 def _remove_messages_of_erased_sessions(runs: Sequence[FinishedRun]) -> None:

@@ -1,7 +1,6 @@
 """Error responses: DRF's exception handler and Django's error handlers.
 
 APIException             errors of HTTP itself, most of them DRF's
-├── PreconditionFailed   412
 └── PayloadTooLarge      413
 
 Violations of the product's rules are domain errors (`core.errors`), with statuses in `core.api.problems`.
@@ -17,27 +16,21 @@ from itertools import islice
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import DatabaseError
+from django.db import DatabaseError, IntegrityError
 from django.http import Http404, HttpRequest, JsonResponse
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from core.api.problems import CONTENT_TYPE, FieldError, ProblemDetails
-from core.errors import DomainError, Unavailable
-from core.mongo.engine.errors import is_full, is_unreachable
+from core.errors import Conflict, DomainError, Unavailable
+from core.mongo.engine.errors import is_full, is_transient, is_unreachable
 
 logger = logging.getLogger(__name__)
 
 #: A body can have ten thousand invalid fields, with names and values of any length.
 MAX_FIELD_ERRORS = 50
 MAX_ERROR_CHARS = 500
-
-
-class PreconditionFailed(exceptions.APIException):
-    status_code = status.HTTP_412_PRECONDITION_FAILED
-    default_detail = "The resource has changed since it was read. Read it again."
-    default_code = "precondition_failed"
 
 
 class PayloadTooLarge(exceptions.APIException):
@@ -79,6 +72,9 @@ def _problem(exc: Exception) -> ProblemDetails | None:
         return problem_of(
             Unavailable("Nothing can be stored right now.", "database_full", retry_after_seconds=60)
         )
+    if isinstance(exc, IntegrityError | DuplicateKeyError) or is_transient(exc):
+        logger.warning("concurrent writes", exc_info=exc)
+        return problem_of(Conflict("Another request has changed the same at this moment. Try again."))
     if isinstance(exc, cache_errors()):
         logger.error("cache unreachable", extra={"reason": type(exc).__name__})
         return problem_of(Unavailable("Requests can't be counted right now.", "counter_unavailable"))

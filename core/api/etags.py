@@ -6,7 +6,7 @@ import hashlib
 
 from django.http import HttpRequest
 
-from core.api.errors import PreconditionFailed
+from core.errors import PreconditionFailed
 from core.mongo.models import Document
 
 
@@ -18,10 +18,14 @@ def etag(document: Document) -> str:
 
 
 def check_if_match(request: HttpRequest, document: Document) -> None:
-    """Raise 412 if the request's If-Match names another state of the document than the current one."""
+    """Raise 412 if the request's If-Match names another state of the document than the current one.
+
+    Otherwise the document is pinned to that state: what changes or deletes it afterwards requires it.
+    """
     expected = request.headers.get("If-Match")
     if expected is None or expected.strip() == "*":
         return
     tags = {tag.strip().removeprefix("W/") for tag in expected.split(",")}
     if etag(document) not in tags:
         raise PreconditionFailed
+    document.pin()

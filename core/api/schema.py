@@ -74,7 +74,9 @@ class Schema(AutoSchema):
             return has_body
         if code in getattr(self.view, "also_answers", ()):
             return True
-        if code in {"409", "422"}:
+        if code == "409":
+            return self.method != "GET"
+        if code == "422":
             return self.method == "POST"
         if code == "412":
             return self.method in {"PUT", "PATCH", "DELETE"}

@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.errors import MAX_FIELD_ERRORS
+from core.mongo.models import Document
 
 OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
@@ -86,6 +87,11 @@ class DocumentSerializer(StrictMixin, serializers.ModelSerializer[Any]):
         field_class, options = super().build_relational_field(field_name, relation_info)
         options["pk_field"] = ObjectIdStringField()
         return field_class, options
+
+    def update(self, instance: Document, validated_data: dict[str, Any]) -> Document:
+        """Write only what was sent and differs. Raises as `Document.update` does."""
+        instance.update(**validated_data)
+        return instance
 
 
 def validated(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:

@@ -27,8 +27,7 @@ class AppendOnly(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
             raise AppendOnlyError(f"A {self._meta.verbose_name} is append-only.")
-        # Forced: a new instance with the id of a stored one would otherwise replace it.
-        super().save(*args, **{**kwargs, "force_insert": True})
+        super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError(f"A {self._meta.verbose_name} is append-only.")

@@ -30,7 +30,7 @@ from qa.isolation.canaries import NUMBERS, owners_in
 from qa.isolation.cases import Case, cases_of, parameters_of
 from qa.isolation.changes import ChangeDetector, misplaced_turns, wait_until_settled
 from qa.isolation.dataset import Dataset
-from qa.isolation.table import METHODS, PUBLIC, Id
+from qa.isolation.table import METHODS, PUBLIC, ROUTES, Id
 from qa.isolation.tenant_fixtures import INVITED_BY_ALL, analytics_from
 from tenants.models import Tenant
 from tenants.webhooks.models import Event
@@ -126,7 +126,7 @@ class Matrix:
         path = case.route.replace("<path:name>", "default").replace("<path:rest>", "files")
         ids = dict(zip(parameters_of(case.route), self._ids_of(case), strict=True))
         path = re.sub(r"<\w+:(\w+)>", lambda match: ids[match[1]], path)
-        body = self._body(case, ids.get(case.row.body_id))
+        body = self.body(case.route, case.method, ids.get(case.row.body_id))
         if body is not None:
             body |= fields or {}
         return self.request(case.method, f"/{path}{query}", case.caller, case.header, body, **headers)
@@ -166,15 +166,15 @@ class Matrix:
         }
         return [named[which](name) for name, which in zip(parameters_of(case.route), case.ids, strict=True)]
 
-    def _body(self, case: Case, body_id: str | None) -> dict[str, Any] | None:
-        """Return a body that the route accepts."""
-        if case.method not in ("POST", "PUT", "PATCH"):
+    def body(self, route: str, method: str, body_id: str | None) -> dict[str, Any] | None:
+        """Return a body that the route accepts; `body_id` is the id in it, None for a route without."""
+        if method not in ("POST", "PUT", "PATCH"):
             return None
         if body_id is not None:
-            return {case.row.body_id: body_id, **({"message": "Hi"} if case.route == "api/chat" else {})}
-        if case.route.endswith("/members"):
+            return {ROUTES[route].body_id: body_id, **({"message": "Hi"} if route == "api/chat" else {})}
+        if route.endswith("/members"):
             return {"user": str(self.dataset.users["fellow member"].pk), "role": "viewer"}
-        return dict(_BODIES.get(case.route) or _BODIES.get(case.route.rpartition("/")[2], {}))
+        return dict(_BODIES.get(route) or _BODIES.get(route.rpartition("/")[2], {}))
 
     def _roll_up_analytics_of(self, name: str) -> None:
         """Request all analytics of a tenant: its rollups are stored then."""

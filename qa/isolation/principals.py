@@ -75,8 +75,7 @@ def _add_inactive_user(dataset: Dataset) -> None:
     dataset.acme.tenant.memberships.create(user=inactive, role="admin")
     caller = _signed_in("inactive user", inactive, role="admin", has_access=False, state=State.INACTIVE)
     _register(dataset, caller)
-    inactive.is_active = False
-    inactive.save()
+    inactive.update(is_active=False)
 
 
 def add_keys(dataset: Dataset) -> None:

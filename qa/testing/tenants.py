@@ -51,8 +51,7 @@ def limited(tenant: Tenant, **limits: Any) -> Tenant:
     everything = ("requests_per_minute", "concurrent_turns", "messages_per_month", "tokens_per_month")
     unlimited = dict.fromkeys([*everything, "cost_per_month", "max_api_keys", "max_members"])
     plan = Plan.objects.create(code=uuid.uuid4().hex[:8], name="Test", **{**unlimited, **limits})
-    tenant.plan = plan
-    tenant.save()
+    tenant.update(plan=plan)
     return tenant
 
 

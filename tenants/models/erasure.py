@@ -7,6 +7,7 @@ step replaces it by an `ErasureManifest`, which is written once and does not ide
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -79,17 +80,19 @@ class ErasureManager(models.Manager["Erasure"]):
     def begin(self, tenant_id: ObjectId, scope: ErasureScope, subject: object, by: Actor) -> Erasure:
         """Create the erasure, or return the unfinished one of the same subject."""
         name = str(subject)
-        try:
-            return self.create(
-                tenant=tenant_id,
-                scope=scope,
-                subject=name,
-                subject_digest=digest_of(tenant_id, name),
-                asked_by=by.name,
-                asked_at=timezone.now(),
-            )
-        except IntegrityError:
-            return self.get(tenant=tenant_id, scope=scope, subject=name)
+        while True:
+            if begun := self.filter(tenant=tenant_id, scope=scope, subject=name).first():
+                return begun
+            # Between the two another process may begin it, and even finish it.
+            with contextlib.suppress(IntegrityError):
+                return self.create(
+                    tenant=tenant_id,
+                    scope=scope,
+                    subject=name,
+                    subject_digest=digest_of(tenant_id, name),
+                    asked_by=by.name,
+                    asked_at=timezone.now(),
+                )
 
 
 class Erasure(ErasureRecord):

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User, normalised_email
 from core.audit.models import Actor, AuditEvent
-from core.errors import Forbidden
+from core.errors import Forbidden, NotFound
 from core.mongo.indexes import TTLIndex
 from core.mongo.models import Document
 from tenants.models.errors import InvitationClosed, InvitationPending
@@ -96,7 +96,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
         try:
             return invitation.tenant.serialized(accept)
-        except Tenant.DoesNotExist as error:
+        except NotFound as error:
             raise Invitation.DoesNotExist from error
 
 

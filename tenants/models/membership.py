@@ -82,16 +82,15 @@ class Membership(Document):
         return f"{self.user_id} is {self.role} of {self.tenant_id}"
 
     def change_role(self, role: str, by: Actor) -> None:
-        """Change the member's role. Raises LastAdmin if no admin would remain."""
+        """Change the member's role. Raises LastAdmin if no admin would remain, NotFound for one removed before."""
 
         def change() -> None:
-            self.refresh_from_db(fields=["role"])
+            self.reread()
             before = self.role
             if before == role:
                 return
             self._require_another_admin()
-            self.role = role
-            self.save(update_fields=["role", "updated_at"])
+            self.update(role=role)
             if not Role(role).may_invite:
                 self._revoke_invitations(by)
             AuditEvent.objects.record(
@@ -105,13 +104,13 @@ class Membership(Document):
         self._serialized(change, by, "member.role_change_refused", role)
 
     def remove(self, by: Actor) -> None:
-        """Remove the member from the tenant. Raises LastAdmin if no admin would remain.
+        """Remove the member. Raises LastAdmin if no admin would remain, NotFound for one removed before.
 
         API keys that the member issued are the tenant's and remain; the recorded event lists them.
         """
 
         def change() -> None:
-            self.refresh_from_db(fields=["role"])
+            self.reread()
             self._require_another_admin()
             Membership.objects.filter(pk=self.pk).delete()
             self._revoke_invitations(by)

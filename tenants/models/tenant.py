@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import random
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -13,17 +11,16 @@ from typing import Any, NoReturn, TypeVar
 from bson import ObjectId
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import DatabaseError, IntegrityError, models
+from django.db import IntegrityError, models
 from django.utils import timezone
 from django.utils.text import slugify
 from django_mongodb_backend.fields import ArrayField
-from django_mongodb_backend.transaction import atomic
-from pymongo.errors import PyMongoError
 
 from accounts.models import User
 from core.audit.models import Actor, AuditEvent
-from core.errors import Unavailable
+from core.errors import NotFound, Unavailable
 from core.mongo.models import Document
+from core.mongo.transactions import in_transaction
 from llm.route import MAX_TARGET_LENGTH
 from tenants.billing.limits import CountersBusy, month_start
 from tenants.billing.plan import Plan
@@ -35,7 +32,6 @@ logger = logging.getLogger(__name__)
 RESTORE_PERIOD = timedelta(days=30)
 
 _SLUG_LENGTH = 60
-_SERIALIZED_TRIES = 50
 
 Result = TypeVar("Result")
 
@@ -189,25 +185,17 @@ class Tenant(Document):
     def serialized(self, change: Callable[[], Result]) -> Result:
         """Return `change()`, run in a transaction that is serialized with all others of this tenant.
 
-        What `change` counts (keys, members, admins) is therefore still true when it writes. It may
-        run more than once, so it must have no effect outside the database.
-        Raises Tenant.DoesNotExist for a deleted tenant, CountersBusy after too many conflicts.
+        What `change` counts (keys, members, admins) is therefore still true when it writes, and nothing is
+        created in a tenant that is deleted at that moment. It may run more than once, so it must have no
+        effect outside the database.
+        Raises NotFound for a deleted tenant, CountersBusy after too many conflicts.
         """
         return serialized(Tenant.objects.present().filter(pk=self.pk), change)
 
     def change(self, by: Actor, action: str = "tenant.updated", **values: Any) -> None:
-        """Set the given fields and record those that differ."""
-        changes = {
-            field: (getattr(self, field), value)
-            for field, value in values.items()
-            if getattr(self, field) != value
-        }
-        if not changes:
-            return
-        for field, (_, value) in changes.items():
-            setattr(self, field, value)
-        self.save(update_fields=[*changes, "updated_at"])
-        AuditEvent.objects.record(by, action, self, tenant_id=self.pk, changes=changes)
+        """Set the given fields and record those that differ. Raises as `update` does."""
+        if changes := self.update(**values):
+            AuditEvent.objects.record(by, action, self, tenant_id=self.pk, changes=changes)
 
     def soft_delete(self, by: Actor) -> None:
         """Hide the tenant from all its users and keys at once; staff can restore it for `RESTORE_PERIOD`."""
@@ -231,20 +219,16 @@ class Tenant(Document):
 def serialized(this: models.QuerySet[Any], change: Callable[[], Result]) -> Result:
     """Return `change()`, run in a transaction serialized with all others on the document of `this`.
 
-    Raises DoesNotExist if there is none, CountersBusy after too many conflicts.
+    Raises NotFound if there is none, CountersBusy after too many conflicts.
     """
-    for _ in range(_SERIALIZED_TRIES):
-        try:
-            with atomic():
-                # Of parallel transactions the second to write this document fails and is retried.
-                if not this.update(revision=models.F("revision") + 1):
-                    raise this.model.DoesNotExist
-                return change()
-        except DatabaseError as error:
-            if not _is_transient(error):
-                raise
-            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, not a secret
-    raise CountersBusy
+
+    def alone() -> Result:
+        # Of parallel transactions the second to write this document fails and is repeated.
+        if not this.update(revision=models.F("revision") + 1):
+            raise NotFound
+        return change()
+
+    return in_transaction(alone, too_busy=CountersBusy)
 
 
 def _default_plan() -> Plan:
@@ -278,11 +262,6 @@ def tenant_of(raw: Mapping[str, Any]) -> Tenant:
     tenant = Tenant.from_document(raw["tenant"])
     tenant.plan = Plan.from_document(raw["plan"])
     return tenant
-
-
-def _is_transient(error: DatabaseError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, PyMongoError) and cause.has_error_label("TransientTransactionError")
 
 
 def _not_deleted(tenants: Iterable[Tenant]) -> models.ProtectedError:

@@ -57,8 +57,7 @@ def test_members_of_a_tenant_that_the_caller_does_not_administer_are_unknown(ali
 
 
 def test_deactivated_users_are_not_added(alice, carol, acme):
-    carol.is_active = False
-    carol.save()
+    carol.update(is_active=False)
 
     problem(signed_in(alice).post(url(acme), {"user": str(carol.pk), "role": "viewer"}), 404)
 

@@ -116,27 +116,26 @@ class Webhook(Document):
         return signing_secret.unseal(self.sealed_secret)
 
     def change(self, by: Actor, **values: Any) -> None:
-        """Set the given fields and record those that differ."""
-        changes = {
-            name: (getattr(self, name), value)
-            for name, value in values.items()
-            if getattr(self, name) != value
-        }
-        if not changes:
-            return
-        for name, value in values.items():
-            setattr(self, name, value)
-        self.save(update_fields=[*changes, "updated_at"])
-        AuditEvent.objects.record(by, "webhook.changed", self, tenant_id=self.tenant_id, changes=changes)
+        """Set the given fields and record those that differ. Raises as `update` does."""
+        if changes := self.update(**values):
+            AuditEvent.objects.record(by, "webhook.changed", self, tenant_id=self.tenant_id, changes=changes)
 
     def remove(self, by: Actor) -> None:
-        """Delete the webhook with its deliveries. A running attempt is not aborted."""
-        AuditEvent.objects.record(by, "webhook.deleted", self, tenant_id=self.tenant_id)
-        self.deliveries.all().delete()
-        self.delete()
+        """Delete the webhook with its deliveries. A running attempt is not aborted.
+
+        Raises NotFound if it was deleted before, PreconditionFailed if it is pinned and was changed.
+        """
+
+        def remove() -> None:
+            self.reread()
+            AuditEvent.objects.record(by, "webhook.deleted", self, tenant_id=self.tenant_id)
+            self.deliveries.all().delete()
+            Webhook.objects.filter(pk=self.pk).delete()
+
+        self.tenant.serialized(remove)
 
     def enqueue(self, event: str, data: dict[str, Any], *, dedup_key: str) -> WebhookDelivery | None:
-        """Enqueue one delivery; None if the webhook has one with this `dedup_key` already."""
+        """Enqueue one delivery; None if the webhook has one with this `dedup_key` already, or was deleted."""
         now = timezone.now()
         body = {"type": event, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}", "data": data}
         delivery = WebhookDelivery(
@@ -148,8 +147,12 @@ class Webhook(Document):
             due_at=now,
         )
         try:
-            delivery.save(force_insert=True)
+            delivery.save()
         except IntegrityError:
+            return None
+        # Read after the insert: a deletion that comes later finds the delivery.
+        if not Webhook.objects.filter(pk=self.pk).exists():
+            WebhookDelivery.objects.filter(pk=delivery.pk).delete()
             return None
         return delivery
 

@@ -17,6 +17,7 @@ from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
 from core.api.serializers import validated
+from core.errors import NotFound
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
 from tenants.models import Tenant, Webhook
@@ -97,6 +98,8 @@ class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet[Webhook]):
         delivery = webhook.enqueue(
             TEST_EVENT, {"webhook_id": str(webhook.pk)}, dedup_key=f"test:{ObjectId()}"
         )
+        if delivery is None:
+            raise NotFound
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)
 
 

@@ -1,9 +1,15 @@
-"""Which database errors are temporary."""
+"""Which database errors are temporary, and which mean that a transaction conflicts with another one."""
 
 from __future__ import annotations
 
-from django.db import OperationalError
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, WriteConcernError
+from django.db import DatabaseError, OperationalError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
 
 #: Temporary errors of a server: unreachable host, host not found, network timeout, no majority to read
 #: from, time exceeded, socket error. ("Retryable" in MongoDB's retryable writes specification; the
@@ -42,6 +48,12 @@ def is_unreachable(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the database has aborted a transaction that may succeed if it is repeated."""
+    cause = error.__cause__ if isinstance(error, DatabaseError) else error
+    return isinstance(cause, PyMongoError) and cause.has_error_label("TransientTransactionError")
 
 
 def _is_unconfirmed(error: OperationFailure) -> bool:

@@ -105,9 +105,9 @@ def acme_with(**state: Any) -> Callable[[Setup], Tenant]:
     """Return a function that sets these attributes of Acme and returns it."""
 
     def update(setup: Setup) -> Tenant:
-        for name, value in state.items():
-            setattr(setup.acme, name, value(setup) if callable(value) else value)
-        setup.acme.save()
+        setup.acme.update(
+            **{name: value(setup) if callable(value) else value for name, value in state.items()}
+        )
         return setup.acme
 
     return update

@@ -1,0 +1,174 @@
+"""Two requests that change one object at once: no server error, nothing lost, nothing back, no orphan."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+
+from chat.models import ChatSession, Message
+from conftest import COMMANDS
+from core.audit.models import SYSTEM
+from qa.hostile.concurrent_changes import (
+    SESSION,
+    TENANT,
+    VISITOR,
+    Operation,
+    World,
+    operations,
+    orphans,
+)
+from qa.isolation.changes import owned_models
+from qa.isolation.matrix import Answer, Matrix
+from qa.isolation.tests.conftest import matrix  # noqa: F401 - a fixture
+from tenants.models import ApiKey, Invitation, Membership, Tenant, Webhook, WebhookDelivery
+from tenants.purge import purge
+
+DELETE_TENANT = Operation("DELETE", TENANT)
+DELETIONS = [operation for operation in operations() if operation.method == "DELETE"]
+#: What a tenant is deleted with keeps a trace: it is marked, and purged later.
+KEEPS_ITS_RECORD = (
+    DELETE_TENANT,
+    Operation("DELETE", f"{TENANT}/api-keys/<str:key_id>"),
+    Operation("DELETE", f"{TENANT}/invitations/<str:invitation_id>"),
+)
+
+
+@pytest.fixture(scope="module")
+def world(matrix: Matrix) -> Iterator[World]:
+    world = World(matrix, COMMANDS)
+    yield world
+    world.close()
+
+
+@functools.cache
+def documented_statuses() -> dict[tuple[str, str], set[int]]:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    return {
+        (method.upper(), _shape(path)): {int(code) for code in operation["responses"]}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+
+
+def _shape(path: str) -> str:
+    """Return a path without the names of its parameters."""
+    parts = path.strip("/").replace("<", "{").replace(">", "}").split("/")
+    return "/".join("{}" if part.startswith("{") else part for part in parts)
+
+
+@pytest.mark.parametrize("first", operations(), ids=str)
+def test_the_second_request_is_answered_between_the_reads_and_the_first_write_of_the_first(
+    world: World, first: Operation
+):
+    failures = [
+        failure
+        for second in operations()
+        if first.is_related_to(second)
+        for failure in failures_of(world, first, second, before_write=1)
+    ]
+    assert failures == []
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("before_write", [2, 3, 4, 5])
+@pytest.mark.parametrize("first", operations(), ids=str)
+def test_the_second_request_is_answered_between_two_writes_of_the_first(
+    world: World, first: Operation, before_write: int
+):
+    failures = [
+        failure
+        for second in operations()
+        if first.is_related_to(second)
+        for failure in failures_of(world, first, second, before_write=before_write)
+    ]
+    assert failures == []
+
+
+def failures_of(world: World, first: Operation, second: Operation, *, before_write: int) -> list[str]:
+    world.restore()
+    answer, interrupting = world.race(first, second, before_write=before_write)
+    if interrupting is None:
+        return []
+    found = [*_wrong_statuses(first, answer), *_wrong_statuses(second, interrupting)]
+    if before_write == 1 and interrupting.status >= 400:
+        found.append(f"the second was answered {interrupting.status}: {interrupting.text[:300]}")
+    done = {first: answer.status < 400, second: interrupting.status < 400}
+    for operation in (first, second):
+        if operation in DELETIONS and done[operation]:
+            found += remains_of(world, operation)
+    if before_write == 1 and done[second] and deleted_before(second, first) and done[first]:
+        found.append(f"{first} was answered {answer.status} though its object was deleted")
+    if done[first] and done[second]:
+        found += lost_fields(world, first, second)
+    found += orphans()
+    if DELETE_TENANT in (first, second) and not found:
+        found += left_by_purge(world.tenant)
+    return [f"{first} interrupted by {second}: {failure}" for failure in found]
+
+
+def _wrong_statuses(operation: Operation, answer: Answer) -> Iterator[str]:
+    documented = documented_statuses()[operation.method, _shape(operation.route)]
+    if answer.status >= 500 or answer.status not in documented:
+        yield f"{operation} answered {answer.status}: {answer.text[:300]}"
+
+
+def deleted_before(second: Operation, first: Operation) -> bool:
+    """Whether what `first` works on no longer exists after `second`."""
+    if second == DELETE_TENANT:
+        return True
+    if second.route in (SESSION, VISITOR) and second.method == "DELETE":
+        return first.route.startswith(SESSION) or first.route in (VISITOR, "api/chat")
+    return second in DELETIONS and first.route.startswith(second.route)
+
+
+def lost_fields(world: World, first: Operation, second: Operation) -> Iterator[str]:
+    """Yield the fields of two successful changes that are not stored."""
+    if not (first.is_change and second.is_change and first.object_route == second.object_route):
+        return
+    if first.route == "api/auth/change-password" or second.route == "api/auth/change-password":
+        return
+    stored = world.read(first).json()
+    stored |= stored.get("feedback") or {}
+    expected: dict[str, Any] = (world.body(second, is_other=True) or {}) | (world.body(first) or {})
+    for name, value in expected.items():
+        if stored.get(name) != value:
+            yield f"{name} is {stored.get(name)!r} instead of {value!r}"
+
+
+def remains_of(world: World, deletion: Operation) -> Iterator[str]:
+    """Yield what is left of an object that was deleted."""
+    ids = world.ids
+    left = {
+        TENANT: lambda: Tenant.objects.present().filter(pk=ids["tenant_id"]),
+        f"{TENANT}/members/<str:user_id>": lambda: Membership.objects.filter(
+            tenant=ids["tenant_id"], user=ids["user_id"]
+        ),
+        f"{TENANT}/invitations/<str:invitation_id>": lambda: Invitation.objects.open().filter(
+            pk=ids["invitation_id"]
+        ),
+        f"{TENANT}/api-keys/<str:key_id>": lambda: ApiKey.objects.usable().filter(pk=ids["key_id"]),
+        f"{TENANT}/webhooks/<str:webhook_id>": lambda: (
+            Webhook.objects.filter(pk=ids["webhook_id"])
+            or WebhookDelivery.objects.filter(webhook_id=ids["webhook_id"])
+        ),
+        SESSION: lambda: (
+            ChatSession.objects.filter(pk=ids["session_id"])
+            or Message.objects.filter(session_id=ids["session_id"])
+        ),
+        VISITOR: lambda: ChatSession.objects.filter(visitor=ids["visitor_id"]),
+    }
+    for each in left[deletion.route]():
+        yield f"{each._meta.verbose_name} {each} is back after {deletion}"
+
+
+def left_by_purge(tenant: Tenant) -> Iterator[str]:
+    purge(Tenant.objects.get(pk=tenant.pk), SYSTEM)
+    for model, column in owned_models().items():
+        if column == "tenant":  # manifests of erasures, which are kept
+            continue
+        if model.collection().find_one({column: tenant.pk}):  # type: ignore[attr-defined]
+            yield f"a {model._meta.verbose_name} is left by the purge"
