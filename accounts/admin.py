@@ -17,6 +17,7 @@ from django.utils.html import format_html
 
 from accounts.forms import NewUserForm, StaffPasswordForm, UserForm
 from accounts.models import RefreshToken, User, normalised_email
+from core.admin import DocumentAdmin
 from core.api.actors import actor_of
 from core.audit.models import AuditEvent
 
@@ -61,7 +62,7 @@ def _readable(value: Any) -> Any:
 
 
 @admin.register(User)
-class UserAdmin(AuditedAdmin, DjangoUserAdmin):
+class UserAdmin(AuditedAdmin, DocumentAdmin, DjangoUserAdmin):
     form = UserForm
     add_form = NewUserForm
     list_display = ["email", "name", "is_active", "is_staff", "last_login", "created_at"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from accounts import tokens
 from core.audit.denials import record_denial
 from core.audit.models import NO_SOURCE, SYSTEM, Actor, AuditEvent, Source
 from core.mongo.indexes import TTLIndex
-from core.mongo.models import Document
+from core.mongo.models import Changes, Document
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,18 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
             self.end_sessions()
         if "password" in changed:
             AuditEvent.objects.record(by, "user.password_changed", self)
+
+    def update_by(self, values_now: Callable[[], Mapping[str, Any]]) -> Changes:
+        """Update, with an address in its canonical form. A deactivation ends all sessions."""
+
+        def normalised() -> Mapping[str, Any]:
+            values = values_now()
+            return {**values, "email": normalised_email(values["email"])} if "email" in values else values
+
+        changes = super().update_by(normalised)
+        if "is_active" in changes and not self.is_active:
+            self.end_sessions()
+        return changes
 
     def set_password(self, raw_password: str | None) -> None:
         super().set_password(raw_password)

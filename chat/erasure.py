@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from itertools import islice
 from typing import Any
 
@@ -47,7 +48,8 @@ def erase_session(session: ChatSession, by: Actor) -> ErasureManifest:
     """
 
     def begin() -> Erasure:
-        session.update_by(lambda: {} if session.deleted_at else {"deleted_at": timezone.now()})
+        this = copy(session)  # The transaction may be repeated: the session stays as it was read.
+        this.update_by(lambda: {} if this.deleted_at else {"deleted_at": timezone.now()})
         return Erasure.objects.begin(session.tenant_id, ErasureScope.SESSION, session.pk, by)
 
     return _finish(in_transaction(begin), by)

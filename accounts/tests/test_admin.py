@@ -18,6 +18,26 @@ def staff(db) -> Client:
     return client
 
 
+def test_a_form_does_not_undo_a_change_made_while_it_was_open(staff, alice):
+    path = f"/admin/accounts/user/{alice.pk}/change/"
+    form = staff.get(path).context["adminform"].form
+    sent = {"email": alice.email, "name": "Alice", "is_active": "on", "version": form["version"].value()}
+    alice.update(is_active=False)
+    late = staff.post(path, sent, follow=True)
+
+    assert "was changed while this page was open" in late.content.decode()
+    alice.refresh_from_db()
+    assert not alice.is_active
+
+
+def test_an_address_is_changed_to_its_canonical_form(staff, alice):
+    path = f"/admin/accounts/user/{alice.pk}/change/"
+    assert staff.post(path, {"email": "ALICE@Example.org", "name": "Alice"}).status_code == 302
+
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.org"
+
+
 def test_only_staff_can_log_in(alice):
     client = Client()
 

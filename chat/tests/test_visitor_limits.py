@@ -101,13 +101,11 @@ def test_only_known_fields_can_be_allowed(acme, alice, fields):
 
 
 def test_a_retry_by_a_visitor_has_no_option_that_was_closed_since(fake, visitor, opened, acme):
-    acme.visitor_fields = ["max_tokens"]
-    acme.save()
+    acme.update(visitor_fields=["max_tokens"])
     fake.script(fault="400")
     refused = visitor.post(messages(opened), {"message": "Hello", "max_tokens": 17})
     assert refused.status_code >= 400
-    acme.visitor_fields = []
-    acme.save()
+    acme.update(visitor_fields=[])
     fake.reset()
 
     reply = Message.objects.get(role="assistant")

@@ -179,8 +179,8 @@ def messages_before(question: Question, limit: int) -> list[EarlierMessage]:
 
 
 def contents_of(question_ids: Sequence[ObjectId]) -> Iterable[Mapping[str, Any]]:
-    """Return `session_id` and `content` of questions."""
-    return Message.collection().find({"_id": {"$in": question_ids}}, {"session_id": 1, "content": 1})
+    """Return `_id` and `content` of questions."""
+    return Message.collection().find({"_id": {"$in": question_ids}}, {"content": 1})
 
 
 # -- running -----------------------------------------------------------------------------------

@@ -27,13 +27,13 @@ def update_sessions(runs: Sequence[FinishedRun]) -> None:
     if not runs:
         return
     titles = _titles(runs)
-    writes = [_update(run, titles.get(run.session_id, "")) for run in runs]
+    writes = [_update(run, titles.get(run.question_id)) for run in runs]
     written = ChatSession.collection().bulk_write(writes, ordered=False)
     if written.matched_count < len(writes):
         _remove_messages_of_erased_sessions(runs)
 
 
-def _update(run: FinishedRun, title: str) -> UpdateOne:
+def _update(run: FinishedRun, title: str | None) -> UpdateOne:
     change: dict[str, Any] = {
         "message_count": {"$max": ["$message_count", run.seq]},
         "last_message_at": {"$max": ["$last_message_at", run.finished_at]},
@@ -44,14 +44,13 @@ def _update(run: FinishedRun, title: str) -> UpdateOne:
     return UpdateOne({"_id": run.session_id}, [{"$set": change}])
 
 
-def _titles(runs: Sequence[FinishedRun]) -> dict[ObjectId, str]:
-    """Return `{session id: title}` for the sessions whose first question is answered."""
+def _titles(runs: Sequence[FinishedRun]) -> dict[ObjectId | None, str]:
+    """Return `{question id: title}` for the first questions of sessions."""
     first_questions = [run.question_id for run in runs if run.seq == 2 and run.question_id]
     if not first_questions:
         return {}
     return {
-        question["session_id"]: title_of(question["content"])
-        for question in replies.contents_of(first_questions)
+        question["_id"]: title_of(question["content"]) for question in replies.contents_of(first_questions)
     }
 
 

@@ -77,6 +77,10 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
         kept = session_bytes(body)
         recounting(access.tenant.pk, lambda: Usage.objects.keep_session(access.tenant, kept))
         session = open_session(request, self.caller, access, body)
+        # Read after the insert: a deletion of the tenant that comes later finds the session.
+        if access.tenant.was_deleted():
+            session.delete_if_empty()
+            raise NotFound
         data = {**session_data(session, access), "visitor_token": visitor_token(access, session)}
         location = reverse("chat-session", args=[session.pk])
         return Response(data, status=201, headers={"Location": location, "ETag": etag(session)})

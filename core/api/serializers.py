@@ -12,7 +12,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.errors import MAX_FIELD_ERRORS
-from core.mongo.models import Document
 
 OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
@@ -88,7 +87,7 @@ class DocumentSerializer(StrictMixin, serializers.ModelSerializer[Any]):
         options["pk_field"] = ObjectIdStringField()
         return field_class, options
 
-    def update(self, instance: Document, validated_data: dict[str, Any]) -> Document:
+    def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
         """Write only what was sent and differs. Raises as `Document.update` does."""
         instance.update(**validated_data)
         return instance

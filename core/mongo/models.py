@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from bson import Decimal128, Int64
 from django.db import connection, models
-from django.db.models.base import ModelState
+from django.db.models.base import ModelBase, ModelState
 from pymongo.collection import Collection
 
 from core.errors import Conflict, NotFound, PreconditionFailed
@@ -44,7 +44,7 @@ class Document(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
-    _is_pinned = False
+    _pinned_version: datetime | None = None
 
     class Meta:
         abstract = True
@@ -52,7 +52,7 @@ class Document(models.Model):
     def save(
         self,
         *args: Any,
-        force_insert: bool | tuple[type[models.Model], ...] = False,
+        force_insert: bool | tuple[ModelBase, ...] = False,
         update_fields: Iterable[str] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -74,15 +74,16 @@ class Document(models.Model):
             if isinstance(value, datetime):
                 setattr(self, field.attname, in_milliseconds(value))
 
-    def _do_update(self, *args: Any, **kwargs: Any) -> bool:
+    def _do_update(self, *args: Any, **kwargs: Any) -> Any:
         # Called by Django's save() only. Its own error for this is a plain DatabaseError.
-        if not super()._do_update(*args, **kwargs):  # type: ignore[misc]  # not in the stubs
+        updated = super()._do_update(*args, **kwargs)
+        if not updated:
             raise NotFound
-        return True
+        return updated
 
     def pin(self) -> None:
         """Have `update()` and `reread()` raise PreconditionFailed once the stored version is another."""
-        self._is_pinned = True
+        self._pinned_version = self.updated_at
 
     def update(self, **values: Any) -> Changes:
         """Write those values that differ from the stored ones; return what has changed.
@@ -105,8 +106,15 @@ class Document(models.Model):
             self.reread()
         raise Conflict("Others are changing this at the same time. Try again.", retry_after_seconds=1)
 
+    def touch(self) -> None:
+        """Make this a new version: what belongs to the document has changed. Raises as `update` does."""
+        while not self._write({}):
+            self.reread()
+
     def _write(self, values: Mapping[str, Any]) -> bool:
         """Write the values if the stored version is that of this instance; return whether it was."""
+        if not self._is_version_wanted:
+            return False
         now = max(now_in_milliseconds(), self.updated_at + _MILLISECOND)
         this_version = type(self)._base_manager.filter(pk=self.pk, updated_at=self.updated_at)
         if not this_version.update(**values, updated_at=now):
@@ -114,6 +122,8 @@ class Document(models.Model):
         for name, value in values.items():
             setattr(self, name, in_milliseconds(value) if isinstance(value, datetime) else value)
         self.updated_at = now
+        if self._pinned_version is not None:
+            self._pinned_version = now
         return True
 
     def reread(self) -> None:
@@ -122,15 +132,19 @@ class Document(models.Model):
         In a transaction this also holds for what follows: if another one changes the document before the
         transaction does, the transaction fails and is repeated.
         """
-        version, was_deleted = self.updated_at, self._is_marked_deleted
+        was_deleted = self._is_marked_deleted
         try:
             self.refresh_from_db()
         except self.DoesNotExist as error:
             raise NotFound from error
         if self._is_marked_deleted and not was_deleted:
             raise NotFound
-        if self._is_pinned and self.updated_at != version:
+        if not self._is_version_wanted:
             raise PreconditionFailed
+
+    @property
+    def _is_version_wanted(self) -> bool:
+        return self._pinned_version in (None, self.updated_at)
 
     @property
     def _is_marked_deleted(self) -> bool:

@@ -28,6 +28,12 @@ WITHOUT_EFFECT = {
         "Without it more is read; the result is filtered by the exact pair of user and tenant."
     ),
     "chat.turns.access_watch.revoked_among: 'tenant_id': {'$in': list(tenants)}": "As above.",
+    "chat.models.ChatSessionQuerySet.visible_to: deleted_at=None": (
+        "It hides a session of the caller's own tenant for the seconds that its erasure takes."
+    ),
+    "tenants.models.tenant.Tenant.was_deleted: .present()": (
+        "Only a race with the tenant's deletion shows it: qa/hostile/tests/test_concurrent_changes.py."
+    ),
     "chat.turns.sending.send_first: turn.question.session_id != session.pk is always true": (
         "The code below deletes only a session without messages, and this one has its first message."
     ),

@@ -11,8 +11,9 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from core.admin import DomainErrorMessages
 from core.api.actors import actor_of
-from tenants.admin.base import DomainErrorMessages, TenantOwnedAdmin, has_permission
+from tenants.admin.base import TenantOwnedAdmin, has_permission
 from tenants.admin.forms import NewApiKeyForm
 from tenants.models import ApiKey
 from tenants.models.api_key import IssuedKey

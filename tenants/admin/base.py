@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 
 from accounts.models import User
-from core.errors import DomainError
 from tenants.models import Tenant
 
 #: Tenants or users whose rows one search may show. A search that finds more is too broad.
@@ -63,32 +59,3 @@ class TenantOwnedAdmin(admin.ModelAdmin):
     def has_manage_permission(self, request: HttpRequest) -> bool:
         """For actions, which change rows by model methods though no form may."""
         return has_permission(request, f"tenants.change_{self.opts.model_name}")
-
-
-class DomainErrorMessages(admin.ModelAdmin):
-    """Shows domain errors as messages."""
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except DomainError as error:
-            self.message_user(request, error.detail, messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
-
-    def apply_to_each(
-        self, request: HttpRequest, rows: QuerySet, change: Callable[[Any], Any], done: str
-    ) -> None:
-        """Call `change` with every row; show the number of changed rows, and the error of each other row.
-
-        `done` is the past participle that the number is shown with.
-        """
-        count = 0
-        for row in rows:
-            try:
-                change(row)
-            except DomainError as error:
-                self.message_user(request, f"{row}: {error.detail}", messages.ERROR)
-            else:
-                count += 1
-        if count:
-            self.message_user(request, f"{done}: {count}.")

@@ -8,8 +8,9 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 
 from accounts.models import User, normalised_email
+from core.admin import DomainErrorMessages
 from core.api.actors import actor_of
-from tenants.admin.base import MAX_SEARCH_OWNERS, DomainErrorMessages, TenantOwnedAdmin, has_permission
+from tenants.admin.base import MAX_SEARCH_OWNERS, TenantOwnedAdmin, has_permission
 from tenants.models import Invitation, Membership
 
 

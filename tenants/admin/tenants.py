@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
+from core.admin import DocumentAdmin
 from core.api.actors import actor_of
 from core.audit.models import AuditEvent
-from tenants.admin.base import DomainErrorMessages
 from tenants.admin.forms import TenantForm
 from tenants.models import ApiKey, Invitation, LedgerEntry, Membership, Tenant
 
 
 @admin.register(Tenant)
-class TenantAdmin(DomainErrorMessages):
+class TenantAdmin(DocumentAdmin):
     form = TenantForm
     list_display = ("name", "slug", "plan", "requested_plan", "status", "deleted_at", "created_at")
     list_filter = ("status", "plan", ("requested_plan", admin.EmptyFieldListFilter), "deleted_at")
@@ -62,11 +63,9 @@ class TenantAdmin(DomainErrorMessages):
         lists = format_html_join(" · ", '<a href="{}?tenant_id__exact={}">{}</a>', links)
         return format_html("{} · {}", lists, usage)
 
-    def save_model(self, request: HttpRequest, obj: Tenant, form: ModelForm, change: bool) -> None:
-        tenant = Tenant.objects.get(pk=obj.pk)
-        new = {name: form.cleaned_data[name] for name in form.changed_data}
-        action = "tenant.plan_changed" if "plan" in new else "tenant.updated"
-        tenant.change(actor_of(request), action, **new)
+    def change_document(self, request: HttpRequest, stored: Tenant, changed: dict[str, Any]) -> None:
+        action = "tenant.plan_changed" if "plan" in changed else "tenant.updated"
+        stored.change(actor_of(request), action, **changed)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Tenants are created by users, at the API."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from core.admin import DocumentAdmin
 from core.api.actors import actor_of
 from core.audit.models import AuditEvent
 from core.mongo.ids import object_id
@@ -18,7 +19,7 @@ from tenants.models import LedgerEntry, Plan, Usage
 
 
 @admin.register(Plan)
-class PlanAdmin(admin.ModelAdmin):
+class PlanAdmin(DocumentAdmin):
     list_display = (
         "name",
         "code",
@@ -36,7 +37,7 @@ class PlanAdmin(admin.ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> tuple[str, ...]:
         return ("code", "created_at", "updated_at") if obj else ()
 
-    def save_model(self, request: HttpRequest, obj: Plan, form: ModelForm, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
         changes = {name: (form.initial.get(name), form.cleaned_data[name]) for name in form.changed_data}
         action = "plan.changed" if change else "plan.created"

@@ -82,7 +82,7 @@ class Membership(Document):
         return f"{self.user_id} is {self.role} of {self.tenant_id}"
 
     def change_role(self, role: str, by: Actor) -> None:
-        """Change the member's role. Raises LastAdmin if no admin would remain, NotFound for one removed before."""
+        """Change the role. Raises LastAdmin if no admin would remain, NotFound for one removed before."""
 
         def change() -> None:
             self.reread()

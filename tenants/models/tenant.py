@@ -182,6 +182,10 @@ class Tenant(Document):
     def is_suspended(self) -> bool:
         return self.status == self.Status.SUSPENDED
 
+    def was_deleted(self) -> bool:
+        """Whether the tenant has been deleted since it was read."""
+        return not Tenant.objects.present().filter(pk=self.pk).exists()
+
     def serialized(self, change: Callable[[], Result]) -> Result:
         """Return `change()`, run in a transaction that is serialized with all others of this tenant.
 

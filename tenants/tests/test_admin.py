@@ -271,6 +271,36 @@ def test_plans_are_edited_and_recorded(staff, acme):
     assert AuditEvent.objects.get(action="plan.changed").changes == {"requests_per_minute": [120, 7]}
 
 
+def opened(staff, model, pk) -> dict:
+    """Return what a browser would send if nothing was changed in the form."""
+    form = staff.get(page(model, pk)).context["adminform"].form
+    return {name: form[name].value() for name in form.fields if form[name].value() not in (None, False)}
+
+
+def test_a_form_that_was_opened_before_another_change_saves_nothing(staff, acme):
+    form = opened(staff, Plan, acme.plan_id)
+    staff.post(page(Plan, acme.plan_id), {**form, "max_members": 3})
+    late = staff.post(page(Plan, acme.plan_id), {**form, "requests_per_minute": 7}, follow=True)
+
+    assert "was changed while this page was open" in late.content.decode()
+    plan = Plan.objects.get(pk=acme.plan_id)
+    assert (plan.max_members, plan.requests_per_minute) == (3, 120)
+    again = {**opened(staff, Plan, acme.plan_id), "requests_per_minute": 7}
+    assert staff.post(page(Plan, acme.plan_id), again).status_code == 302
+    assert Plan.objects.get(pk=acme.plan_id).requests_per_minute == 7
+
+
+@pytest.mark.parametrize("name", ["tenant", "plan"])
+def test_a_change_between_the_reads_of_a_form_and_its_write_is_not_overwritten(staff, acme, commands, name):
+    changed = {"tenant": acme, "plan": acme.plan}[name]
+    form = opened(staff, type(changed), changed.pk)
+
+    with commands.interrupted(lambda: type(changed).objects.get(pk=changed.pk).update(name="First")):
+        staff.post(page(type(changed), changed.pk), {**form, "name": "Second"})
+
+    assert type(changed).objects.get(pk=changed.pk).name == "First"
+
+
 def test_a_plan_is_created(staff):
     response = staff.post(
         "/admin/tenants/plan/add/", {"code": "team", "name": "Team", "unpriced": "refuse", "streaming": "on"}

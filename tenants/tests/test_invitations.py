@@ -164,8 +164,7 @@ def lower(acme, member, alice):
 
 
 def deactivate(acme, member, alice):
-    member.is_active = False
-    member.save()
+    member.update(is_active=False)
 
 
 @pytest.mark.parametrize("end", [remove, lower, deactivate])

@@ -17,8 +17,7 @@ from tenants.models import Plan, Tenant
 @pytest.fixture
 def two(db) -> Plan:
     plan = Plan.objects.get(code="free")
-    plan.tenants_per_owner = 2
-    plan.save()
+    plan.update(tenants_per_owner=2)
     return plan
 
 

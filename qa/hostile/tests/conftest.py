@@ -9,9 +9,12 @@ import pytest
 from accounts.models import User
 from qa.fake_provider.server import FakeProvider
 from qa.hostile.attacks import Caller
+from qa.isolation.fixtures import matrix
 from qa.testing.server import RunningServer
 from qa.testing.tenants import by, issue
 from tenants.models import Plan, Tenant
+
+__all__ = ["attacker", "matrix", "product", "tenant_of", "victim"]
 
 
 @pytest.fixture(scope="session")

@@ -23,17 +23,22 @@ from qa.hostile.concurrent_changes import (
 )
 from qa.isolation.changes import owned_models
 from qa.isolation.matrix import Answer, Matrix
-from qa.isolation.tests.conftest import matrix  # noqa: F401 - a fixture
 from tenants.models import ApiKey, Invitation, Membership, Tenant, Webhook, WebhookDelivery
 from tenants.purge import purge
 
 DELETE_TENANT = Operation("DELETE", TENANT)
 DELETIONS = [operation for operation in operations() if operation.method == "DELETE"]
-#: What a tenant is deleted with keeps a trace: it is marked, and purged later.
-KEEPS_ITS_RECORD = (
-    DELETE_TENANT,
-    Operation("DELETE", f"{TENANT}/api-keys/<str:key_id>"),
-    Operation("DELETE", f"{TENANT}/invitations/<str:invitation_id>"),
+KEEPS_ITS_RECORD = (DELETE_TENANT, Operation("DELETE", f"{TENANT}/api-keys/<str:key_id>"))
+CREATIONS_IN_TENANT = [
+    operation
+    for operation in operations()
+    if operation.method == "POST"
+    and (operation.route.startswith((TENANT, "api/invitations")) or operation.route == "api/chat/sessions")
+    and not operation.route.endswith("/test")
+]
+TURNS = (
+    Operation("POST", f"{SESSION}/messages"),
+    Operation("POST", f"{SESSION}/messages/<str:message_id>/retry"),
 )
 
 
@@ -88,6 +93,30 @@ def test_the_second_request_is_answered_between_two_writes_of_the_first(
     assert failures == []
 
 
+def conditional_operations() -> list[Operation]:
+    """Return the operations on objects with an ETag."""
+    routes = (TENANT, SESSION, f"{TENANT}/webhooks/<str:webhook_id>", "api/auth/profile")
+    return [each for each in operations() if each.route in routes]
+
+
+@pytest.mark.parametrize("first", conditional_operations(), ids=str)
+def test_if_match_refuses_what_has_changed_after_it_was_compared(world: World, first: Operation):
+    for second in conditional_operations():
+        if second.route != first.route:
+            continue
+        world.restore()
+        tag = world.read(first).headers["ETag"]
+        answer, interrupting = world.race(first, second, first_headers={"HTTP_IF_MATCH": tag})
+
+        assert interrupting is not None
+        assert interrupting.status < 400
+        assert answer.status == (404 if second.method == "DELETE" else 412), str(second)
+        if second.method != "DELETE":
+            stored = world.read(first)
+            assert stored.status == 200
+            assert stored.headers["ETag"] == interrupting.headers["ETag"]
+
+
 def failures_of(world: World, first: Operation, second: Operation, *, before_write: int) -> list[str]:
     world.restore()
     answer, interrupting = world.race(first, second, before_write=before_write)
@@ -96,13 +125,13 @@ def failures_of(world: World, first: Operation, second: Operation, *, before_wri
     found = [*_wrong_statuses(first, answer), *_wrong_statuses(second, interrupting)]
     if before_write == 1 and interrupting.status >= 400:
         found.append(f"the second was answered {interrupting.status}: {interrupting.text[:300]}")
-    done = {first: answer.status < 400, second: interrupting.status < 400}
-    for operation in (first, second):
-        if operation in DELETIONS and done[operation]:
+    both_done = answer.status < 400 and interrupting.status < 400
+    for operation, its in ((first, answer), (second, interrupting)):
+        if operation in DELETIONS and its.status < 400:
             found += remains_of(world, operation)
-    if before_write == 1 and done[second] and deleted_before(second, first) and done[first]:
-        found.append(f"{first} was answered {answer.status} though its object was deleted")
-    if done[first] and done[second]:
+    if before_write == 1 and both_done and deleted_before(second, first):
+        found.append(f"the first was answered {answer.status} though its object was deleted")
+    if both_done:
         found += lost_fields(world, first, second)
     found += orphans()
     if DELETE_TENANT in (first, second) and not found:
@@ -117,12 +146,19 @@ def _wrong_statuses(operation: Operation, answer: Answer) -> Iterator[str]:
 
 
 def deleted_before(second: Operation, first: Operation) -> bool:
-    """Whether what `first` works on no longer exists after `second`."""
+    """Whether `first` must fail because `second` has deleted what it works on.
+
+    Revoking what is revoked already succeeds. A deleted tenant keeps its objects, hidden, until it is
+    purged: only new ones must not appear. A turn that is accepted while its session is erased is answered,
+    and its messages are deleted when it is settled.
+    """
     if second == DELETE_TENANT:
-        return True
-    if second.route in (SESSION, VISITOR) and second.method == "DELETE":
-        return first.route.startswith(SESSION) or first.route in (VISITOR, "api/chat")
-    return second in DELETIONS and first.route.startswith(second.route)
+        return first.route == TENANT or first in CREATIONS_IN_TENANT
+    if second.method != "DELETE" or second in KEEPS_ITS_RECORD:
+        return False
+    if second.route == VISITOR:
+        return first.route.startswith(SESSION) and first not in TURNS
+    return first.route.startswith(second.route) and first not in TURNS
 
 
 def lost_fields(world: World, first: Operation, second: Operation) -> Iterator[str]:
