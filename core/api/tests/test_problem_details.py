@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.db import DatabaseError, IntegrityError
+from django.test import RequestFactory
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from rest_framework import exceptions
 
 from core import errors
-from core.api.errors import problem_of
+from core.api.errors import exception_handler, problem_of
 
 
 class SeatsTaken(errors.Conflict):
@@ -21,6 +24,7 @@ class SeatsTaken(errors.Conflict):
         (errors.NotFound(), 404, "not_found"),
         (SeatsTaken(), 409, "seats_taken"),
         (errors.Gone(), 410, "gone"),
+        (errors.PreconditionFailed(), 412, "precondition_failed"),
         (errors.Unprocessable(code="too_long"), 422, "too_long"),
         (errors.LimitReached(), 429, "rate_limited"),
         (errors.UpstreamFailed(), 502, "provider_failed"),
@@ -71,3 +75,19 @@ def test_an_http_error_has_its_headers():
     error = exceptions.Throttled(wait=7)
     error.auth_header = "Bearer"
     assert problem_of(error).headers == {"WWW-Authenticate": "Bearer", "Retry-After": "7"}
+
+
+def aborted() -> DatabaseError:
+    """Return the error of a transaction that conflicts with another one, as the ORM raises it."""
+    error = DatabaseError()
+    error.__cause__ = OperationFailure("conflict", 112, {"errorLabels": ["TransientTransactionError"]})
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [IntegrityError(), DuplicateKeyError("dup"), aborted(), aborted().__cause__]
+)
+def test_writes_that_conflict_are_a_409(error):
+    response = exception_handler(error, {"request": RequestFactory().get("/")})
+
+    assert (response.status_code, response.data["code"]) == (409, "conflict")
