@@ -21,7 +21,7 @@ from llm.serializers import RouteField, TargetsField
 from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant
 from tenants.models.api_key import Scope
 from tenants.models.membership import Role
-from tenants.models.origins import is_origin_pattern
+from tenants.models.origins import MAX_LENGTH, is_origin_pattern
 from tenants.models.tenant import VisitorField
 
 _MAX_ITEMS = 50
@@ -34,7 +34,7 @@ class OriginsField(BoundedListField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            **{"child": serializers.CharField(max_length=300), "max_length": _MAX_ITEMS, **options}
+            **{"child": serializers.CharField(max_length=MAX_LENGTH), "max_length": _MAX_ITEMS, **options}
         )
 
     def to_internal_value(self, data: Any) -> list[str]:

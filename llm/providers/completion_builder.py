@@ -194,7 +194,9 @@ class _ToolCallBuilder:
     id: str = ""
     name: str = ""
     _parts: list[str] = field(default_factory=list)
-    _held: str = ""
+    _held: list[str] = field(default_factory=list)
+    #: None until the first character that is no whitespace.
+    _is_object: bool | None = None
     _sanitizer: IncrementalSanitizer = field(default_factory=IncrementalSanitizer)
 
     @property
@@ -207,15 +209,20 @@ class _ToolCallBuilder:
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not arguments or not isinstance(arguments, str):
             return ""
-        self._held += self._sanitizer.feed(arguments)
-        if not self.id or not (self._parts or self._held.lstrip().startswith("{")):
+        piece = self._sanitizer.feed(arguments)
+        self._held.append(piece)
+        if self._is_object is None and (begun := piece.lstrip()):
+            self._is_object = begun.startswith("{")
+        if not self.id or not self._is_object:
             return ""
-        emitted, self._held = self._held, ""
+        emitted = "".join(self._held)
+        self._held.clear()
         self._parts.append(emitted)
         return emitted
 
     def close(self) -> str:
-        held, self._held = self._held + self._sanitizer.close(), ""
+        held = "".join(self._held) + self._sanitizer.close()
+        self._held.clear()
         if not self._parts:
             held = _unwrapped(held)
         self._parts.append(held)

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_GO_DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:ms|us|µs|ns|d|h|m|s))+")
-_GO_PART = re.compile(r"(\d+(?:\.\d*)?)(ms|us|µs|ns|d|h|m|s)")
+#: No amount has more digits; without a bound a long text of digits would take quadratic time.
+_AMOUNT = r"\d{1,9}(?:\.\d{0,9})?"
+_GO_DURATION = re.compile(rf"(?:{_AMOUNT}(?:ms|us|µs|ns|d|h|m|s))+")
+_GO_PART = re.compile(rf"({_AMOUNT})(ms|us|µs|ns|d|h|m|s)")
 #: Groq: "Please try again in 4.77s", https://github.com/elizaOS/eliza/issues/4040 (2025-03).
 #: Gemini: "Please retry in 36.429760048s.", https://github.com/diegosouzapw/OmniRoute/issues/9504 (2026-08).
 _RETRY_IN = re.compile(rf"(?:retry|try again)\s+(?:in|after)\s+({_GO_DURATION.pattern})", re.IGNORECASE)
-_RETRY_IN_SECONDS = re.compile(r"(?:retry|try again)\s+(?:in|after)\s+(\d+(?:\.\d+)?) ?sec", re.IGNORECASE)
+_RETRY_IN_SECONDS = re.compile(
+    r"(?:retry|try again)\s+(?:in|after)\s+(\d{1,9}(?:\.\d{1,9})?) ?sec", re.IGNORECASE
+)
 
 
 def from_headers(headers: Mapping[str, str]) -> float | None:

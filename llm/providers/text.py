@@ -59,6 +59,8 @@ class ThinkFilter:
     """
 
     def __init__(self) -> None:
+        #: Whitespace at the start, apart from what is held: each piece is searched once.
+        self._blank: list[str] = []
         self._held = ""
         self._state = "start"  # then "thinking", "after" (whitespace to drop), "answer"
 
@@ -76,7 +78,10 @@ class ThinkFilter:
         while True:
             if self._state == "start":
                 begun = self._held.lstrip()
+                self._blank.append(self._held[: len(self._held) - len(begun)])
+                self._held = begun
                 if begun.startswith(_OPEN):
+                    self._blank.clear()
                     self._held = begun[len(_OPEN) :]
                     self._state = "thinking"
                 elif _OPEN.startswith(begun):
@@ -106,7 +111,8 @@ class ThinkFilter:
         return "", self._release()
 
     def _release(self) -> str:
-        held, self._held, self._state = self._held, "", "answer"
+        held = "".join(self._blank) + self._held
+        self._blank, self._held, self._state = [], "", "answer"
         return held
 
 

@@ -17,7 +17,7 @@ import requests
 
 READ_BYTES = 65536
 #: A chunk's size line, or the trailers: more than this is not HTTP.
-_MAX_FRAMING_BYTES = 65536
+_MAX_FRAMING_BYTES = 8192
 
 
 class StreamError(Exception):
