@@ -55,6 +55,16 @@ class Pattern:
                 yield repeated * (length // len(repeated)) + end
 
 
+def _patterns_of_lanes() -> list[str]:
+    [lanes] = [call.node.args[1] for call in calls() if call.method == "Lanes"]
+    assert isinstance(lanes, ast.Dict)  # noqa: S101 - for the type checker
+    return [ast.literal_eval(key) for key in lanes.keys if key is not None]
+
+
+#: Patterns that are made of local values, by the place where they are compiled.
+_COMPUTED = {"core.server.bridge:Lanes.__init__": _patterns_of_lanes}
+
+
 def product_patterns() -> list[Pattern]:
     """Return every pattern in the source and every pattern of a URL. Raises for one that can't be found."""
     found = [*_from_source(), *_from_urls(get_resolver())]
@@ -63,7 +73,10 @@ def product_patterns() -> list[Pattern]:
 
 def _from_source() -> Iterator[Pattern]:
     for call in calls():
-        if call.receiver == "re" and call.method in _FUNCTIONS:
+        if call.place in _COMPUTED:
+            for text in _COMPUTED[call.place]():
+                yield Pattern(call.place, re.compile(text), ("search",))
+        elif call.receiver == "re" and call.method in _FUNCTIONS:
             yield Pattern(call.place, _compiled(call), _methods(call))
         elif call.method in _FIELDS:
             yield Pattern(call.place, re.compile(call.evaluated(_regex_argument(call))), ("search",))

@@ -27,7 +27,6 @@ def product(
         "ALLOWED_HOSTS": "127.0.0.1",
         "WORKERS": "2",
         "THREADS": "16",
-        "LOG_LEVEL": "WARNING",
         "LLM_ROUTE": "groq",
         "GROQ_BASE_URL": fake_server.base_url("groq"),
         "GROQ_API_KEY": "test-key",

@@ -28,7 +28,7 @@ def exchange(server: RunningServer, head: bytes) -> tuple[int, bytes]:
 
 
 def head(target: str = "/health", method: str = "GET", **headers: str) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
