@@ -32,6 +32,12 @@ logger = logging.getLogger(__name__)
 #: The largest difference assumed between the clocks of two workers.
 CLOCK_SKEW = timedelta(minutes=1)
 
+#: Sessions of a user; a further login ends the one that was used least recently.
+MAX_SESSIONS = 50
+
+#: Refresh tokens that one session keeps until they expire; a client that refreshes every 5 minutes has 2,016.
+MAX_TOKENS = 5000
+
 #: A token used again within this time comes from a client that sent two requests at once.
 REUSE_GRACE = timedelta(seconds=10)
 
@@ -244,6 +250,9 @@ class RefreshTokenQuerySet(models.QuerySet["RefreshToken"]):
         Raises TokenError if the password was changed or the user deactivated since `user` was read.
         """
         pair = self._store_next(user, str(ObjectId()), timezone.now(), source)
+        newest_first = user.refresh_tokens.live().order_by("-created_at", "-id")
+        for family in newest_first.values_list("family", flat=True)[MAX_SESSIONS:]:
+            user.end_session(family)
         # Checked after the token is stored: a password change that comes later finds and revokes it.
         unchanged = User.objects.filter(pk=user.pk, password=user.password, is_active=True)
         if not unchanged.update(last_login=timezone.now()):
@@ -265,6 +274,9 @@ class RefreshTokenQuerySet(models.QuerySet["RefreshToken"]):
         if used.used_at:
             used.handle_reuse(used.used_at, source)
             raise TokenError("The token was used before")
+        if self.filter(family=used.family).count() >= MAX_TOKENS:
+            used.user.end_session(used.family)
+            raise TokenError("The session has been refreshed too often")
         # The successor is stored first: a worker that dies between the two writes ends no session.
         pair = self._store_next(used.user, used.family, used.started_at, source)
         if not self.filter(pk=used.pk, used_at=None, revoked_at=None).update(used_at=timezone.now()):

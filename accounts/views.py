@@ -177,6 +177,8 @@ class LogoutView(APIView):
 class LogoutAllView(APIView):
     """End every session of the caller, including this one."""
 
+    records_changes = True
+
     @extend_schema(request=None, responses={204: None})
     def post(self, request: AuthenticatedRequest) -> Response:
         request.user.end_sessions()
@@ -196,6 +198,8 @@ class SessionsView(ListAPIView[RefreshToken]):
 
 
 class ProfileView(APIView):
+    records_changes = True
+
     @extend_schema(responses=UserSerializer)
     def get(self, request: AuthenticatedRequest) -> Response:
         return self._render(request.user)
@@ -223,6 +227,7 @@ class ProfileView(APIView):
 class ChangePasswordView(APIView):
     """Set a new password. Every other session of the caller ends."""
 
+    records_changes = True
     rate_scope = "auth.password"
 
     @extend_schema(request=NewPasswordSerializer, responses={204: None})

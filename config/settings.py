@@ -298,6 +298,8 @@ RATES = {
     # Failed logins with one e-mail address from one network address; then 429 until the period ends.
     "auth.failures": "5/15m",
     "tenants.create": "30/h",
+    # Changes of accounts, tenants and what they own: the audit trail keeps each for good.
+    "changes": "2000/d",
     "tenants.keys": "60/m",
     # Mails; see tenants.views.invitations.
     "invitations.recipient": f"{_env['INVITATIONS_PER_RECIPIENT']}/d",

@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 from chat import kept_data
 from chat.erasure import erase_session
 from chat.models import ChatSession, Message
+from chat.turns import acceptance
 from qa.testing.chat import settled_usage
 from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, limited, problem, with_key
@@ -118,3 +119,19 @@ def test_one_network_opens_few_conversations_with_a_public_key(public_key, setti
     settings.RATES = {**settings.RATES, "chat.sessions": "2/m"}
     page = with_key(public_key.secret, HTTP_ORIGIN="https://shop.example")
     assert [open_session(page).status_code for _ in range(3)] == [201, 201, 429]
+
+
+def test_a_reply_keeps_the_attempts_of_a_bounded_number_of_runs(fake, site, session, monkeypatch):
+    monkeypatch.setattr(acceptance, "MAX_RUNS", 2)
+    fake.script(fault="400")
+    path = f"/api/chat/sessions/{session.pk}/messages"
+    key = {"HTTP_IDEMPOTENCY_KEY": "a-key"}
+    site.post(path, {"message": "Hello"}, **key)
+    reply = Message.objects.get(role="assistant")
+
+    statuses = [site.post(f"{path}/{reply.pk}/retry").status_code for _ in range(2)]
+    again = site.post(path, {"message": "Hello"}, **key)
+
+    assert statuses == [422, 409]
+    assert again.status_code == 422
+    assert len(Message.objects.get(pk=reply.pk).attempts) == 2

@@ -44,6 +44,7 @@ class ManifestSerializer(serializers.Serializer[Any]):
 
 
 class VisitorView(TenantScopedView):
+    records_changes = True
     rights = {"DELETE": ADMINISTER}
 
     @extend_schema(

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 from django_ratelimit.core import get_usage
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -39,7 +40,16 @@ class EndpointRate(BaseThrottle):
         show_limit(request, usage)
         if not usage.has_room_for(0):
             raise rate_limit_reached(usage, scope=caller_of(request).rate_scope)
+        if request.method not in SAFE_METHODS and getattr(view, "records_changes", False):
+            _count_change(request)
         return True
+
+
+def _count_change(request: Request) -> None:
+    """Count a change that the audit trail keeps. Raises LimitReached beyond the caller's day."""
+    usage = counted(request, "changes", rate_key)
+    if usage and not usage.has_room_for(0):
+        raise rate_limit_reached(usage, scope=caller_of(request).rate_scope)
 
 
 def counted(

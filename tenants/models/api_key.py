@@ -37,6 +37,10 @@ class Scope(models.TextChoices):
 #: The last use of a key is recorded at most once in this time.
 _USE_INTERVAL = timedelta(minutes=1)
 
+#: Usable keys of a tenant, whatever its plan, and those kept that are revoked or expired.
+MAX_KEYS = 1000
+MAX_ENDED_KEYS = 200
+
 _UNACKNOWLEDGED = WriteConcern(w=0)
 
 
@@ -63,11 +67,21 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             # A rotated key does not count beside its successor.
             if limit is not None and tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
                 raise PlanLimit("API keys", limit)
+            if tenant.api_keys.usable().count() >= MAX_KEYS:
+                raise PlanLimit("API keys", MAX_KEYS)
+            self.delete_oldest_ended(tenant)
             issued = self.generate(tenant, created_by_id=by.user_id, **fields)
             issued.key.record(by, Event.KEY_ISSUED)
             return issued
 
         return tenant.serialized(issue)
+
+    def delete_oldest_ended(self, tenant: Tenant) -> None:
+        """Keep the newest of the revoked and expired keys; the audit trail keeps the events of all."""
+        usable = tenant.api_keys.usable().values_list("pk", flat=True)
+        ended = tenant.api_keys.exclude(pk__in=list(usable)).values_list("pk", flat=True)
+        if oldest := list(ended[MAX_ENDED_KEYS - 1 :]):
+            self.filter(pk__in=oldest).delete()
 
     def generate(self, tenant: Tenant, *, kind: str, environment: str, **fields: Any) -> IssuedKey:
         """Create a key without checking the plan and without recording it."""
@@ -207,6 +221,7 @@ class ApiKey(Document):
         def rotate() -> IssuedKey:
             if not ApiKey.objects.usable().filter(pk=self.pk, replaced_by=None).exists():
                 raise KeyReplaced
+            ApiKey.objects.delete_oldest_ended(self.tenant)
             issued = ApiKey.objects.generate(
                 self.tenant,
                 created_by_id=by.user_id,

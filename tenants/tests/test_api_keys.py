@@ -12,7 +12,7 @@ from django.utils import timezone
 from core.audit.models import AuditEvent
 from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, issue, limited, problem, signed_in, with_key
-from tenants.models import ApiKey
+from tenants.models import ApiKey, api_key
 from tenants.models.api_key import IssuedKey
 from tenants.models.errors import PlanLimit
 
@@ -224,3 +224,23 @@ def test_events_of_keys_are_recorded_without_secrets(alice, acme):
     recorded = str(list(AuditEvent.collection().find()))
     assert key["key"] not in recorded
     assert rotated["key"] not in recorded
+
+
+def test_the_oldest_revoked_keys_are_deleted(alice, acme, monkeypatch):
+    monkeypatch.setattr(api_key, "MAX_ENDED_KEYS", 2)
+    kept = issue(acme, alice).key
+    for _ in range(4):
+        issue(acme, alice).key.revoke(by(alice))
+    rotated = kept.rotate(overlap=timedelta(0), by=by(alice)).key
+
+    assert acme.api_keys.count() <= 4
+    assert {rotated.pk, kept.pk} <= set(acme.api_keys.values_list("pk", flat=True))
+
+
+def test_a_plan_without_a_limit_has_one_of_the_product(alice, acme, monkeypatch):
+    limited(acme)
+    monkeypatch.setattr(api_key, "MAX_KEYS", 2)
+    assert [issue(acme, alice).key.is_usable for _ in range(2)] == [True, True]
+
+    response = signed_in(alice).post(f"/api/tenants/{acme.pk}/api-keys", {"name": "x"})
+    assert problem(response, 409) == "plan_limit"

@@ -185,3 +185,14 @@ def test_long_values_are_truncated(alice, acme):
     acme.change(by(alice), system_prompt="x" * 5000)
 
     assert len(AuditEvent.objects.first().changes["system_prompt"][1]) == 501
+
+
+def test_a_caller_makes_a_bounded_number_of_recorded_changes_a_day(alice, acme, settings):
+    settings.RATES = {**settings.RATES, "changes": "2/d"}
+    client = signed_in(alice)
+    statuses = [client.patch(f"/api/tenants/{acme.pk}", {"name": f"N{n}"}).status_code for n in range(3)]
+    profile = client.put("/api/auth/profile", {"name": "New"})
+
+    assert statuses == [200, 200, 429]
+    assert problem(profile, 429) == "rate_limited"
+    assert client.get(f"/api/tenants/{acme.pk}").status_code == 200

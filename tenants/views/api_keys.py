@@ -27,6 +27,7 @@ from tenants.serializers import ApiKeySerializer, IssuedKeySerializer, RotationS
 class ApiKeyViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet[ApiKey]):
     """API keys that are not revoked. A new key's secret is shown once, as `key`."""
 
+    records_changes = True
     rights = {"GET": EDIT, "POST": EDIT, "DELETE": EDIT}
     rate_scope = "tenants.keys"
     lookup_url_kwarg = "key_id"

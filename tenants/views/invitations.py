@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, GenericViewSet[Invitation]):
     """Invitations by e-mail. The token is only in the mail."""
 
+    records_changes = True
     rights = {"GET": ADMINISTER, "POST": ADMINISTER, "DELETE": ADMINISTER}
     lookup_url_kwarg = "invitation_id"
     serializer_class = InvitationSerializer

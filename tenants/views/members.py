@@ -26,6 +26,7 @@ from tenants.serializers import MemberSerializer, NewMemberSerializer
 class MemberListView(TenantScopedView, ListAPIView[Membership]):
     """The members of the tenant. Users of no tenant that the caller administers have to be invited."""
 
+    records_changes = True
     rights = {"GET": ADMINISTER, "POST": ADMINISTER}
     serializer_class = MemberSerializer
     queryset = Membership.objects.none()
@@ -53,6 +54,7 @@ class MemberListView(TenantScopedView, ListAPIView[Membership]):
 class MemberViewSet(TenantScopedView, GenericViewSet[Membership]):
     """One member. Members may end their own membership, only admins that of others."""
 
+    records_changes = True
     rights = {"GET": MEMBER, "PUT": ADMINISTER, "DELETE": MEMBER}
     lookup_url_kwarg = "user_id"
     serializer_class = MemberSerializer

@@ -28,6 +28,7 @@ from tenants.serializers import TenantSerializer
 class TenantListView(ListAPIView[Tenant]):
     """The tenants of the caller, newest first; creating one makes the caller its admin."""
 
+    records_changes = True
     request: AuthenticatedRequest
     serializer_class = TenantSerializer
     queryset = Tenant.objects.none()
@@ -60,6 +61,7 @@ class TenantListView(ListAPIView[Tenant]):
 class TenantViewSet(TenantScopedView, GenericViewSet[Tenant]):
     """One tenant. A new `requested_plan` is a request to the platform's staff; only admins may make it."""
 
+    records_changes = True
     rights = {"GET": VIEW, "PUT": EDIT, "DELETE": ADMINISTER}
     lookup_url_kwarg = "tenant_id"
     queryset = Tenant.objects.none()

@@ -33,6 +33,7 @@ from tenants.webhooks.serializers import (
 class WebhookViewSet(TenantScopedView, ListModelMixin, GenericViewSet[Webhook]):
     """Receivers of the tenant's events. A new webhook's secret is shown once, as `secret`."""
 
+    records_changes = True
     rights = {"GET": ADMINISTER, "POST": ADMINISTER, "PUT": ADMINISTER, "DELETE": ADMINISTER}
     lookup_url_kwarg = "webhook_id"
     serializer_class = WebhookSerializer
