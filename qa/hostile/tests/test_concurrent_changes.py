@@ -26,6 +26,8 @@ from qa.isolation.matrix import Answer, Matrix
 from tenants.models import ApiKey, Invitation, Membership, Tenant, Webhook, WebhookDelivery
 from tenants.purge import purge
 
+pytestmark = pytest.mark.django_db
+
 DELETE_TENANT = Operation("DELETE", TENANT)
 DELETIONS = [operation for operation in operations() if operation.method == "DELETE"]
 KEEPS_ITS_RECORD = (DELETE_TENANT, Operation("DELETE", f"{TENANT}/api-keys/<str:key_id>"))

@@ -134,13 +134,11 @@ def _accept(user: User, body: dict[str, str]) -> int:
 
 
 def deactivate(world: World) -> None:
-    world.dave.is_active = False
-    world.dave.save()
+    world.dave.update(is_active=False)
 
 
 def lose_staff_rights(world: World) -> None:
-    world.dave.is_staff = world.dave.is_superuser = False
-    world.dave.save()
+    world.dave.update(is_staff=False, is_superuser=False)
 
 
 def reset_password(world: World) -> None:

@@ -99,8 +99,7 @@ def past() -> Any:
 
 
 def deactivate(work: Work) -> None:
-    work.member.is_active = False
-    work.member.save()
+    work.member.update(is_active=False)
 
 
 TENANT_EVENTS: dict[str, Callable[[Work], Any]] = {
