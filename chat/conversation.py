@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.models import ChatSession, Message
-from chat.turns import HISTORY_LIMIT, ConversationMessage, Question, Reply
+from chat.turns import HISTORY_LIMIT, ConversationMessage, Question, Reply, newest_within_bounds
 from core.errors import NotFound
 from core.mongo.ids import object_id
 from tenants.access import Access, TenantCaller
@@ -104,7 +104,7 @@ def _lookup_messages(known: Access | None) -> dict[str, Any]:
             "from": Message._meta.db_table,
             "localField": "_id",
             "foreignField": "session_id",
-            "pipeline": [{"$sort": {"seq": -1}}, {"$limit": limit}, {"$project": _TURN_FIELDS}],
+            "pipeline": newest_within_bounds(limit, _TURN_FIELDS),
             "as": "messages",
         }
     }

@@ -17,7 +17,7 @@ from chat.turns.capacity import Place, take_place
 from chat.turns.finished_run import FinishedRun
 from chat.turns.following import follow, wait_for_end
 from chat.turns.heartbeat import local_turn
-from chat.turns.history import HISTORY_LIMIT, ConversationMessage
+from chat.turns.history import HISTORY_LIMIT, ConversationMessage, newest_within_bounds
 from chat.turns.options import longest_answer, requested_target, require_allowed_models
 from chat.turns.question import NewMessage, Question, RequestedOptions
 from chat.turns.replies import request_cancel, store_feedback
@@ -65,6 +65,7 @@ __all__ = [
     "last_position",
     "local_turn",
     "longest_answer",
+    "newest_within_bounds",
     "release_on_database_error",
     "replies",
     "reply_error",

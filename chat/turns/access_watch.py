@@ -9,6 +9,7 @@ key was, and all of a tenant that was suspended or deleted.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,15 @@ from bson import ObjectId
 
 from accounts.models import User
 from core.background import BackgroundThread
+from core.jobs.isolation import set_member_aside
 from core.mongo.models import Document
 from llm.canonical import Target
 from tenants.access import Access
 from tenants.access.rights import Right
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.models.membership import Role
+
+logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 
@@ -86,7 +90,10 @@ def _check() -> None:
     for revoked in revoked_among(grants):
         revoked.revoked = True
         revoked.release()
-        revoked.stop()
+        try:
+            revoked.stop()
+        except Exception:  # The streams after it end all the same.
+            logger.exception("a stream could not be stopped")
 
 
 # The delay comes before every check, so that streams that begin one after the other share one.
@@ -113,7 +120,7 @@ def revoked_among(grants: Iterable[StreamGrant]) -> list[StreamGrant]:
         {"user_id": {"$in": list(users)}, "tenant_id": {"$in": list(tenants)}},
         {"user_id": 1, "tenant_id": 1, "role": 1},
     )
-    roles = {(row["user_id"], row["tenant_id"]): row["role"] for row in members}
+    roles = {(row["user_id"], row["tenant_id"]): row.get("role") for row in members}
 
     def is_valid(granted: StreamGrant) -> bool:
         access = granted.access
@@ -131,7 +138,15 @@ def revoked_among(grants: Iterable[StreamGrant]) -> list[StreamGrant]:
         role = roles.get((access.user.pk, access.tenant.pk))
         return role is not None and replace(access, role=Role(role)).may(granted.right)
 
-    return [granted for granted in grants if not is_valid(granted)]
+    def can_be_checked_and_is_valid(granted: StreamGrant) -> bool:
+        try:
+            return is_valid(granted)
+        except Exception as error:  # Its documents cannot be read: it ends, and the others are checked.
+            tenant_id = granted.access.tenant.pk
+            set_member_aside("access watch", f"tenant {tenant_id}", error, tenant_id)
+            return False
+
+    return [granted for granted in grants if not can_be_checked_and_is_valid(granted)]
 
 
 def _key_allows(granted: StreamGrant, document: dict[str, Any], tenant: Tenant) -> bool:

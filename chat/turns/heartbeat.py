@@ -15,6 +15,8 @@ from bson import ObjectId
 
 from chat.turns import replies
 from core.background import BackgroundThread
+from core.jobs.isolation import set_member_aside
+from core.mongo.engine.errors import is_unreachable
 
 if TYPE_CHECKING:
     from chat.turns.turn import Turn
@@ -88,8 +90,25 @@ _thread = BackgroundThread(
 def _flush() -> None:
     now = time.monotonic()
     due = [checkpoint for turn in turns() if (checkpoint := turn.checkpoint(now, CHECKPOINT_SECONDS))]
-    if due:
+    if not due:
+        return
+    try:
         replies.checkpoint_all(due)
+    except Exception as error:
+        if is_unreachable(error):
+            raise
+        # One of them cannot be stored, such as one that is too large. The leases of the others depend on it.
+        for checkpoint in due:
+            _store_alone(checkpoint)
+
+
+def _store_alone(checkpoint: replies.Checkpoint) -> None:
+    try:
+        replies.checkpoint_all([checkpoint])
+    except Exception as error:
+        if is_unreachable(error):
+            raise
+        set_member_aside("checkpoints", str(checkpoint.reply_id), error, None)
 
 
 def _poll_cancellations() -> None:

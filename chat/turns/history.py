@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from bson import ObjectId
 
@@ -13,6 +13,11 @@ from llm.estimate import without_images
 
 #: The most messages of a session that a turn reads, whatever its plan allows.
 HISTORY_LIMIT = 200
+
+#: The most bytes of text that a turn reads of its session: more than the largest window in use holds. One
+#: message of more is left out. A database's document, which the lookup returns, has at most 16 MB.
+MAX_BYTES = 8_000_000
+MAX_MESSAGE_BYTES = 4_000_000
 
 #: A token is at least this many characters in every script the models know; used to stay inside a window.
 CHARS_PER_TOKEN = 3
@@ -36,6 +41,30 @@ class ConversationMessage(EarlierMessage):
     run: int
     provider: str
     model: str
+
+
+def newest_within_bounds(limit: int, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return stages that pass on the newest `limit` messages, newest first, with bounded texts in all.
+
+    A message that is too long, or older than the newest `MAX_BYTES`, has the content "".
+    """
+    text = {"$cond": [{"$eq": [{"$type": "$content"}, "string"]}, "$content", ""]}
+    bytes_ = {"$strLenBytes": text}
+    counted = {"$cond": [{"$lte": [bytes_, MAX_MESSAGE_BYTES]}, bytes_, 0]}
+    fits = {"$and": [{"$lte": ["$bytes", MAX_BYTES]}, {"$lte": [bytes_, MAX_MESSAGE_BYTES]}]}
+    return [
+        {"$sort": {"seq": -1}},
+        {"$limit": limit},
+        {"$project": fields},
+        {
+            "$setWindowFields": {
+                "sortBy": {"seq": -1},
+                "output": {"bytes": {"$sum": counted, "window": {"documents": ["unbounded", "current"]}}},
+            }
+        },
+        {"$set": {"content": {"$cond": [fits, text, ""]}}},
+        {"$unset": "bytes"},
+    ]
 
 
 def history(

@@ -24,7 +24,7 @@ from chat.models import FINAL, Message
 from chat.turns import lease
 from chat.turns.attempts import INTERRUPTED, interrupted_attempt
 from chat.turns.finished_run import FinishedRun
-from chat.turns.history import EarlierMessage
+from chat.turns.history import EarlierMessage, newest_within_bounds
 from chat.turns.question import Question
 from chat.turns.reply import Reply
 from core.jobs.isolation import serve_each
@@ -169,12 +169,11 @@ def question_sent_with(idempotency_digest: str) -> Question | None:
 
 def messages_before(question: Question, limit: int) -> list[EarlierMessage]:
     """Return the messages of the session before a question, at most `limit`, oldest first."""
-    newest_first = Message.collection().find(
-        {"session_id": question.session_id, "seq": {"$lt": question.seq}},
-        {"role": 1, "content": 1, "status": 1},
-        sort=[("seq", -1)],
-        limit=limit,
-    )
+    if not limit:
+        return []
+    fields = dict.fromkeys(("role", "content", "status", "seq"), 1)
+    earlier = {"session_id": question.session_id, "seq": {"$lt": question.seq}}
+    newest_first = Message.collection().aggregate([{"$match": earlier}, *newest_within_bounds(limit, fields)])
     return cast(list[EarlierMessage], list(newest_first)[::-1])
 
 

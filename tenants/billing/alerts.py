@@ -10,12 +10,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from bson import ObjectId
 from django.core.mail import send_mail
 from django.utils import timezone
 
 from accounts.models import User
+from core.jobs.isolation import serve_each
 from tenants.billing.limits import json_amount, limit_data, month_of
 from tenants.models import LedgerEntry, Membership, Tenant, Usage
 from tenants.models.membership import Role
@@ -39,15 +41,34 @@ class Alert:
     text: str
 
 
+class Sending(NamedTuple):
+    """Alerts that were sent, and a sentence about the tenants that were set aside, "" without any."""
+
+    sent: list[Alert]
+    problem: str
+
+
 def send_due(now: datetime | None = None) -> list[Alert]:
     """Send every alert that is due and return those sent. One that can't be mailed stays due."""
-    now = now or timezone.now()
-    return [
-        alert
-        for usage in Usage.objects.exclude(months={}).prefetch_related("tenant__plan")
-        for alert in _due(usage, now)
-        if _send(alert, usage, now)
-    ]
+    return send_each_due(now).sent
+
+
+def send_each_due(now: datetime | None = None) -> Sending:
+    """Send every alert that is due. A tenant whose alerts cannot be determined or sent is set aside."""
+    moment = now or timezone.now()
+    sent: list[Alert] = []
+
+    def send_due_of(tenant_id: ObjectId) -> None:
+        usage = Usage.objects.prefetch_related("tenant__plan").get(pk=tenant_id)
+        for alert in _due(usage, moment):
+            if _send(alert, usage, moment):
+                sent.append(alert)
+
+    tenants = Usage.collection().distinct("_id", {"months": {"$ne": {}}})
+    outcome = serve_each(
+        "send_usage_alerts", tenants, send_due_of, key=str, tenant=lambda tenant_id: tenant_id
+    )
+    return Sending(sent, outcome.problem)
 
 
 def _due(usage: Usage, now: datetime) -> Iterator[Alert]:
@@ -72,10 +93,12 @@ def _send(alert: Alert, usage: Usage, now: datetime) -> bool:
         return False
     try:
         _mail(alert)
-    except OSError:
-        logger.exception("a usage alert could not be mailed")
+    except Exception as error:
         undo = {"$unset": {path: ""}} if before is None else {"$set": {path: before}}
         Usage.collection().update_one({"_id": usage.pk}, undo)
+        if not isinstance(error, OSError):
+            raise
+        logger.exception("a usage alert could not be mailed")
         return False
     return True
 

@@ -11,6 +11,7 @@ sends the delivery; if the worker dies, the delivery becomes due again by itself
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,11 +159,27 @@ class Webhook(Document):
 
 
 class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
-    def claim(self, now: datetime | None = None) -> WebhookDelivery | None:
-        """Claim the delivery that has been due longest and return it; None if none is due."""
+    def due_tenants(self) -> list[ObjectId]:
+        """Return the tenants with deliveries that are due."""
+        return [each for each in self.model.collection().distinct("tenant_id", _due(timezone.now())) if each]
+
+    def claim(
+        self,
+        now: datetime | None = None,
+        *,
+        tenant_id: ObjectId | None = None,
+        except_to: Iterable[ObjectId] = (),
+    ) -> WebhookDelivery | None:
+        """Claim the delivery that has been due longest and return it; None if none is due.
+
+        With `tenant_id` only one of that tenant, and none to the webhooks `except_to`.
+        """
         now = now or timezone.now()
+        own: dict[str, Any] = {} if tenant_id is None else {"tenant_id": tenant_id}
+        if excluded := list(except_to):
+            own["webhook_id"] = {"$nin": excluded}
         raw = self.model.collection().find_one_and_update(
-            {"status": WebhookDelivery.Status.PENDING.value, "due_at": {"$lte": now}},
+            {**_due(now), **own},
             {
                 "$set": {"due_at": now + LEASE, "claim": ObjectId(), "updated_at": now},
                 "$inc": {"attempts": 1},
@@ -171,6 +188,10 @@ class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
             return_document=ReturnDocument.AFTER,
         )
         return self.model.from_document(raw) if raw else None
+
+
+def _due(now: datetime) -> dict[str, Any]:
+    return {"status": WebhookDelivery.Status.PENDING.value, "due_at": {"$lte": now}}
 
 
 class WebhookDelivery(Document):
@@ -204,6 +225,11 @@ class WebhookDelivery(Document):
         constraints = (models.UniqueConstraint(fields=["webhook", "dedup_key"], name="delivery_once"),)
         indexes = (
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(status="pending")),
+            models.Index(
+                fields=["tenant", "due_at"],
+                name="delivery_due_tenant",
+                condition=models.Q(status="pending"),
+            ),
             models.Index(fields=["webhook", "-created_at", "-id"], name="delivery_newest"),
             TTLIndex(fields=["finished_at"], name="delivery_ttl", expire_after_seconds=_KEPT_SECONDS),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +51,30 @@ def _https_host(url: str) -> str | None:
         )
     except ValueError:  # not a URL, or an invalid port
         return None
-    return parts.hostname if is_valid else None
+    return parts.hostname if is_valid and _is_host(parts.hostname or "") else None
+
+
+#: A label of a host name: at most 63 letters, digits, hyphens, and underscores, which some receivers have.
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_MAX_HOST_LENGTH = 253
+
+
+def _is_host(host: str) -> bool:
+    """Whether `host` is an IP address, or a name that can be looked up."""
+    try:
+        ip_address(host)
+    except ValueError:
+        labels = host.removesuffix(".").split(".")
+        return len(host) <= _MAX_HOST_LENGTH and all(map(_LABEL.fullmatch, labels)) and _is_idna(host)
+    return True
+
+
+def _is_idna(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_private_literal(host: str) -> bool:

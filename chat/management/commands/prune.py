@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat import erasure, retention
 from chat.kept_data import recount
+from core.jobs.isolation import serve_each
 from core.mongo.ids import object_id
 from tenants.models import Erasure, Tenant, Usage
 from tenants.models.erasure import ErasureScope
@@ -34,12 +36,24 @@ class Command(BaseCommand):
             tenants = tenants.filter(pk=object_id(tenant))
             if not tenants:
                 raise CommandError(f"{tenant}: no such tenant.")
-        if not dry_run:
-            self._finish_erasures(tenants)
-        for each in tenants:
-            days = retention.retention_days(each)
-            kept = "keeps all" if days is None else f"keeps {days} days"
-            self.stdout.write(f"{each.pk} {each.slug} {kept}: {self._prune(each, dry_run, batch)}")
+        ids = list(tenants.values_list("pk", flat=True))
+        problems = [] if dry_run else [self._finish_erasures(ids)]
+        problems.append(
+            serve_each(
+                "prune",
+                ids,
+                lambda tenant_id: self._serve(tenants.get(pk=tenant_id), dry_run, batch),
+                key=str,
+                tenant=lambda tenant_id: tenant_id,
+            ).problem
+        )
+        if any(problems):
+            raise CommandError(" ".join(filter(None, problems)))
+
+    def _serve(self, tenant: Tenant, dry_run: bool, batch: int) -> None:
+        days = retention.retention_days(tenant)
+        kept = "keeps all" if days is None else f"keeps {days} days"
+        self.stdout.write(f"{tenant.pk} {tenant.slug} {kept}: {self._prune(tenant, dry_run, batch)}")
 
     def _prune(self, tenant: Tenant, dry_run: bool, batch: int) -> str:
         if dry_run:
@@ -53,7 +67,16 @@ class Command(BaseCommand):
         )
         return f"{sessions} sessions, {messages} messages removed"
 
-    def _finish_erasures(self, tenants: Any) -> None:
-        unfinished = Erasure.objects.filter(tenant__in=[tenant.pk for tenant in tenants])
-        for each in unfinished.exclude(scope__in=[ErasureScope.RETENTION, ErasureScope.TENANT]):
-            self.stdout.write(f"{each.tenant} erasure {erasure.resume(each).pk} finished")
+    def _finish_erasures(self, tenant_ids: list[ObjectId]) -> str:
+        """Finish the erasures that were interrupted; return which could not be."""
+        unfinished = Erasure.objects.filter(tenant__in=tenant_ids)
+        return serve_each(
+            "unfinished erasures",
+            unfinished.exclude(scope__in=[ErasureScope.RETENTION, ErasureScope.TENANT]),
+            self._finish,
+            key=lambda each: each.pk,
+            tenant=lambda each: each.tenant,
+        ).problem
+
+    def _finish(self, unfinished: Erasure) -> None:
+        self.stdout.write(f"{unfinished.tenant} erasure {erasure.resume(unfinished).pk} finished")

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from chat.analytics import rollups
 from chat.analytics.periods import Period, Span, floor_quarter, zone_named
+from core.jobs.isolation import serve_each
 from tenants.models import Tenant
 
 
@@ -32,15 +33,26 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         zones = [_zone(name) for name in options["tz"] or ["UTC"]]
-        differing = 0
-        for tenant_id in _tenants(options["tenant"]):
-            if options["verify"]:
-                found = rollups.verify(tenant_id)
-                differing += found
-                self.stdout.write(f"{tenant_id}: {found} quarter hours differed")
-            self._roll_up(tenant_id, zones)
-        if differing:
-            raise CommandError(f"{differing} quarter hours differed from their messages. They are repaired.")
+        outcome = serve_each(
+            "rollup_analytics",
+            _tenants(options["tenant"]),
+            lambda tenant_id: self._serve(tenant_id, zones, verify=options["verify"]),
+            key=str,
+            tenant=lambda tenant_id: tenant_id,
+        )
+        problems = [outcome.problem] if outcome.problem else []
+        if differing := sum(outcome.results):
+            problems.append(f"{differing} quarter hours differed from their messages. They are repaired.")
+        if problems:
+            raise CommandError(" ".join(problems))
+
+    def _serve(self, tenant_id: ObjectId, zones: list[ZoneInfo], *, verify: bool) -> int:
+        """Roll up one tenant; return how many quarter hours differed from their messages."""
+        found = rollups.verify(tenant_id) if verify else 0
+        if verify:
+            self.stdout.write(f"{tenant_id}: {found} quarter hours differed")
+        self._roll_up(tenant_id, zones)
+        return found
 
     def _roll_up(self, tenant_id: ObjectId, zones: list[ZoneInfo]) -> None:
         first = rollups.first_activity(tenant_id)
