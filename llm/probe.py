@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from llm import errors
 from llm.canonical import Message, Request
+from llm.catalogue import catalogue
 from llm.policy import Policy
 from llm.providers.base import Provider
+from llm.receipt import with_usage
 
 #: Has a short answer, with tokens to spare for models that reason first.
 QUESTION = Request(messages=(Message("user", "Reply with the single word: ready"),), max_tokens=400)
@@ -34,6 +36,9 @@ class Check:
     reply: str = ""
     kind: str = ""
     problem: str = ""
+    #: What the call used, and its cost in USD; None where the price is not known.
+    tokens: int = 0
+    cost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,8 @@ def _check(provider: Provider, model: str, stream: bool, policy: Policy) -> Chec
         return Check(
             stream, False, _ms(began), first_token_ms, kind=error.kind, problem=_advice(error, provider)
         )
+    usage = with_usage(completion, QUESTION).usage
+    cost, _ = catalogue().cost(completion.target, usage)
     return Check(
         stream,
         True,
@@ -108,6 +115,8 @@ def _check(provider: Provider, model: str, stream: bool, policy: Policy) -> Chec
         first_token_ms,
         model_used=completion.model_used,
         reply=completion.text[:MAX_REPLY_SHOWN],
+        tokens=usage.total,
+        cost=None if cost is None else f"{cost:f}",
     )
 
 

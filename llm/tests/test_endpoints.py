@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
+from core.audit.models import AuditEvent
 from llm import providers
 from qa.testing.llm import KEY
 
@@ -15,12 +16,18 @@ PROVIDERS = "/api/llm/providers"
 TEST = "/api/llm/test"
 
 
+def signed_in(**fields) -> APIClient:
+    client, users = APIClient(), get_user_model().objects
+    client.force_authenticate(
+        users.create_user(email="alice@example.com", password="a long password", **fields)
+    )
+    return client
+
+
 @pytest.fixture
 def alice() -> APIClient:
-    client = APIClient()
-    users = get_user_model().objects
-    client.force_authenticate(users.create_user(email="alice@example.com", password="a long password"))
-    return client
+    """A member of the staff."""
+    return signed_in(is_staff=True)
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +108,23 @@ def test_failing_provider_is_a_result_not_an_error(alice, fake):
     (groq,) = body["results"]
     assert groq["problem"] == "Wrong key: Groq refused GROQ_API_KEY."
     assert KEY not in json.dumps(body)
+
+
+def test_calls_for_tests_are_for_staff(fake):
+    assert signed_in().post(TEST, {"provider": "groq"}).status_code == 403
+    assert fake.log() == []
+
+
+def test_calls_for_tests_are_recorded_with_their_cost_and_who_made_them(alice):
+    alice.post(TEST, {"provider": "groq", "model": "openai/gpt-oss-120b"})
+    event = AuditEvent.objects.get(action="user.providers_tested")
+    assert event.actor_name == "alice@example.com"
+    assert event.changes == {
+        "groq/openai/gpt-oss-120b": [
+            None,
+            ["ok: 46 tokens, 0.0000218250 USD", "ok: 46 tokens, 0.0000218250 USD"],
+        ]
+    }
 
 
 def test_nothing_configured_is_not_ok(alice, settings):

@@ -163,7 +163,8 @@ ROUTES: dict[str, Row] = {
     "api/chat/tenants/<str:tenant_id>/erasures/<str:erasure_id>": _row(TENANT, GET=(ADMINISTER, 200)),
     #
     "api/llm/providers": _row(USERS, GET=(ANY, 200)),
-    "api/llm/test": _row(USERS, POST=(ANY, 400)),
+    # For staff, which none of the callers is.
+    "api/llm/test": _row(USERS, POST=(ANY, 403)),
     "v1/chat/completions": _row(OPENAI, POST=(CALL_MODELS, 200)),
     "v1/models": _row(OPENAI, GET=(CALL_MODELS, 200)),
     "v1/models/<path:name>": _row(OPENAI, GET=(CALL_MODELS, 200)),

@@ -60,11 +60,9 @@ def send_each_due(now: datetime | None = None) -> Sending:
 
     def send_due_of(tenant_id: ObjectId) -> None:
         usage = Usage.objects.prefetch_related("tenant__plan").get(pk=tenant_id)
-        for alert in _due(usage, moment):
-            if _send(alert, usage, moment):
-                sent.append(alert)
+        sent.extend(alert for alert in _due(usage, moment) if _send(alert, usage, moment))
 
-    tenants = Usage.collection().distinct("_id", {"months": {"$ne": {}}})
+    tenants = (row["_id"] for row in Usage.collection().find({"months": {"$ne": {}}}, {"_id": 1}))
     outcome = serve_each(
         "send_usage_alerts", tenants, send_due_of, key=str, tenant=lambda tenant_id: tenant_id
     )

@@ -70,6 +70,10 @@ class Setup:
     def accept_invitation(self) -> Response:
         return signed_in(self.eve).post("/api/invitations/accept", {"token": self.invite().token})
 
+    def test_providers(self) -> Response:
+        User.objects.filter(pk=self.alice.pk).update(is_staff=True)
+        return self.client.post("/api/llm/test", {"provider": "openai_compatible"})
+
     def log_in(self) -> Response:
         body = {"email": self.eve.email, "password": PASSWORD}
         return self.client.post("/api/auth/login", body)

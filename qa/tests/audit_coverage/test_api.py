@@ -10,7 +10,7 @@ from django.test import RequestFactory
 
 from qa.testing.accounts import PASSWORD
 from qa.testing.urls import url_patterns
-from qa.tests.audit_coverage.setup import NEW_WEBHOOK, NOTHING_CHANGES, Setup, event_of_request
+from qa.tests.audit_coverage.setup import NEW_WEBHOOK, Setup, event_of_request
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -30,13 +30,13 @@ UNRECORDED = {
     "POST api/chat/sessions/<str:session_id>/messages/<str:message_id>/retry": CONVERSATION,
     "PUT api/chat/sessions/<str:session_id>/messages/<str:message_id>/feedback": CONVERSATION,
     "POST v1/chat/completions": "Recorded in the ledger, with its key; nothing else is stored.",
-    "POST api/llm/test": NOTHING_CHANGES,
 }
 
 NEW_USER = {"email": "new@example.com", "password": PASSWORD}
 
 #: All other routes: the audit action, and a request that succeeds.
 RECORDED: dict[str, tuple[str, Callable[[Setup], Any]]] = {
+    "POST api/llm/test": ("user.providers_tested", Setup.test_providers),
     "POST api/auth/register": ("user.registered", lambda s: s.client.post("/api/auth/register", NEW_USER)),
     "POST api/auth/login": ("user.logged_in", Setup.log_in),
     "POST api/auth/logout": ("user.logged_out", Setup.log_out),
