@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("status", "pending")),
                 fields=["tenant", "due_at"],
-                name="delivery_due_by_tenant",
+                name="delivery_due_tenant",
             ),
         ),
     ]
