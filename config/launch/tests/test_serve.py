@@ -30,16 +30,6 @@ def test_it_starts_with_reload_and_ctrl_c_stops_every_process(start):
     assert_all_end(family)
 
 
-def test_all_processes_end_if_the_jobs_end(start):
-    running = start(JOBS="True").wait_until_ready()
-    (jobs,) = (one for one in running.descendants() if "run_jobs" in one.cmdline())
-    family = running.descendants()
-    jobs.kill()
-    assert running.process.wait(PATIENCE_SECONDS) == 1
-    assert "The jobs process ended by itself" in running.output
-    assert_all_end(family)
-
-
 def test_one_of_two_concurrent_starts_serves(start):
     both = [start(), start()]
     wait_until(lambda: any(one.process.poll() is not None for one in both), "one gives way")
