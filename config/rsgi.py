@@ -37,7 +37,7 @@ from core.server.bridge import Bridge, Lanes  # noqa: E402
 from core.server.slots import FairSlots  # noqa: E402
 
 #: How long a request waits for its turn before it gets 503.
-MAX_WAIT_SECONDS = 10.0
+MAX_WAIT_SECONDS = 30.0
 
 #: Threads that only monitoring, and only the console, can take.
 PROBE_THREADS = 2

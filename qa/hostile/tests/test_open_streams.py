@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,8 +13,7 @@ from qa.bench.load_generator import Sample, call, make_calls
 from qa.hostile.attacks import Caller
 from qa.hostile.measure import Neighbour, p95_alone
 from qa.hostile.sockets import connections
-from qa.testing.concurrency import in_background
-from qa.testing.waiting import PATIENCE_SECONDS, wait_until
+from qa.testing.waiting import PATIENCE_SECONDS
 from tenants.models import Tenant
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -36,20 +34,14 @@ def use_model(caller: Caller, model: str) -> None:
     Tenant.objects.filter(pk=caller.tenant).update(route=[f"groq/{model}"])
 
 
-def running_turns(url: str) -> int:
-    """Return what the worker that answers says of itself."""
-    metrics = requests.get(f"{url}/metrics", timeout=PATIENCE_SECONDS).text
-    return int(float(re.search(r"^chat_running_turns (\S+)", metrics, re.M)[1]))
-
-
 def use_beside_streams(url: str, streaming: Caller, caller: Caller, count: int, model: str) -> Neighbour:
     """Return a neighbour that was used while `count` streams were open, all of which were complete."""
     neighbour = Neighbour(url, caller)
-    samples = in_background(lambda: read_streams(url, streaming, count, model))
-    wait_until(lambda: running_turns(url) >= count / 4, "the streams are open")
-    while running_turns(url) >= count / 4:
-        neighbour.use()
-    assert sum(sample.is_complete for sample in samples()) == count
+    with ThreadPoolExecutor(1) as pool:
+        streams = pool.submit(read_streams, url, streaming, count, model)
+        while not streams.done():
+            neighbour.use()
+    assert sum(sample.is_complete for sample in streams.result()) == count
     return neighbour
 
 
