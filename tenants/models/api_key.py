@@ -63,12 +63,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         """Create a key. Raises PlanLimit when the plan allows no more."""
 
         def issue() -> IssuedKey:
-            limit = tenant.plan.max_api_keys
+            planned = tenant.plan.max_api_keys
+            limit = MAX_KEYS if planned is None else min(planned, MAX_KEYS)
             # A rotated key does not count beside its successor.
-            if limit is not None and tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
+            if tenant.api_keys.usable().filter(replaced_by=None).count() >= limit:
                 raise PlanLimit("API keys", limit)
-            if tenant.api_keys.usable().count() >= MAX_KEYS:
-                raise PlanLimit("API keys", MAX_KEYS)
             self.delete_oldest_ended(tenant)
             issued = self.generate(tenant, created_by_id=by.user_id, **fields)
             issued.key.record(by, Event.KEY_ISSUED)
@@ -78,9 +77,10 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def delete_oldest_ended(self, tenant: Tenant) -> None:
         """Keep the newest of the revoked and expired keys; the audit trail keeps the events of all."""
-        usable = tenant.api_keys.usable().values_list("pk", flat=True)
-        ended = tenant.api_keys.exclude(pk__in=list(usable)).values_list("pk", flat=True)
-        if oldest := list(ended[MAX_ENDED_KEYS - 1 :]):
+        ended = tenant.api_keys.filter(
+            models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now())
+        )
+        if oldest := list(ended.values_list("pk", flat=True)[MAX_ENDED_KEYS - 1 :]):
             self.filter(pk__in=oldest).delete()
 
     def generate(self, tenant: Tenant, *, kind: str, environment: str, **fields: Any) -> IssuedKey:
