@@ -60,7 +60,7 @@ def _add_common_tenant(dataset: Dataset) -> None:
 
 
 def _add_former_member(dataset: Dataset) -> None:
-    former = create_user("former")
+    former = dataset.users["former member"] = create_user("former")
     membership = dataset.acme.tenant.memberships.create(user=former, role="admin")
     membership.remove(actor(dataset.acme.admin))
     _register(dataset, _signed_in("former member", former, has_access=False))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest.mock import patch
 
 from accounts.models import RefreshToken, User
+from core.audit.models import AuditEvent
 from qa.isolation.callers import Caller, Kind
 from qa.isolation.matrix import Answer, Matrix
 from qa.isolation.probes.registry import has_status, probe
+from qa.isolation.tenant_fixtures import actor
+from tenants.models import ApiKey, Invitation, api_key
 
 
 @probe
@@ -31,6 +35,57 @@ def the_last_admin_cannot_leave(matrix: Matrix) -> Iterator[str]:
     yield from has_status(matrix.request("DELETE", own, caller), 409, "leaving")
     changed = matrix.request("PATCH", own, caller, body={"role": "viewer"})
     yield from has_status(changed, 409, "taking a lesser role")
+
+
+@probe
+def an_invitation_needs_an_inviter_who_is_an_admin_of_its_own_tenant(matrix: Matrix) -> Iterator[str]:
+    acme, umbrella = matrix.dataset.acme, matrix.dataset.umbrella
+    invited = matrix.dataset.users["former member"]
+    sent = Invitation.objects.send(acme.tenant, email=invited.email, role="viewer", by=actor(umbrella.admin))
+    caller, body = matrix.dataset["former member"], {"token": sent.token}
+    answer = matrix.request("POST", "/api/invitations/accept", caller, body=body)
+    yield from has_status(answer, 409, "accepting one of another tenant's admin")
+
+
+@probe
+def an_admins_invitation_is_accepted(matrix: Matrix) -> Iterator[str]:
+    acme, invited = matrix.dataset.acme, matrix.dataset.users["former member"]
+    sent = Invitation.objects.send(acme.tenant, email=invited.email, role="viewer", by=actor(acme.admin))
+    caller, body = matrix.dataset["former member"], {"token": sent.token}
+    answer = matrix.request("POST", "/api/invitations/accept", caller, body=body)
+    yield from has_status(answer, 200, "accepting it")
+
+
+@probe
+def a_removal_ends_and_shows_nothing_of_another_tenant(matrix: Matrix) -> Iterator[str]:
+    acme, umbrella = matrix.dataset.acme, matrix.dataset.umbrella
+    member = umbrella.admin
+    by = actor(member)
+    kept = Invitation.objects.send(umbrella.tenant, email="kept@example.com", role="viewer", by=by)
+    key = ApiKey.objects.issue(umbrella.tenant, by=by, name="x", kind="sk", environment="live").key
+    acme.tenant.memberships.create(user=member, role="admin")
+    path = f"/api/tenants/{acme.tenant.pk}/members/{member.pk}"
+    yield from has_status(matrix.request("DELETE", path, matrix.dataset["admin"]), 204, "the removal")
+    if not Invitation.objects.open().filter(pk=kept.invitation.pk).exists():
+        yield "it revoked an invitation of another tenant"
+    event = AuditEvent.objects.filter(action="member.removed", tenant_id=acme.tenant.pk).first()
+    if key.prefix in str(event.changes if event else ""):
+        yield "its event lists a key of another tenant"
+
+
+@probe
+def issuing_a_key_deletes_no_key_of_another_tenant(matrix: Matrix) -> Iterator[str]:
+    umbrella = matrix.dataset.umbrella
+    ended = ApiKey.objects.issue(
+        umbrella.tenant, by=actor(umbrella.admin), name="x", kind="sk", environment="live"
+    ).key
+    ended.revoke(actor(umbrella.admin))
+    path = f"/api/tenants/{matrix.dataset.acme.tenant.pk}/api-keys"
+    with patch.object(api_key, "MAX_ENDED_KEYS", 1):
+        answer = matrix.request("POST", path, matrix.dataset["admin"], body={"name": "New"})
+    yield from has_status(answer, 201, "issuing one")
+    if not ApiKey.objects.filter(pk=ended.pk).exists():
+        yield "it deleted one of another tenant"
 
 
 @probe
