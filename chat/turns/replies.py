@@ -27,7 +27,7 @@ from chat.turns.finished_run import FinishedRun
 from chat.turns.history import EarlierMessage, newest_within_bounds
 from chat.turns.question import Question
 from chat.turns.reply import Reply
-from core.jobs.isolation import serve_each
+from core.jobs.isolation import serve_each, set_member_aside
 from core.jobs.models import SetAside
 from core.mongo.engine.errors import is_unreachable
 from core.mongo.ids import object_id
@@ -39,6 +39,9 @@ Status = Message.Status
 
 #: States from which a reply can be given another run.
 RETRYABLE = tuple(status for status in FINAL if status != Status.COMPLETE)
+
+#: The most runs of one reply: each adds its attempts to the document.
+MAX_RUNS = 100
 
 #: For how long the final state is written again while the database is unreachable.
 FINAL_WRITE_SECONDS = 60.0
@@ -108,11 +111,13 @@ def _document(reply: Reply) -> dict[str, Any]:
 
 
 def begin_run(reply: Reply, *, target: Target, reservation_id: ObjectId, month: str) -> Reply | None:
-    """Start another run of a reply; return it as it is then, None if it is no longer retryable.
+    """Start another run of a reply; return it as it is then, None if it is no longer retryable or had MAX_RUNS.
 
     Requires that its last run is settled. Its usage stays that of the last run until this one ends. If this
     process dies before the update, the reservation expires; if it dies after, the lease.
     """
+    if reply.run >= MAX_RUNS:
+        return None
     now = timezone.now()
     document = Message.collection().find_one_and_update(
         {"_id": reply.id, "run": reply.run, "settled": True, "status": {"$in": RETRYABLE}},
@@ -149,7 +154,14 @@ def find_reply(reply_id: ObjectId) -> Reply | None:
 
 
 def find_replies(reply_ids: Sequence[ObjectId]) -> list[Reply]:
-    return [Reply.from_document(row) for row in Message.collection().find({"_id": {"$in": reply_ids}})]
+    """Return those that are stored. One that cannot be read is set aside, and is not among them."""
+    found = []
+    for document in Message.collection().find({"_id": {"$in": reply_ids}}):
+        try:
+            found.append(Reply.from_document(document))
+        except Exception as error:
+            set_member_aside(READING, str(document["_id"]), error, document.get("tenant_id"))
+    return found
 
 
 def reply_to(question_id: ObjectId) -> Reply | None:
