@@ -207,3 +207,10 @@ def test_answers_without_ledger_entries_are_found(dave_client, session, fake, ac
     with pytest.raises(CommandError, match="1 answers are not in the ledger"):
         call_command("verify_ledger", stdout=shown)
     assert f"reply {reply.pk}: 0 of 1 calls" in shown.getvalue()
+
+
+def test_the_runs_of_a_reply_are_bounded(session, dave_client, fake):
+    reply = stored(session, status="failed", run=replies.MAX_RUNS, settled=True)
+    response = dave_client.post(f"{messages(session)}/{reply}/retry")
+    assert response.status_code == 409
+    assert fake.log() == []

@@ -111,7 +111,7 @@ def _document(reply: Reply) -> dict[str, Any]:
 
 
 def begin_run(reply: Reply, *, target: Target, reservation_id: ObjectId, month: str) -> Reply | None:
-    """Start another run of a reply; return it as it is then, None if it is no longer retryable or had MAX_RUNS.
+    """Start another run of a reply; return it as it is then, None if it can have no other one.
 
     Requires that its last run is settled. Its usage stays that of the last run until this one ends. If this
     process dies before the update, the reservation expires; if it dies after, the lease.
