@@ -2,7 +2,7 @@
 
 It stores checkpoints of their texts (the first token at once, then at most one a second), and with each
 checkpoint renews the lease that shows that this worker is alive; all that are due go into one bulk write.
-It also stops turns that were cancelled by a request to any worker, and detaches slow readers.
+It also stops turns that were cancelled by a request to any worker.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 1.0
 CANCEL_POLL_SECONDS = 0.4
-
-#: A reader that pulls no event for this long does not delay its turn any longer.
-SLOW_READER_SECONDS = 1.0
 
 #: Checkpoints that fall due this close together share one write.
 GATHER_SECONDS = 0.03
@@ -74,7 +71,6 @@ def _work() -> None:
     _flush()
     if _turns and time.monotonic() - _polled_at >= CANCEL_POLL_SECONDS:
         _polled_at = time.monotonic()
-        _detach_slow_readers()
         _poll_cancellations()
 
 
@@ -117,8 +113,3 @@ def _poll_cancellations() -> None:
     for reply_id in set(ids) - replies.still_wanted(ids):
         if turn := local_turn(reply_id):
             turn.cancel()
-
-
-def _detach_slow_readers() -> None:
-    for turn in turns():
-        turn.detach_slow_reader(SLOW_READER_SECONDS)

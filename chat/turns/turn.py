@@ -228,9 +228,6 @@ class Turn:
         self._interrupted = True
         self._run.cancel()
 
-    def detach_slow_reader(self, after_seconds: float) -> None:
-        self._events.detach_if_stalled(after_seconds)
-
 
 def _failed_status(error: Exception, length: int) -> Status:
     if isinstance(error, errors.Cancelled):
