@@ -7,6 +7,7 @@ character that reverses text can neither forge a line nor hide one.
 from __future__ import annotations
 
 import contextvars
+import functools
 import json
 import logging
 import re
@@ -62,7 +63,12 @@ def escaped(text: str) -> str:
     """Return `text` with the characters that don't print written as in JSON: `\\n`, `\\u202e`."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+@functools.lru_cache(4096)
+def _escape(char: str) -> str:
+    return json.dumps(char)[1:-1]
 
 
 def shortened(text: str) -> str:

@@ -10,6 +10,9 @@ Environ = dict[str, Any]
 
 _UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
+#: A boundary has at most 70 characters.
+_MAX_CONTENT_TYPE = 500
+
 
 class Headers(Protocol):
     def get(self, key: str, default: str | None = None) -> str | None: ...
@@ -60,7 +63,24 @@ def environ_of(scope: Scope) -> Environ:
         if key in environ:
             value = f"{environ[key]}{';' if name == 'cookie' else ','}{value}"
         environ[key] = value
+    if "CONTENT_TYPE" in environ:
+        environ["CONTENT_TYPE"] = plain_content_type(environ["CONTENT_TYPE"])
     return environ
+
+
+def plain_content_type(value: str) -> str:
+    """Return the media type of a Content-Type and, of a form with files, its boundary.
+
+    Django would parse all parameters before any middleware runs: in quadratic time, with a 500 for some
+    encodings, and Python keeps the name of every charset that it does not know. Texts are UTF-8 here.
+    """
+    media_type, _, parameters = value[:_MAX_CONTENT_TYPE].partition(";")
+    media_type = media_type.strip().lower()
+    if media_type == "multipart/form-data":
+        for parameter in parameters.split(";"):
+            if parameter.strip().lower().startswith("boundary="):
+                return f"{media_type}; {parameter.strip()}"
+    return media_type
 
 
 def set_body(environ: Environ, body: bytes) -> None:

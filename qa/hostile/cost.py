@@ -10,7 +10,7 @@ LENGTH = 64 * 1024
 #: Linear scans of it take a few milliseconds, quadratic ones seconds.
 MAX_SECONDS = 0.05
 #: A scan of a short text takes less, whatever else the processor does in between.
-_MIN_LIMIT = 0.004
+_MIN_LIMIT = 0.006
 
 #: A cost that grows faster is seen at the first lengths, before it takes for ever.
 LENGTHS = (20, 28, 256, 2048, 8192, LENGTH)
@@ -33,13 +33,17 @@ def cpu_seconds(action: Callable[[], object], limit: float = MAX_SECONDS) -> flo
     return least
 
 
-def slowest(read: Callable[[str], object], texts: Callable[[int], Iterable[str]]) -> str | None:
+def slowest(
+    read: Callable[[str], object],
+    texts: Callable[[int], Iterable[str]],
+    max_seconds: float = MAX_SECONDS,
+) -> str | None:
     """Return a description of the first of `texts` that takes `read` too long; None if none does.
 
     `texts` returns those of a length.
     """
     for length in LENGTHS:
-        limit = max(_MIN_LIMIT, MAX_SECONDS * length / LENGTH)
+        limit = max(_MIN_LIMIT, max_seconds * length / LENGTH)
         for text in texts(length):
             seconds = cpu_seconds(lambda text=text: read(text), limit)  # type: ignore[misc]
             if seconds > limit:

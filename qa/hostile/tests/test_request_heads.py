@@ -13,6 +13,9 @@ from core.api.middleware import MAX_HEADER_BYTES, MAX_TARGET_BYTES
 from qa.testing.server import RunningServer
 from qa.testing.waiting import wait_until
 
+# The product's database is prepared only where tests say that they use it.
+pytestmark = pytest.mark.django_db
+
 FORGED = "2026-01-01T00:00:00.000Z info    user logged in"
 
 
@@ -100,3 +103,59 @@ def test_a_large_body_is_read_to_its_end(product):
 
     assert status == 400
     assert b'"field":"extra"' in answer
+
+
+#: Request lines and headers; a body of two bytes follows.
+MALFORMED = [
+    b"GET /api/tenants?x=\xe2\x82\xac HTTP/1.1",
+    b"GET /api/tenants?x=\xff\xfe HTTP/1.1",
+    b"GET /api/tenants/\xe2\x82\xac HTTP/1.1",
+    b"GET /api/tenants/\xff\xfe HTTP/1.1",
+    b"GET /api/tenants/%ff%fe HTTP/1.1",
+    b"GET http://127.0.0.1/api/tenants HTTP/1.1",
+    b"GET * HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    *(
+        b"GET /api/tenants HTTP/1.1\r\n" + header
+        for header in (
+            b"X-API-Key: \xe2\x82\xac",
+            b"X-API-Key: \xff\xfe",
+            b"Authorization: Bearer \xff\xfe",
+            b"Origin: \xff\xfe",
+            b"Cookie: sessionid=\xff\xfe",
+            b"If-Match: \xff\xfe",
+        )
+    ),
+    b"GET /admin/ HTTP/1.1\r\nCookie: sessionid=\xff\xfe",
+    *(
+        b"POST /api/auth/login HTTP/1.1\r\nContent-Type: application/json" + rest
+        for rest in (
+            b"; x*=unknown'en'text\r\nContent-Length: 2",
+            b"; charset=\xff\r\nContent-Length: 2",
+            b"; charset=zip\r\nContent-Length: 2",
+            b"\r\nContent-Length: 99999999999999999999",
+            b"\r\nContent-Length: -1",
+            b"\r\nContent-Length: 2\r\nContent-Length: 3",
+        )
+    ),
+    *(
+        b"POST /admin/login/ HTTP/1.1\r\nContent-Length: 2\r\nContent-Type: multipart/form-data" + rest
+        for rest in (b"", b"; boundary=\xff", b"; charset=zip; boundary=a", b"; boundary=" + b"a" * 300)
+    ),
+]
+
+
+@pytest.mark.parametrize("hostile", MALFORMED)
+def test_malformed_requests_are_no_server_errors(product, hostile):
+    request = hostile + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n{}"
+    assert exchange(product, request)[0] < 500
+
+
+def test_content_types_leave_nothing_behind_and_cost_little(product):
+    """Python keeps the name of every unknown charset, and parses parameters in quadratic time."""
+    before = worker_seconds(product)
+    for number in range(20):
+        content_type = f"application/json; charset=unknown-{number}" + ";a" * 7_000
+        request = head("/api/auth/login", "POST", Content_Type=content_type, Content_Length="2") + b"{}"
+        assert exchange(product, request)[0] in (400, 429)
+    assert worker_seconds(product) - before < 1
