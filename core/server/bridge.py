@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from core import metrics, shutdown
 from core.api.problems import CONTENT_TYPE, ProblemDetails
 from core.server.bodies import BodyReader, BodyTooLarge, BodyTooSlow, Chunks, NoMemoryForBody
 from core.server.environ import Environ, Scope, environ_of, set_body
+from core.server.listeners import limit_unread_seconds
 from core.server.slots import Caller, FairSlots, NoSlot, Slot, held_by_this_thread
 from core.server.threads import WorkerThreads
 
@@ -30,6 +32,11 @@ MAX_IN_MEMORY = 256 * 1024
 
 #: granian opens a file as soon as it is passed; until then it must exist.
 _FILE_OPEN_SECONDS = 60
+
+#: How long a client may read nothing of what it is sent.
+UNREAD_SECONDS = 60
+
+_LISTENING_POLL_SECONDS = 0.1
 
 EVENT_STREAM = "text/event-stream"
 
@@ -101,6 +108,11 @@ class Bridge:
         self._client_of = client_of
         self._oversized_body = bytes(max_body_bytes + 1)
         self._threads = WorkerThreads()
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by granian before it listens."""
+        if not limit_unread_seconds(UNREAD_SECONDS) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            loop.call_later(_LISTENING_POLL_SECONDS, self.__rsgi_init__, loop)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         environ = environ_of(scope)

@@ -13,15 +13,17 @@ PATIENCE_SECONDS = 60
 Found = TypeVar("Found")
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Return once `condition()` is true; fail with `what` after PATIENCE_SECONDS."""
-    wait_for(condition, what)
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return once `condition()` is true; fail with `what` after `seconds`."""
+    wait_for(condition, what, seconds)
 
 
-def wait_for(find: Callable[[], Found | None], what: str = "it was not found") -> Found:
-    """Return what `find()` returns once that is true; fail with `what` after PATIENCE_SECONDS."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def wait_for(
+    find: Callable[[], Found | None], what: str = "it was not found", seconds: float = PATIENCE_SECONDS
+) -> Found:
+    """Return what `find()` returns once that is true; fail with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
     while not (found := find()):
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.05)
     return found

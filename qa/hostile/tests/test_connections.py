@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 
 import pytest
 import requests
 
+from core.server.bridge import UNREAD_SECONDS
 from qa.hostile.attacks import Caller
 from qa.hostile.sockets import Connections, connections
 from qa.testing.server import RunningServer
+from qa.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -111,3 +114,22 @@ def test_a_body_in_chunks_is_read_and_a_larger_one_than_allowed_is_refused(produ
 def answers(group: Connections) -> set[bytes]:
     """Return the status lines that the connections got."""
     return {bytes(received).partition(b"\r\n")[0] for received in group.received.values()}
+
+
+@pytest.mark.proof
+def test_clients_that_do_not_read_their_response_are_disconnected(product):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        client.connect(("127.0.0.1", int(product.url.rpartition(":")[2])))
+        client.sendall(b"GET /api/schema HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 20)
+
+        def connections_to_client() -> list[object]:
+            return [
+                connection
+                for worker in product.workers()
+                for connection in worker.net_connections("tcp4")
+                if connection.raddr == client.getsockname()
+            ]
+
+        wait_until(connections_to_client, "it is connected")
+        wait_until(lambda: not connections_to_client(), "it is disconnected", UNREAD_SECONDS + 30)
