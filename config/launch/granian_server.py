@@ -8,7 +8,6 @@ workers. Two processes killed in a row (out of memory, a fault in a C library) w
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import Counter
 from typing import Any
@@ -17,6 +16,7 @@ from granian import cli
 from granian.log import logger
 from granian.server import MPServer
 
+from config.launch import open_files
 from config.launch.backoff import START_SECONDS, delay_seconds
 
 #: As long as no worker has lived longer, the application itself may be broken: then exit after this many.
@@ -75,13 +75,7 @@ class RespawningServer(MPServer):
             time.sleep(0.05)
 
 
-def raise_file_limit() -> None:
-    """Allow as many open files as the system lets this user have: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 if __name__ == "__main__":
-    raise_file_limit()
+    open_files.raise_limit()
     cli.Server = RespawningServer  # type: ignore[attr-defined]  # the name that granian's command line uses
     cli.entrypoint()  # type: ignore[no-untyped-call]  # granian has no annotation there

@@ -33,6 +33,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from config.launch import open_files
 from config.launch.locks import lock_folder, lock_port
 from config.launch.processes import ManagedProcess, RestartedProcess, exit_status
 from core.mongo import database, embedded
@@ -48,6 +49,8 @@ SERVER_SECONDS = 60
 END_SECONDS = 5
 POLL_SECONDS = 0.1
 LISTEN_BACKLOG = 4096
+#: Open files of a worker beside connections and streams, each of which has one to a provider.
+OTHER_FILES = 512
 #: The request line and all headers of a request; the application has smaller bounds (core.api.middleware).
 MAX_HEAD_BYTES = 64 * 1024
 HEADER_SECONDS = 10
@@ -192,7 +195,7 @@ class Supervisor:
             "--port": settings.PORT,
             "--workers": settings.WORKERS or os.cpu_count() or 1,
             # granian's name for the number of connections that it accepts.
-            "--backpressure": settings.CONNECTIONS,
+            "--backpressure": self._connections(),
             "--backlog": LISTEN_BACKLOG,
             # With HTTP/2 negotiated on the first bytes, a connection that sends none would never end.
             "--http": "1",
@@ -216,6 +219,16 @@ class Supervisor:
             *switches,
             "config.rsgi:application",
         ]
+
+    def _connections(self) -> int:
+        """Return how many connections a worker takes: fewer than configured if it could not open the files."""
+        most = max(1, open_files.limit() - settings.STREAMS - OTHER_FILES)
+        if most < settings.CONNECTIONS:
+            self._report(
+                f"A worker takes {most} connections instead of {settings.CONNECTIONS}: the limit of open files"
+                f" (ulimit -Hn) is {open_files.limit()}."
+            )
+        return min(most, settings.CONNECTIONS)
 
     def _is_healthy(self) -> bool:
         host = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")

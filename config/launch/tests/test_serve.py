@@ -1,6 +1,7 @@
 """`manage.py serve` with real processes, which are stopped and killed."""
 
 import re
+import resource
 import socket
 
 import psutil
@@ -28,6 +29,13 @@ def test_it_starts_with_reload_and_ctrl_c_stops_every_process(start):
     assert running.interrupt() == 0
     assert "Stopped." in running.output
     assert_all_end(family)
+
+
+def test_a_low_limit_of_open_files_lowers_the_number_of_connections(start):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    running = start(STREAMS="100", CONNECTIONS=str(hard)).wait_until_ready()
+    assert f"A worker takes {hard - 612} connections instead of {hard}" in running.output
+    assert running.child("config.launch.granian_server").rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_one_of_two_concurrent_starts_serves(start):
