@@ -221,14 +221,15 @@ class Supervisor:
         ]
 
     def _connections(self) -> int:
-        """Return how many connections a worker takes: fewer than configured if it could not open the files."""
-        most = max(1, open_files.limit() - settings.STREAMS - OTHER_FILES)
-        if most < settings.CONNECTIONS:
+        """Return how many connections a worker takes: fewer than configured if it can't open the files."""
+        wanted: int = settings.CONNECTIONS
+        most: int = max(1, open_files.limit() - settings.STREAMS - OTHER_FILES)
+        if most < wanted:
             self._report(
-                f"A worker takes {most} connections instead of {settings.CONNECTIONS}: the limit of open files"
+                f"A worker takes {most} connections instead of {wanted}: the limit of open files"
                 f" (ulimit -Hn) is {open_files.limit()}."
             )
-        return min(most, settings.CONNECTIONS)
+        return min(most, wanted)
 
     def _is_healthy(self) -> bool:
         host = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")
