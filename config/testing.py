@@ -5,3 +5,5 @@ import os
 os.environ.setdefault("DJANGO_ENV", "test")
 
 from config.settings import *  # noqa: F403 - the environment comes first
+
+PASSWORD_HASHERS = ["qa.testing.passwords.FastHasher"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from accounts.models import User
 from qa.testing.accounts import PASSWORD, AuthClient
+
+
+@pytest.fixture
+def real_hasher(settings: Any) -> None:
+    """Hash passwords as the product does."""
+    settings.PASSWORD_HASHERS = ["accounts.passwords.Argon2Hasher"]
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_a_login_fails_if_the_user_is_deactivated_after_the_check(alice):
     assert not alice.refresh_tokens.live().exists()
 
 
-def test_login_replaces_a_hash_with_outdated_parameters(alice):
+def test_login_replaces_a_hash_with_outdated_parameters(real_hasher, alice):
     weak = "argon2" + argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
     User.objects.filter(pk=alice.pk).update(password=weak)
 

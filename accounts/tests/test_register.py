@@ -20,7 +20,7 @@ def test_a_new_user_is_signed_in(stranger):
     assert stranger.get("profile").data["email"] == "carol@example.com"
 
 
-def test_the_password_is_stored_as_argon2_with_19_mebibytes(stranger):
+def test_the_password_is_stored_as_argon2_with_19_mebibytes(real_hasher, stranger):
     stranger.post("register", CAROL)
 
     password = User.objects.get(email="carol@example.com").password
