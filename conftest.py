@@ -1,5 +1,6 @@
 """Shared by all tests: one database server, a restored database for every test, and fixtures."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -28,6 +29,13 @@ pytest_plugins = [
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()
 monitoring.register(COMMANDS)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from searching what is loaded until now, and stays, again and again."""
+    gc.collect()
+    gc.freeze()
+
 
 # -- Database -----------------------------------------------------------------
 
