@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
+from chat.models import ChatSession, Message
 from qa.testing.chat import settled
 from qa.testing.tenants import issue, limited, problem
-from tenants.models import Usage
+from qa.testing.waiting import wait_until
+from tenants.models import LedgerEntry, Usage
 
 CONSECUTIVE_TURNS = 12
 
@@ -49,3 +51,22 @@ def test_a_limit_that_is_used_up_is_still_enforced(fake, acme, post):
 
     assert [post["message"]().status_code for _ in range(5)] == [201, 201, 201, 429, 429]
     assert problem(post["message"](), 429) == "quota_exceeded"
+
+
+def test_what_a_turn_has_used_counts_although_its_session_is_erased_before_it_ends(
+    fake, acme, post, session, commands
+):
+    def erase() -> None:
+        Message.collection().delete_many({"session_id": session.pk})
+        ChatSession.collection().delete_one({"_id": session.pk})
+
+    Usage.objects.of(acme)  # exists, so these are the writes: the reservation, both messages, the final state
+    with commands.interrupted(erase, before_write=3):
+        post["message"]()
+
+    wait_until(lambda: Usage.objects.of(acme).live == 0, "the reservation was not settled")
+    (entry,) = LedgerEntry.objects.all()
+    assert (entry.outcome, entry.messages, entry.session) == ("ok", 1, None)
+    usage = Usage.objects.of(acme)
+    assert [month["messages"] for month in usage.months.values()] == [1]
+    assert not Message.objects.exists()

@@ -153,8 +153,11 @@ class Turn:
         self, status: Status, completion: canonical.Completion | None, error: StoredError | None
     ) -> None:
         """Write the final state. If another worker has ended the run, take over that state."""
-        stored = replies.write_final(self._final_reply(status, completion, error))
+        final = self._final_reply(status, completion, error)
+        stored = replies.write_final(final)
         if stored is None:
+            # Erased meanwhile. What it has used counts all the same, like that of a run that is not stored.
+            settlement.settle_soon(replace(FinishedRun.of(final), session_id=None, kept_bytes=0))
             stored = replace(self.reply, status=Status.INTERRUPTED.value)
         if (stored.run, stored.status) == (self.reply.run, status):
             metrics.replies.labels(status.value).inc()
