@@ -62,8 +62,9 @@ def test_what_a_turn_has_used_counts_although_its_session_is_erased_before_it_en
 
     Usage.objects.of(acme)  # exists, so these are the writes: the reservation, both messages, the final state
     with commands.interrupted(erase, before_write=3):
-        post["message"]()
+        response = post["message"]()
 
+    assert problem(response, 410) == "session_deleted"
     wait_until(lambda: Usage.objects.of(acme).live == 0, "the reservation was not settled")
     (entry,) = LedgerEntry.objects.all()
     assert (entry.outcome, entry.messages, entry.session) == ("ok", 1, None)

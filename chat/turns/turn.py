@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from chat.models import Message
 from chat.turns import heartbeat, metrics, replies, settlement
-from chat.turns.attempts import INTERRUPTED, StoredError, stored_attempt, stored_error
+from chat.turns.attempts import DELETED, INTERRUPTED, StoredError, stored_attempt, stored_error
 from chat.turns.capacity import Place
 from chat.turns.events import TurnEvents
 from chat.turns.finished_run import FinishedRun
@@ -158,7 +158,7 @@ class Turn:
         if stored is None:
             # Erased meanwhile. What it has used counts all the same, like that of a run that is not stored.
             settlement.settle_soon(replace(FinishedRun.of(final), session_id=None, kept_bytes=0))
-            stored = replace(self.reply, status=Status.INTERRUPTED.value)
+            stored = replace(self.reply, status=Status.INTERRUPTED.value, error=DELETED)
         if (stored.run, stored.status) == (self.reply.run, status):
             metrics.replies.labels(status.value).inc()
         else:

@@ -130,10 +130,12 @@ class Webhook(Document):
         def remove() -> None:
             self.reread()
             AuditEvent.objects.record(by, "webhook.deleted", self, tenant_id=self.tenant_id)
-            self.deliveries.all().delete()
             Webhook.objects.filter(pk=self.pk).delete()
 
         self.tenant.serialized(remove)
+        # Not in the transaction, which does not see what others enqueue meanwhile. If this process dies
+        # before, the deliveries are given up when they are due.
+        self.deliveries.all().delete()
 
     def enqueue(self, event: str, data: dict[str, Any], *, dedup_key: str) -> WebhookDelivery | None:
         """Enqueue one delivery; None if the webhook has one with this `dedup_key` already, or was deleted."""
