@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from chat.analytics.models import Rollup, RollupCoverage
 from chat.erasure import erase_session
 from chat.models import ChatSession, Message
 from core.api.actors import actor_of
+from core.errors import NotFound
 from core.mongo.ids import object_id
 
 #: The latest messages, shown in a transcript. Earlier ones are in the list of messages.
@@ -99,11 +101,12 @@ class ChatSessionAdmin(ReadOnlyAdmin):
         return [str(session) for session in objs], {"chat sessions": len(objs)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: ChatSession) -> None:
-        erase_session(obj, actor_of(request))
+        with contextlib.suppress(NotFound):  # erased by another request meanwhile
+            erase_session(obj, actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for session in queryset:
-            erase_session(session, actor_of(request))
+            self.delete_model(request, session)
 
 
 @admin.register(Message)

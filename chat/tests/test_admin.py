@@ -74,3 +74,12 @@ def test_all_models_have_a_working_admin_page(staff):
         assert admin.site.is_registered(model), model
         page = staff.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
         assert page.status_code == 200, model
+
+
+def test_deleting_a_session_that_is_erased_meanwhile_is_no_error(staff, conversation, commands):
+    url = reverse("admin:chat_chatsession_delete", args=[conversation.pk])
+
+    with commands.interrupted(conversation.delete):
+        assert staff.post(url, {"post": "yes"}).status_code == 302
+    assert not ChatSession.objects.exists()
+    assert not Message.objects.exists()

@@ -129,6 +129,7 @@ class Tenant(Document):
     requested_plan = models.ForeignKey(
         Plan, on_delete=models.SET_NULL, null=True, blank=True, related_name="requests"
     )
+    requested_plan_id: ObjectId | None
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     revision = models.IntegerField(
@@ -198,7 +199,10 @@ class Tenant(Document):
 
     def change(self, by: Actor, action: str = "tenant.updated", **values: Any) -> None:
         """Set the given fields and record those that differ. Raises as `update` does."""
-        if changes := self.update(**values):
+        self._change_by(by, action, lambda: values)
+
+    def _change_by(self, by: Actor, action: str, values_now: Callable[[], Mapping[str, Any]]) -> None:
+        if changes := self.update_by(values_now):
             AuditEvent.objects.record(by, action, self, tenant_id=self.pk, changes=changes)
 
     def soft_delete(self, by: Actor) -> None:
@@ -216,8 +220,17 @@ class Tenant(Document):
         self.change(by, "tenant.resumed", status=self.Status.ACTIVE)
 
     def change_plan(self, plan: Plan, by: Actor) -> None:
-        """Change the plan; the new limits apply from the next request on."""
-        self.change(by, "tenant.plan_changed", plan=plan, requested_plan=None)
+        """Change the plan; the new limits apply from the next request on.
+
+        The request for a plan is answered by it, unless another one was made since this tenant was read.
+        """
+        asked = self.requested_plan_id
+
+        def values() -> dict[str, Any]:
+            answered = {"requested_plan": None} if self.requested_plan_id == asked else {}
+            return {"plan": plan, **answered}
+
+        self._change_by(by, "tenant.plan_changed", values)
 
 
 def serialized(this: models.QuerySet[Any], change: Callable[[], Result]) -> Result:

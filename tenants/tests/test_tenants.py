@@ -299,3 +299,12 @@ def test_changes_are_recorded_with_both_values(alice, acme):
 def test_methods_that_do_not_exist_are_405(alice, acme):
     problem(signed_in(alice).post(url(acme), {}), 405)
     problem(signed_in(alice).delete("/api/tenants"), 405)
+
+
+def test_granting_a_plan_does_not_drop_a_request_made_meanwhile(acme, alice):
+    read_before = Tenant.objects.get(pk=acme.pk)
+    acme.change(by(alice), requested_plan=Plan.objects.get(code="enterprise"))
+    read_before.change_plan(Plan.objects.get(code="free"), by(alice))
+
+    tenant = Tenant.objects.get(pk=acme.pk)
+    assert (tenant.plan.code, tenant.requested_plan.code) == ("free", "enterprise")
