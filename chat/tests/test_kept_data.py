@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 from chat import kept_data
 from chat.erasure import erase_session
 from chat.models import ChatSession, Message
-from chat.turns import acceptance
+from chat.turns import replies
 from qa.testing.chat import settled_usage
 from qa.testing.concurrency import run_concurrently
 from qa.testing.tenants import by, limited, problem, with_key
@@ -122,7 +122,7 @@ def test_one_network_opens_few_conversations_with_a_public_key(public_key, setti
 
 
 def test_a_reply_keeps_the_attempts_of_a_bounded_number_of_runs(fake, site, session, monkeypatch):
-    monkeypatch.setattr(acceptance, "MAX_RUNS", 2)
+    monkeypatch.setattr(replies, "MAX_RUNS", 2)
     fake.script(fault="400")
     path = f"/api/chat/sessions/{session.pk}/messages"
     key = {"HTTP_IDEMPOTENCY_KEY": "a-key"}

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 Status = Message.Status
 
-#: Runs of one reply: it keeps the attempts of all of them.
-MAX_RUNS = 50
-
 
 def open_turn(conversation: Conversation, message: NewMessage, options: Options) -> Turn:
     """Reserve the limits for `message`, and store it as a question with a running reply.
@@ -75,8 +72,6 @@ def reopen_turn(access: Access, question: Question, reply: Reply, options: Optio
     None if the reply is no longer in such a state. Raises LimitReached and WorkerBusy.
     """
     tenant = access.tenant
-    if reply.run >= MAX_RUNS:
-        return None
     earlier = replies.messages_before(question, options.history_messages)
     if reply.settled is False:
         settlement.settle([FinishedRun.of(reply)])  # releases what a dead worker may still hold

@@ -74,7 +74,7 @@ class SessionBusy(Conflict):
 
 class NotRetryable(Conflict):
     default_code = "not_retryable"
-    default_detail = "Only a reply that failed, was cancelled or interrupted can be retried, 49 times."
+    default_detail = "Only a reply that failed, was cancelled or interrupted can be retried, 99 times."
 
 
 class IdempotencyKeyReused(Unprocessable):

@@ -80,7 +80,7 @@ BOUNDS: dict[str, Bound] = {
         f"{KEPT}::test_conversations_of_a_day_are_limited_for_visitors_too",
     ),
     "chat.Message": Bound(
-        "the plan's kept bytes; 50 runs of a reply",
+        "the plan's kept bytes; 100 runs of a reply",
         f"{KEPT}::test_kept_bytes_are_limited_and_deletion_makes_room",
     ),
     "chat.Rollup": Bound("one for each quarter hour and period", "chat/tests/test_analytics_rollups.py"),
