@@ -20,6 +20,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+#: In seconds. Of connections, bytes and everything else that is counted more is a mistake as well.
+TEN_YEARS = 10 * 365 * 86400
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 #: Shorter secrets can be guessed offline from one signed token (RFC 7518, section 3.2).
@@ -32,14 +34,13 @@ _SAMPLE = re.compile(r"your-|change.?me|example|secret-key|insecure|placeholder|
 def duration(text: str) -> timedelta:
     """Parse `15m`, `7d`, `90s`, `250ms` or a number of seconds."""
     text = str(text).strip()
-    if match := _DURATION.fullmatch(text):
-        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
     try:
-        seconds = float(text)
-    except ValueError:
+        match = _DURATION.fullmatch(text)
+        seconds = int(match[1]) * _SECONDS[match[2]] if match else float(text)
+    except (ValueError, OverflowError):
         seconds = -1
-    if not 0 <= seconds < float("inf"):
-        raise ImproperlyConfigured(f"{text!r} is not a duration: write 90s, 15m, 12h or 7d.")
+    if not 0 <= seconds <= TEN_YEARS:
+        raise ImproperlyConfigured(f"{text[:40]!r} is not a duration: write 90s, 15m, 12h or 7d.")
     return timedelta(seconds=seconds)
 
 
@@ -56,27 +57,43 @@ def networks(name: str, texts: list[str]) -> list[IPv4Network | IPv6Network]:
 
 @dataclass(frozen=True)
 class Variable:
-    """One environment variable. `kind` is its type: str, int, float, bool, list or duration."""
+    """One environment variable. `kind` is its type: str, int, float, bool, list or duration.
+
+    `least` and `most` bound numbers and, in seconds, durations.
+    """
 
     name: str
     kind: str
     default: Any
     meaning: str
+    least: float = 0
+    most: float = TEN_YEARS
 
     def read(self, env: environ.Env) -> Any:
         if self.kind == "duration":
             try:
-                return duration(env.str(self.name, default="") or self.default)
+                span = duration(env.str(self.name, default="") or self.default)
             except ImproperlyConfigured as error:
                 raise ImproperlyConfigured(f"{self.name}: {error}") from error
+            self._check(span.total_seconds())
+            return span
         if self.kind == "list":
             return [item.strip() for item in env.list(self.name, default=self.default) if item.strip()]
         if env.str(self.name, default="") == "":
             return self.default
         try:
-            return getattr(env, self.kind)(self.name)
-        except ValueError as error:
+            value = getattr(env, self.kind)(self.name)
+        except (ValueError, OverflowError) as error:
             raise ImproperlyConfigured(f"{self.name} must be of type {self.kind}: {self.meaning}") from error
+        if self.kind in ("int", "float"):
+            self._check(value)
+        return value
+
+    def _check(self, value: float) -> None:
+        if not self.least <= value <= self.most:  # NaN is refused, too.
+            raise ImproperlyConfigured(
+                f"{self.name} must be from {self.least:g} to {self.most:.9g}: {self.meaning}"
+            )
 
 
 def read(variables: list[Variable], env_file: Path) -> dict[str, Any]:
@@ -131,12 +148,14 @@ def _stored_secret(path: Path) -> str:
 VARIABLES = [
     # Server
     Variable("DJANGO_ENV", "str", "development", "development, production or test"),
-    Variable("PORT", "int", 3001, "TCP port to serve on"),
+    Variable("PORT", "int", 3001, "TCP port to serve on", least=1, most=65535),
     Variable("HOST", "str", "127.0.0.1", "address to listen on; 0.0.0.0 for every interface"),
-    Variable("WORKERS", "int", 0, "server processes; 0 means one per processor core"),
-    Variable("THREADS", "int", 16, "requests processed at once per worker; running turns do not count"),
-    Variable("STREAMS", "int", 1000, "running turns and open streams per worker"),
-    Variable("CONNECTIONS", "int", 4000, "open connections per worker"),
+    Variable("WORKERS", "int", 0, "server processes; 0 means one per processor core", most=1024),
+    Variable(
+        "THREADS", "int", 16, "requests processed at once per worker; running turns do not count", least=1
+    ),
+    Variable("STREAMS", "int", 1000, "running turns and open streams per worker", least=1),
+    Variable("CONNECTIONS", "int", 4000, "open connections per worker", least=1),
     Variable(
         "JOBS",
         "bool",
@@ -162,19 +181,27 @@ VARIABLES = [
     Variable("LOG_FORMAT", "str", "", "json or console; by default json in production"),
     # Database and cache
     Variable("MONGODB_URI", "str", "", "MongoDB connection string; empty starts the embedded server"),
-    Variable("MONGODB_POOL", "int", 100, "maximum number of database connections per worker"),
+    Variable("MONGODB_POOL", "int", 100, "maximum number of database connections per worker", least=1),
     Variable("REDIS_URL", "str", "", "Redis for the shared cache; empty uses MongoDB"),
     Variable("VAR_DIR", "str", "var", "folder for the embedded database, generated secrets and locks"),
     # Turns
     Variable(
-        "TURN_LEASE_SECONDS", "float", 15.0, "seconds after a worker's last heartbeat until it counts as dead"
+        "TURN_LEASE_SECONDS",
+        "float",
+        15.0,
+        "seconds after a worker's last heartbeat until it counts as dead",
+        least=0.001,
     ),
-    Variable("VISITOR_TOKEN_SECONDS", "int", 3600, "lifetime of a visitor's token in seconds"),
+    Variable("VISITOR_TOKEN_SECONDS", "int", 3600, "lifetime of a visitor's token in seconds", least=1),
     # Tokens and keys
     Variable("JWT_ACCESS_SECRET", "str", "", "secret, 32 bytes or more: signs access tokens"),
     Variable("JWT_REFRESH_SECRET", "str", "", "another secret, 32 bytes or more: signs refresh tokens"),
-    Variable("JWT_ACCESS_EXPIRY", "duration", "15m", "lifetime of an access token (90s, 15m, 12h, 7d)"),
-    Variable("JWT_REFRESH_EXPIRY", "duration", "7d", "lifetime of a refresh token (90s, 15m, 12h, 7d)"),
+    Variable(
+        "JWT_ACCESS_EXPIRY", "duration", "15m", "lifetime of an access token (90s, 15m, 12h, 7d)", least=0.001
+    ),
+    Variable(
+        "JWT_REFRESH_EXPIRY", "duration", "7d", "lifetime of a refresh token (90s, 15m, 12h, 7d)", least=0.001
+    ),
     Variable("REGISTRATION", "str", "open", "who may register: open, invitation or closed"),
     Variable("CONFIRM_EMAIL", "bool", False, "whether new users confirm their address before they sign in"),
     Variable("MAIL_TOKEN_EXPIRY", "duration", "1h", "lifetime of tokens mailed for passwords and addresses"),
@@ -208,19 +235,29 @@ VARIABLES = [
         "JSON file of models and prices that extend the built-in catalogue",
     ),
     # LLM limits
-    Variable("LLM_CONNECT_SECONDS", "float", 5.0, "seconds to connect to a provider"),
-    Variable("LLM_FIRST_TOKEN_SECONDS", "float", 10.0, "seconds until the first token of an answer"),
-    Variable("LLM_BETWEEN_TOKENS_SECONDS", "float", 10.0, "seconds between two tokens of an answer"),
-    Variable("LLM_TOTAL_SECONDS", "float", 120.0, "seconds for a complete answer with all attempts"),
+    Variable("LLM_CONNECT_SECONDS", "float", 5.0, "seconds to connect to a provider", least=0.001),
+    Variable(
+        "LLM_FIRST_TOKEN_SECONDS", "float", 10.0, "seconds until the first token of an answer", least=0.001
+    ),
+    Variable(
+        "LLM_BETWEEN_TOKENS_SECONDS", "float", 10.0, "seconds between two tokens of an answer", least=0.001
+    ),
+    Variable(
+        "LLM_TOTAL_SECONDS", "float", 120.0, "seconds for a complete answer with all attempts", least=0.001
+    ),
     Variable(
         "LLM_RETRY_AFTER_SECONDS",
         "float",
         10.0,
         "longest Retry-After to wait for, in seconds",
     ),
-    Variable("LLM_MAX_ATTEMPTS", "int", 8, "maximum number of calls to providers per answer"),
-    Variable("LLM_BREAKER_FAILURES", "int", 5, "consecutive failures that open a target's circuit breaker"),
+    Variable("LLM_MAX_ATTEMPTS", "int", 8, "maximum number of calls to providers per answer", least=1),
+    Variable(
+        "LLM_BREAKER_FAILURES", "int", 5, "consecutive failures that open a target's circuit breaker", least=1
+    ),
     Variable("LLM_BREAKER_SECONDS", "float", 10.0, "seconds until an open circuit breaker is probed"),
-    Variable("LLM_MAX_REPLY_BYTES", "int", 8_388_608, "maximum size of a provider's answer in bytes"),
-    Variable("LLM_POOL", "int", 256, "connections kept open per worker and provider"),
+    Variable(
+        "LLM_MAX_REPLY_BYTES", "int", 8_388_608, "maximum size of a provider's answer in bytes", least=1024
+    ),
+    Variable("LLM_POOL", "int", 256, "connections kept open per worker and provider", least=1),
 ]
