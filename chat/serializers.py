@@ -15,6 +15,7 @@ from core.api.serializers import DocumentSerializer, ObjectIdStringField, Strict
 from llm.route import MAX_TARGET_LENGTH
 from llm.serializers import RouteField
 from tenants.access import Access
+from tenants.models.tenant import MAX_TOKENS
 
 METADATA_BYTES = 16 * 1024
 
@@ -39,7 +40,7 @@ class OverridesMixin(serializers.Serializer[Any]):
     )
     route = RouteField()
     temperature = serializers.FloatField(min_value=0, max_value=2, allow_null=True, required=False)
-    max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, required=False)
+    max_tokens = serializers.IntegerField(min_value=1, max_value=MAX_TOKENS, allow_null=True, required=False)
 
 
 OVERRIDES = ("system_prompt", "route", "temperature", "max_tokens")
@@ -123,7 +124,7 @@ class NewMessageSerializer(SendOptionsSerializer):
     provider = serializers.CharField(max_length=40, required=False)
     model = serializers.CharField(max_length=MAX_TARGET_LENGTH, required=False)
     temperature = serializers.FloatField(min_value=0, max_value=2, required=False)
-    max_tokens = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False)
+    max_tokens = serializers.IntegerField(min_value=1, max_value=MAX_TOKENS, required=False)
     metadata = MetadataField(required=False)
     concurrent = serializers.BooleanField(
         default=False, help_text="Accept the message although another turn of this session is still running."

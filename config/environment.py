@@ -92,7 +92,7 @@ class Variable:
     def _check(self, value: float) -> None:
         if not self.least <= value <= self.most:  # NaN is refused, too.
             raise ImproperlyConfigured(
-                f"{self.name} must be from {self.least:g} to {self.most:.9g}: {self.meaning}"
+                f"{self.name} must be between {self.least:g} and {self.most:.9g}: {self.meaning}"
             )
 
 

@@ -81,7 +81,8 @@ class PeriodSerializer(StrictSerializer):
         end = _utc(attrs["to"], zone) if "to" in attrs else now_in_milliseconds()
         start = _utc(attrs["from"], zone) if "from" in attrs else _default_start(end, zone)
         if start >= end:
-            raise serializers.ValidationError({"to": self.error_messages["not_after"]}, "not_after")
+            at_fault = "to" if "to" in attrs else "from"
+            raise serializers.ValidationError({at_fault: self.error_messages["not_after"]}, "not_after")
         period = Period(Span(start, end), interval, zone)
         if len(list(islice(period.intervals(), MAX_INTERVALS + 1))) > MAX_INTERVALS:
             message = self.error_messages["too_many"].format(most=MAX_INTERVALS, interval=interval)

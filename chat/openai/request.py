@@ -20,6 +20,7 @@ from core.api.serializers import BoundedListField, StrictSerializer
 from llm.canonical import Request, Target, Tool
 from llm.route import MAX_TARGET_LENGTH
 from tenants.models import Plan
+from tenants.models.tenant import MAX_TOKENS
 
 #: For OpenAI's own bookkeeping; no answer depends on them.
 IGNORED = (
@@ -114,8 +115,8 @@ class CompletionRequestSerializer(StrictSerializer):
     stream_options = StreamOptionsSerializer(required=False, allow_null=True)
     temperature = JSONNumber(min_value=0, max_value=2, required=False, allow_null=True)
     top_p = JSONNumber(min_value=0, max_value=1, required=False, allow_null=True)
-    max_tokens = JSONInteger(min_value=1, required=False, allow_null=True)
-    max_completion_tokens = JSONInteger(min_value=1, required=False, allow_null=True)
+    max_tokens = JSONInteger(min_value=1, max_value=MAX_TOKENS, required=False, allow_null=True)
+    max_completion_tokens = JSONInteger(min_value=1, max_value=MAX_TOKENS, required=False, allow_null=True)
     stop = StopField(required=False, allow_null=True)
     seed = JSONInteger(required=False, allow_null=True)
     tools = BoundedListField(child=ToolSerializer(), max_length=128, required=False, allow_null=True)

@@ -31,6 +31,8 @@ class ObjectIdStringField(serializers.Field[ObjectId, str, str, Any]):
         return str(value)
 
 
+_NUMBER_FIELDS = (serializers.IntegerField, serializers.FloatField, serializers.DecimalField)
+
 if TYPE_CHECKING:
     _Base = serializers.Serializer[Any]
 else:
@@ -38,7 +40,10 @@ else:
 
 
 class StrictMixin(_Base):
-    """Rejects unknown fields, read-only fields, and numbers for text."""
+    """Rejects unknown fields, read-only fields, and values of another JSON type that DRF would convert.
+
+    Numbers are no text, texts and `true` are no numbers, and texts and numbers are neither true nor false.
+    """
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -54,8 +59,12 @@ class StrictMixin(_Base):
         if field.read_only:
             return serializers.ErrorDetail("This field can't be set.", "read_only_field")
         if isinstance(field, serializers.CharField) and isinstance(value, int | float):
-            # DRF would silently convert numbers to text.
             return serializers.ErrorDetail("Not a valid string.", "invalid")
+        if isinstance(field, _NUMBER_FIELDS) and isinstance(value, str | bool):
+            return serializers.ErrorDetail("Not a valid number.", "invalid")
+        if isinstance(field, serializers.BooleanField) and isinstance(value, str | int | float):
+            is_boolean = isinstance(value, bool)
+            return None if is_boolean else serializers.ErrorDetail("Write true or false.", "invalid")
         return None
 
 

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 #: How long staff can restore a deleted tenant.
 RESTORE_PERIOD = timedelta(days=30)
 
+#: The longest answer that can be asked for, in tokens: no model gives a longer one.
+MAX_TOKENS = 1_000_000
+
 _SLUG_LENGTH = 60
 
 Result = TypeVar("Result")
@@ -148,7 +151,9 @@ class Tenant(Document):
     temperature = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)]
     )
-    max_tokens = models.IntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    max_tokens = models.IntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(MAX_TOKENS)]
+    )
     history_messages = models.IntegerField(
         null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(1000)]
     )
