@@ -109,6 +109,7 @@ def stage(database_uri: str, fake_server: FakeProvider, tmp_path_factory) -> Ite
         "GROQ_MODEL": "tokens-25",  # what a retry without options uses
         "LLM_TOTAL_SECONDS": "5",  # how long a reservation is kept for a turn that left no reply
         "TURN_LEASE_SECONDS": str(LEASE_SECONDS),
+        "THREADS": "128",  # one credential may hold a quarter: twenty requests are held at once
     }
     victims = [Victim(database_uri, tmp_path_factory.mktemp("victim"), **variables) for _ in range(2)]
     witness = RunningServer(database_uri, tmp_path_factory.mktemp("witness"), **variables)
