@@ -20,8 +20,8 @@ from core.audit.models import AuditEvent
 from qa.snapshot import DatabaseSnapshot
 from tenants.models import ApiKey, Membership, Tenant, Usage
 
-#: Not documents of a tenant: rate limit counters, and responses stored for a day.
-_UNOWNED = {"cache", "kept_answers", "console_sessions"}
+#: Not documents of a tenant: counters, responses stored for a day, and what readiness checks write.
+_UNOWNED = {"cache", "kept_answers", "console_sessions", "probe"}
 _SETTLED_WITHIN_SECONDS = 5.0
 
 _AUDIT_TRAIL = AuditEvent._meta.db_table

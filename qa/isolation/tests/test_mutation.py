@@ -8,7 +8,8 @@ from qa.isolation.matrix import Matrix
 from qa.isolation.mutation import Coverage, first_failure, measure_coverage
 from qa.isolation.scopes import Scope, find_scopes, find_scopes_of_commands
 
-pytestmark = pytest.mark.django_db
+# The first test measures what each check covers.
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300)]
 
 SCOPES = find_scopes()
 SCOPES_OF_COMMANDS = find_scopes_of_commands()
