@@ -234,6 +234,7 @@ ENDS_NOTHING = {
     "usage.rebuilt",
     "user.created",
     "user.logged_in",
+    "user.providers_tested",
     "user.registered",
     "user.updated",
     "webhook.changed",

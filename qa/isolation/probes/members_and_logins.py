@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from unittest.mock import patch
 
+from django.test import override_settings
+
 from accounts.models import RefreshToken, User
 from core.audit.models import AuditEvent
 from qa.isolation.callers import Caller, Kind
 from qa.isolation.matrix import Answer, Matrix
 from qa.isolation.probes.registry import has_status, probe
-from qa.isolation.tenant_fixtures import actor
+from qa.isolation.tenant_fixtures import INVITED_BY_ALL, actor
 from tenants.models import ApiKey, Invitation, api_key
 
 
@@ -54,6 +56,14 @@ def an_admins_invitation_is_accepted(matrix: Matrix) -> Iterator[str]:
     caller, body = matrix.dataset["former member"], {"token": sent.token}
     answer = matrix.request("POST", "/api/invitations/accept", caller, body=body)
     yield from has_status(answer, 200, "accepting it")
+
+
+@probe
+def an_invited_address_does_not_register_without_its_token(matrix: Matrix) -> Iterator[str]:
+    body = {"email": INVITED_BY_ALL, "password": "correct horse battery", "invitation": "inv_missing"}
+    with override_settings(REGISTRATION="invitation"):
+        answer = matrix.request("POST", "/api/auth/register", matrix.dataset["anonymous"], body=body)
+    yield from has_status(answer, 403, "registering with another token")
 
 
 @probe
