@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -199,21 +197,6 @@ def test_a_turn_is_completed_after_its_client_disconnects(fake, site, session):
 
     reply = wait_for(lambda: reply_with(session, status="complete"))
     assert reply.content == "A complete answer."
-
-
-def test_a_stalled_reader_does_not_delay_its_turn(fake, site, session):
-    fake.script(answer={"text": "A complete answer.", "seconds_between": 0.05})
-    response = site.post(messages(session), {"message": "Count.", "stream": True})
-    stream = iter(response.streaming_content)
-    taken = [next(stream), next(stream)]
-
-    wait_for(lambda: reply_with(session, status="complete"))
-
-    received = b"".join([*taken, *stream]).decode()
-    assert "".join(json.loads(d)["text"] for d in re.findall(r"event: delta\n.*\ndata: (.*)", received)) == (
-        "A complete answer."
-    )
-    assert "event: done" in received
 
 
 def test_a_reader_ahead_of_the_last_checkpoint_waits_for_it(fake, dave_client, session):
