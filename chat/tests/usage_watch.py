@@ -45,7 +45,10 @@ class UsageWatch:
         held = usage["reservations"].values()
         if usage["live"] != len(held):
             yield f"{usage['live']} turns are counted, {len(held)} hold a reservation"
-        yield from self._over_limit("concurrent_turns", usage["live"])
+        ended = sum(bool(reservation.get("ended")) for reservation in held)
+        if usage["ended"] != ended:
+            yield f"{usage['ended']} turns count as ended, {ended} reservations do"
+        yield from self._over_limit("concurrent_turns", usage["live"] - usage["ended"])
         yield from self._over_limit("requests_per_minute", usage["minute_count"])
         for month, counted in usage["months"].items():
             used, reserved = amounts(counted), amounts(counted, "reserved_")
