@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 
 from core import metrics, shutdown
 from core.api.problems import CONTENT_TYPE, ProblemDetails
-from core.server.bodies import BodyReader, BodyTooLarge, BodyTooSlow, Chunks, NoMemoryForBody
+from core.server.bodies import BodyReader, BodyRefused, BodyTooLarge, Chunks
 from core.server.environ import Environ, Scope, environ_of, set_body
 from core.server.listeners import limit_unread_seconds
 from core.server.slots import Caller, FairSlots, NoSlot, Slot, held_by_this_thread
@@ -122,11 +122,8 @@ class Bridge:
         except BodyTooLarge:
             # The application rejects it, in the form of all its errors.
             set_body(environ, self._oversized_body)
-        except BodyTooSlow:
-            _refuse(protocol, 408, "body_too_slow", "The rest of the body did not come in time.")
-            return
-        except NoMemoryForBody:
-            _refuse(protocol, 503, "server_busy", "Too many large bodies are being sent at once. Try again.")
+        except BodyRefused as refused:
+            _refuse(protocol, refused.status, refused.code, refused.detail)
             return
         shutdown.work.begin()
         try:

@@ -5,17 +5,30 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.server.bodies import BodyReader, BodyTooLarge, BodyTooSlow, NoMemoryForBody
+from core.server.bodies import (
+    BodyIncomplete,
+    BodyInPieces,
+    BodyReader,
+    BodyTooLarge,
+    BodyTooSlow,
+    NoMemoryForBody,
+)
 
 ADDRESS = "192.0.2.1"
 
 
 class Body:
-    """Chunks that arrive one by one; after `stalls_after` of them nothing comes any more."""
+    """Chunks that arrive one by one; after them nothing comes any more if it `stalls`.
 
-    def __init__(self, *chunks: bytes, stalls: bool = False, every_seconds: float = 0) -> None:
+    As from granian, an empty chunk follows the last one, and two if the body `breaks`.
+    """
+
+    def __init__(
+        self, *chunks: bytes, stalls: bool = False, breaks: bool = False, every_seconds: float = 0
+    ) -> None:
         self._chunks = chunks
         self._stalls = stalls
+        self._breaks = breaks
         self._every_seconds = every_seconds
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -25,6 +38,8 @@ class Body:
         if self._stalls:
             await asyncio.Event().wait()
         yield b""
+        if self._breaks:
+            yield b""
 
 
 def reader(**limits) -> BodyReader:
@@ -67,6 +82,20 @@ def test_a_body_that_stalls_is_given_up():
 def test_a_body_that_trickles_is_given_up_in_the_end():
     with pytest.raises(BodyTooSlow):
         read(Body(*[b"x"] * 100, every_seconds=0.01), CHUNKED, stall_seconds=0.5, total_seconds=0.1)
+
+
+@pytest.mark.parametrize("headers", [CHUNKED, {"content-length": "4"}])
+def test_a_body_that_breaks_off_is_not_a_shorter_body(headers):
+    with pytest.raises(BodyIncomplete):
+        read(Body(b"{}", breaks=True), headers)
+
+
+def test_a_body_comes_in_pieces_of_some_size():
+    large = {"max_bytes": 1_000_000, "max_memory": 4_000_000}
+    assert len(read(Body(*[b"x"] * 1000), CHUNKED, **large)) == 1000
+    assert len(read(Body(*[b"x" * 500] * 1900), CHUNKED, **large)) == 950_000
+    with pytest.raises(BodyInPieces):
+        read(Body(*[b"x"] * 2000, stalls=True), CHUNKED, **large)
 
 
 def test_unfinished_bodies_of_one_address_take_a_quarter_of_the_memory():
