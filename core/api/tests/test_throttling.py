@@ -1,0 +1,30 @@
+"""Requests are counted in windows, at their edges too."""
+
+from __future__ import annotations
+
+from django.test import RequestFactory
+
+from core.api.throttling import counted
+
+MINUTE = 1_700_000_040
+
+
+class PassingClock:
+    """A clock that is a second later each time that it is read."""
+
+    def __init__(self, start: int) -> None:
+        self._next = start
+
+    def time(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+
+def test_a_request_during_which_a_window_ends_is_counted(db, settings, monkeypatch):
+    settings.RATES = {"edge": "10/m", "default": "10/m"}
+    request = RequestFactory().get("/")
+    for second in range(60):
+        monkeypatch.setattr("django_ratelimit.core.time", PassingClock(MINUTE + second))
+        usage = counted(request, "edge", lambda *_: f"caller {second}")
+        assert (usage.used, usage.limit) == (1, 10), second
+        assert 0 <= usage.reset_seconds <= 60
