@@ -16,6 +16,7 @@ from typing import Any
 from bson import ObjectId
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.mail.message import sanitize_address
 from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -28,6 +29,8 @@ from core.mongo.indexes import TTLIndex
 from core.mongo.models import Changes, Document
 
 logger = logging.getLogger(__name__)
+
+MAX_EMAIL_LENGTH = 254
 
 #: The largest difference assumed between the clocks of two workers.
 CLOCK_SKEW = timedelta(minutes=1)
@@ -43,8 +46,30 @@ REUSE_GRACE = timedelta(seconds=10)
 
 
 def normalised_email(email: str) -> str:
-    """Return the canonical form in which an address is stored and looked up."""
-    return unicodedata.normalize("NFKC", email).strip().lower()
+    """Return the canonical form in which an address is stored and looked up.
+
+    Domains that are the same in DNS are the same here: with characters that IDNA maps or removes, such as
+    soft hyphens, one mailbox would otherwise have any number of addresses.
+    """
+    email = unicodedata.normalize("NFKC", email).strip().lower()
+    local, at, domain = email.rpartition("@")
+    if not at or (domain.isascii() and "xn--" not in domain) or len(email) > MAX_EMAIL_LENGTH:
+        return email
+    try:
+        return f"{local}@{domain.encode('idna').decode('idna')}"
+    except UnicodeError:
+        return email
+
+
+def can_be_mailed(email: str) -> bool:
+    """Whether a mail can have this address: some that Django accepts have no form in DNS."""
+    if len(email) > MAX_EMAIL_LENGTH:
+        return False
+    try:
+        sanitize_address(email, "utf-8")
+    except ValueError:
+        return False
+    return True
 
 
 class UserManager(BaseUserManager["User"]):
@@ -66,7 +91,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin, Document):
-    email = models.EmailField("e-mail", max_length=254, unique=True)
+    email = models.EmailField("e-mail", max_length=MAX_EMAIL_LENGTH, unique=True)
     name = models.CharField(max_length=100, blank=True)
     is_active = models.BooleanField(
         "active", default=True, help_text="Inactive people can't sign in, and their sessions end at once."

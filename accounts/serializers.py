@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError as InvalidValue
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
 
-from accounts.models import RefreshToken, User, normalised_email
+from accounts.models import MAX_EMAIL_LENGTH, RefreshToken, User, can_be_mailed, normalised_email
 from core.api.actors import actor_of
 from core.api.serializers import DocumentSerializer, StrictSerializer
 from core.audit.denials import record_denial
@@ -22,10 +22,20 @@ class Email(serializers.EmailField):
     """An e-mail address, converted to the form in which it is stored."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=254, **kwargs)
+        super().__init__(max_length=MAX_EMAIL_LENGTH, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         return normalised_email(super().to_internal_value(data))
+
+
+class MailableEmail(Email):
+    """An address that mail can be sent to."""
+
+    def to_internal_value(self, data: Any) -> str:
+        email = super().to_internal_value(data)
+        if len(email) <= MAX_EMAIL_LENGTH and not can_be_mailed(email):
+            self.fail("invalid")
+        return email
 
 
 class Password(serializers.CharField):
@@ -45,7 +55,7 @@ class UserSerializer(DocumentSerializer):
 
 
 class RegistrationSerializer(StrictSerializer):
-    email = Email()
+    email = MailableEmail()
     password = Password()
     name = serializers.CharField(max_length=100, allow_blank=True, default="")
     invitation = serializers.CharField(
@@ -63,7 +73,7 @@ class RegistrationSerializer(StrictSerializer):
 
 
 class EmailSerializer(StrictSerializer):
-    email = Email()
+    email = MailableEmail()
 
 
 class MailedTokenSerializer(StrictSerializer):

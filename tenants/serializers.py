@@ -10,6 +10,7 @@ from bson import ObjectId
 from django.utils import timezone
 from rest_framework import serializers
 
+from accounts.serializers import MailableEmail
 from core.api.serializers import (
     BoundedListField,
     DocumentSerializer,
@@ -127,6 +128,7 @@ class NewMemberSerializer(StrictSerializer):
 
 
 class InvitationSerializer(DocumentSerializer):
+    email = MailableEmail()
     state = serializers.ChoiceField(("open", "accepted", "revoked", "expired"), read_only=True)
 
     class Meta:

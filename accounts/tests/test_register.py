@@ -41,7 +41,24 @@ def test_the_name_is_optional(stranger):
     assert response.data["user"]["name"] == ""
 
 
-@pytest.mark.parametrize("email", ["alice@example.com", "ALICE@example.com"])
+@pytest.mark.parametrize("domain", ["ü" * 60, "xn--" + "ü" * 30, "a\N{HEBREW LETTER ALEF}"])
+def test_an_address_that_can_not_be_mailed_is_refused(stranger, domain):
+    """Each of them is a valid address for Django, and an error when a mail is built."""
+    for path, body in (("register", CAROL), ("password-reset", {})):
+        response = stranger.post(path, {**body, "email": f"carol@{domain}.com"})
+        assert (response.status_code, problem_fields(response)) == (400, {"email": ["invalid"]}), path
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "alice@example.com",
+        "ALICE@example.com",
+        "alice@exam\N{SOFT HYPHEN}ple.com",
+        "alice@example\N{IDEOGRAPHIC FULL STOP}com",
+        "alice@e\N{ZERO WIDTH JOINER}xample.com",
+    ],
+)
 def test_a_taken_address_is_rejected_and_its_account_is_unchanged(alice, stranger, email):
     response = stranger.post("register", {**CAROL, "email": email})
 

@@ -16,7 +16,7 @@ from bson import ObjectId
 from django.core.mail import send_mail
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import User, can_be_mailed
 from core.jobs.isolation import serve_each
 from tenants.billing.limits import json_amount, limit_data, month_of
 from tenants.models import LedgerEntry, Membership, Tenant, Usage
@@ -155,4 +155,4 @@ def _enqueue(alert: Alert, now: datetime) -> None:
 def _mail(alert: Alert) -> None:
     admins = Membership.objects.filter(tenant=alert.tenant, role=Role.ADMIN).order_by()
     users = User.objects.filter(pk__in=list(admins.values_list("user_id", flat=True)), is_active=True)
-    send_mail(alert.subject, alert.text, None, [user.email for user in users])
+    send_mail(alert.subject, alert.text, None, [user.email for user in users if can_be_mailed(user.email)])

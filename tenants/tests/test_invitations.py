@@ -43,6 +43,13 @@ def test_an_invitation_is_mailed_and_its_token_not_shown(alice, acme):
     assert mailed_token() not in response.content.decode()
 
 
+def test_an_address_that_can_not_be_mailed_is_refused(alice, acme):
+    response = signed_in(alice).post(url(acme), {"email": f"carol@{'ü' * 60}.com", "role": "viewer"})
+
+    assert problem(response, 400) == "invalid"
+    assert not Invitation.objects.exists()
+
+
 def test_the_database_does_not_hold_the_token(invited):
     raw = Invitation.collection().find_one()
 
