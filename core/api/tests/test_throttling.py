@@ -25,6 +25,6 @@ def test_a_request_during_which_a_window_ends_is_counted(db, settings, monkeypat
     request = RequestFactory().get("/")
     for second in range(60):
         monkeypatch.setattr("django_ratelimit.core.time", PassingClock(MINUTE + second))
-        usage = counted(request, "edge", lambda *_: f"caller {second}")
+        usage = counted(request, "edge", lambda *_, second=second: f"caller {second}")
         assert (usage.used, usage.limit) == (1, 10), second
         assert 0 <= usage.reset_seconds <= 60
