@@ -20,6 +20,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from accounts.mailed_tokens import user_of
+from accounts.models import can_be_mailed, normalised_email
 from chat.analytics.serializers import MomentField
 from chat.turns.session_counters import title_of
 from chat.turns.sse import last_position
@@ -128,6 +129,8 @@ SCANNERS: dict[Read, tuple[str, ...]] = {
     _header("HTTP_IDEMPOTENCY_KEY", idempotency_key): (),
     lambda text: CursorPages().decode_cursor(_request(QUERY_STRING=f"cursor={text}")): (),
     last_position: (),
+    lambda text: normalised_email(f"a@{text}"): ("accounts.models:normalised_email",),
+    lambda text: can_be_mailed(f"a@{text}"): (),
     lambda text: user_of(text, PasswordResetTokenGenerator()): ("accounts.mailed_tokens:user_of",),
     MomentField().to_internal_value: ("chat.analytics.serializers:MomentField.to_internal_value",),
     title_of: ("chat.turns.session_counters:title_of",),
