@@ -88,6 +88,8 @@ class TenantQuerySet(models.QuerySet["Tenant"]):
             try:
                 tenant = serialized(owner, create) if by.user_id else create()
             except IntegrityError:
+                if not self.filter(slug=slug).exists():
+                    raise
                 slug = f"{stem}-{secrets.token_hex(4)}"
             else:
                 break

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import IntegrityError
 from django.utils import timezone
 
 from qa.testing.concurrency import run_concurrently
@@ -70,6 +71,11 @@ def test_a_tenant_on_another_plan_makes_room(two, alice, bob):
     tenant.change_plan(Plan.objects.get(code="pro"), by(bob))
 
     assert create(alice).status_code == 201
+
+
+def test_only_a_taken_slug_is_tried_again(two, alice, acme):
+    with pytest.raises(IntegrityError):
+        Tenant.objects.create_with_admin(name="New", by=by(alice), id=acme.pk)
 
 
 def test_equal_names_get_different_slugs(two, alice, bob):
