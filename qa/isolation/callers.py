@@ -40,6 +40,7 @@ class Caller:
     home: str = "acme"
     credential: str = field(default="", repr=False)
     role: str = ""
+    is_staff: bool = False
     scopes: tuple[str, ...] = ()
     has_access: bool = True
     state: State = State.VALID

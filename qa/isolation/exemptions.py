@@ -13,6 +13,10 @@ STAFF_ONLY = {"admin"}
 COMMANDS_ONLY = {
     "tenants.billing.alerts": "send_usage_alerts, for every tenant.",
     "tenants.webhooks.delivery": "deliver_webhooks, for every tenant.",
+    "tenants.webhooks.fair_queue": (
+        "deliver_webhooks: it chooses the next tenant. `tenants/webhooks/tests/test_fair_delivery.py`."
+    ),
+    "tenants.webhooks.models.WebhookDeliveryQuerySet.claim": "As above.",
     "tenants.billing.ledger": "verify_ledger, for every tenant.",
     "tenants.models.tenant.TenantQuerySet.purgeable": "purge_tenants: a date, and no tenant.",
     "chat.retention": "prune, for every tenant.",

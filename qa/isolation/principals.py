@@ -167,4 +167,4 @@ def _register(dataset: Dataset, caller: Caller) -> None:
 
 def _signed_in(name: str, user: User, **fields: Any) -> Caller:
     token = AccessToken.of_session(user.pk, uuid.uuid4().hex)
-    return Caller(name, Kind.USER, credential=str(token), **fields)
+    return Caller(name, Kind.USER, credential=str(token), is_staff=user.is_staff, **fields)

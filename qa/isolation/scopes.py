@@ -34,7 +34,7 @@ from tenants.models import Tenant, Webhook
 FOLDERS = ("accounts", "tenants", "chat", "core/api", "core/audit")
 
 #: Fields and columns that name a document's owner; the last two hide documents of deleted tenants.
-OWNERS = {"tenant", "tenant_id", "user", "user_id", "session", "session_id", "visitor"}
+OWNERS = {"tenant", "tenant_id", "user", "user_id", "session", "session_id", "visitor", "owner"}
 OWNERS |= {"deleted_at", "tenant.deleted_at"}
 
 #: Secrets of an owner: digests of its tokens, and of its idempotency keys.

@@ -29,13 +29,14 @@ class CredentialPolicy(StrEnum):
     PUBLIC = "none"
     OPTIONAL = "users, who get more"
     USERS = "users"
+    STAFF = "users of the platform's staff"
     TENANT = "users, keys"
     SESSION = "users, keys, visitors"
     SITE = "keys, visitors"
     OPENAI = "keys, also as Bearer"
 
 
-PUBLIC, OPTIONAL, USERS, TENANT, SESSION, SITE, OPENAI = CredentialPolicy
+PUBLIC, OPTIONAL, USERS, STAFF, TENANT, SESSION, SITE, OPENAI = CredentialPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _row(policy: CredentialPolicy, body_id: str = "", **allowed: tuple[Right, in
 
 _MESSAGE = "api/chat/sessions/<str:session_id>/messages/<str:message_id>"
 
-#: Routes as the resolver has them. A public route that refuses a body with 400 has read it: it is open.
+#: Routes as the resolver has them. A route that refuses a body with 400 has read it: it is open.
 ROUTES: dict[str, Row] = {
     "health": _row(PUBLIC, GET=(ANY, 200)),
     "ready": _row(PUBLIC, GET=(ANY, 200)),
@@ -163,8 +164,7 @@ ROUTES: dict[str, Row] = {
     "api/chat/tenants/<str:tenant_id>/erasures/<str:erasure_id>": _row(TENANT, GET=(ADMINISTER, 200)),
     #
     "api/llm/providers": _row(USERS, GET=(ANY, 200)),
-    # For staff, which none of the callers is.
-    "api/llm/test": _row(USERS, POST=(ANY, 403)),
+    "api/llm/test": _row(STAFF, POST=(ANY, 400)),
     "v1/chat/completions": _row(OPENAI, POST=(CALL_MODELS, 200)),
     "v1/models": _row(OPENAI, GET=(CALL_MODELS, 200)),
     "v1/models/<path:name>": _row(OPENAI, GET=(CALL_MODELS, 200)),
@@ -188,10 +188,12 @@ def expected_status(row: Row, method: str, caller: Caller, header: str, ids: tup
         return row.allowed[method][1]
     if refusal := _credential_refusal(row.policy, caller, header):
         return refusal
+    if row.policy is STAFF and not caller.is_staff:
+        return 403  # for any method, as a page of the console
     if method not in row.allowed:
         return 405
     right, success = row.allowed[method]
-    if row.policy in (USERS, OPTIONAL):
+    if row.policy in (USERS, STAFF, OPTIONAL):
         return success
     if row.body_id and ids[-1] is Id.MALFORMED:
         return 400
@@ -209,7 +211,7 @@ def expected_status(row: Row, method: str, caller: Caller, header: str, ids: tup
 def _credential_refusal(policy: CredentialPolicy, caller: Caller, header: str) -> int | None:
     """Return 401 for credentials that the policy does not accept, 403 for keys of a suspended tenant."""
     is_accepted = {
-        Kind.USER: policy in (USERS, OPTIONAL, TENANT, SESSION),
+        Kind.USER: policy in (USERS, STAFF, OPTIONAL, TENANT, SESSION),
         Kind.SECRET_KEY: policy in (TENANT, SESSION, SITE, OPENAI),
         Kind.PUBLIC_KEY: policy in (TENANT, SESSION, SITE, OPENAI),
         Kind.VISITOR: policy in (SESSION, SITE),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from chat.models import ChatSession, Message
 from core.audit.models import Actor, Source
+from core.jobs.models import SetAside
 from qa.isolation.canaries import NUMBER, canary
 from tenants.billing.limits import month_of
 from tenants.models import ApiKey, ErasureManifest, Invitation, LedgerEntry, Plan, Tenant, Webhook
@@ -87,6 +88,7 @@ def build_tenant(name: str, plan: Plan) -> TenantFixtures:
     session = ChatSession.objects.create(tenant=tenant, user=admin, **session_texts(f"{name}.session"))
     reply = add_exchanges(session, f"{name}.session")
     _add_ledger_entry(reply, canary(name))
+    SetAside.objects.record("deliver_webhooks", f"tenant {tenant.pk}", canary(name), tenant.pk)
     return TenantFixtures(
         tenant=tenant,
         admin=admin,

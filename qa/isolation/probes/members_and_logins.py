@@ -12,8 +12,8 @@ from core.audit.models import AuditEvent
 from qa.isolation.callers import Caller, Kind
 from qa.isolation.matrix import Answer, Matrix
 from qa.isolation.probes.registry import has_status, probe
-from qa.isolation.tenant_fixtures import INVITED_BY_ALL, actor
-from tenants.models import ApiKey, Invitation, api_key
+from qa.isolation.tenant_fixtures import actor
+from tenants.models import ApiKey, Invitation, Plan, api_key
 
 
 @probe
@@ -60,10 +60,25 @@ def an_admins_invitation_is_accepted(matrix: Matrix) -> Iterator[str]:
 
 @probe
 def an_invited_address_does_not_register_without_its_token(matrix: Matrix) -> Iterator[str]:
-    body = {"email": INVITED_BY_ALL, "password": "correct horse battery", "invitation": "inv_missing"}
-    with override_settings(REGISTRATION="invitation"):
-        answer = matrix.request("POST", "/api/auth/register", matrix.dataset["anonymous"], body=body)
-    yield from has_status(answer, 403, "registering with another token")
+    acme, new, other = matrix.dataset.acme, "new@example.com", "other@example.com"
+    of_new, of_other = (
+        Invitation.objects.send(acme.tenant, email=email, role="viewer", by=actor(acme.admin)).token
+        for email in (new, other)
+    )
+    of_deleted, invited_by_deleted = (
+        matrix.dataset.deleted_tenants_invitation_token,
+        matrix.dataset.users["former member"].email,
+    )
+    for email, token, expected in (
+        (new, "inv_missing", 403),
+        (new, of_other, 403),
+        (invited_by_deleted, of_deleted, 403),
+        (new, of_new, 201),
+    ):
+        body = {"email": email, "password": "correct horse battery", "invitation": token}
+        with override_settings(REGISTRATION="invitation"):
+            answer = matrix.request("POST", "/api/auth/register", matrix.dataset["anonymous"], body=body)
+        yield from has_status(answer, expected, f"{email} with {token}")
 
 
 @probe
@@ -142,6 +157,14 @@ def only_an_admin_requests_another_plan(matrix: Matrix) -> Iterator[str]:
     for name, expected in (("viewer", 403), ("developer", 403), ("admin", 200), ("sk", 403)):
         answer = matrix.request("PATCH", path, matrix.dataset[name], body={"requested_plan": "enterprise"})
         yield from has_status(answer, expected, f"requested by {name}")
+
+
+@probe
+def tenants_of_another_owner_take_no_room(matrix: Matrix) -> Iterator[str]:
+    Plan.objects.update(tenants_per_owner=1)
+    for name, expected in (("other admin", 201), ("admin", 201), ("admin", 409)):
+        answer = matrix.request("POST", "/api/tenants", matrix.dataset[name], body={"name": "New"})
+        yield from has_status(answer, expected, f"one more of {name}")
 
 
 @probe

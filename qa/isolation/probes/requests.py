@@ -9,12 +9,14 @@ from urllib.parse import parse_qs, quote, urlsplit
 from bson import ObjectId
 
 from chat.models import ChatSession
+from qa.isolation.callers import Caller, Kind
 from qa.isolation.cases import Case, parameters_of
 from qa.isolation.matrix import Answer, Matrix
 from qa.isolation.probes.registry import broad_probe, has_status, probe, shows_nothing_of
 from qa.isolation.table import OPENAI, ROUTES, SITE, Id
 from qa.isolation.tenant_fixtures import actor
-from tenants.models import Invitation
+from tenants.models import Invitation, Tenant
+from tenants.models.tenant import VisitorField
 
 #: Possible names of a filter or field, and the parameter whose id it could take.
 _NAMES = {
@@ -31,6 +33,9 @@ _NAMES = {
     "id": "session_id",
     "cursor": "message_id",
 }
+#: Requests that open a session, with a body that they accept.
+_OPENING: dict[str, dict[str, str]] = {"/api/chat/sessions": {}, "/api/chat": {"message": "Hi"}}
+
 #: Missing values of parameters that are not object ids.
 _MISSING = {"visitor_id": "v_missing"}
 
@@ -71,12 +76,42 @@ def searches_find_nothing_of_another_tenant(matrix: Matrix) -> Iterator[str]:
 
 @probe
 def a_public_key_cannot_name_a_visitor(matrix: Matrix) -> Iterator[str]:
-    """A browser that could name its visitor could name another one."""
+    """A browser that could name its visitor could name another one. Its tenant can't allow it."""
     visitor, caller = matrix.dataset.fixtures["visitor"].session.visitor, matrix.dataset["pk"]
-    answer = matrix.request("POST", "/api/chat/sessions", caller, body={"visitor": visitor})
-    yield from has_status(answer, 201, "a session")
-    if answer.json().get("visitor") == visitor:
-        yield "it opens a session as another visitor"
+    acme = Tenant.objects.filter(pk=matrix.dataset.acme.tenant.pk)
+    acme.update(visitor_fields=[*VisitorField.values, "visitor"])
+    before = ChatSession.objects.count()
+    for path, body in _OPENING.items():
+        answer = matrix.request("POST", path, caller, body=body | {"visitor": visitor})
+        yield from has_status(answer, 400, path)
+    if ChatSession.objects.count() != before:
+        yield "it opens a session"
+
+
+@probe
+def a_public_key_opens_each_session_for_a_new_visitor(matrix: Matrix) -> Iterator[str]:
+    before = list(ChatSession.objects.values_list("pk", flat=True))
+    for path, body in [*_OPENING.items()] * 2:
+        if (status := matrix.request("POST", path, matrix.dataset["pk"], body=body).status) >= 300:
+            yield f"{path}: {status}"
+    visitors = set(ChatSession.objects.exclude(pk__in=before).values_list("visitor", flat=True))
+    if len(visitors - {""}) != 2 * len(_OPENING):
+        yield f"the visitors are {visitors}"
+
+
+@probe
+def a_repeated_first_message_gives_access_to_its_own_session(matrix: Matrix) -> Iterator[str]:
+    """And not to that of another visitor who came in between."""
+    caller, once = matrix.dataset["pk"], {"HTTP_IDEMPOTENCY_KEY": "the-same-key-of-one-browser-tab"}
+    first, _, repeated = (
+        matrix.request("POST", "/api/chat", caller, body={"message": "Hi"}, **headers)
+        for headers in (once, {}, once)
+    )
+    yield from has_status(repeated, 200, "the repeated message")
+    token = repeated.json().get("visitor_token", "")
+    visitor = Caller("visitor", Kind.VISITOR, credential=token, origin=caller.origin)
+    answer = matrix.request("GET", f"/api/chat/sessions/{first.json()['session_id']}", visitor)
+    yield from has_status(answer, 200, "the session of the first")
 
 
 @probe

@@ -7,9 +7,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from bson import ObjectId
+from bson import ObjectId, encode
 from django.utils import timezone
 
+from chat.kept_data import recount
 from chat.models import ChatSession, Message
 from qa.isolation.canaries import owners_in
 from qa.isolation.changes import wait_until_settled
@@ -89,6 +90,21 @@ def a_further_call_of_a_turn_is_reserved_for_its_own_tenant(matrix: Matrix) -> I
     reserved = [_reservations(tenant.pk)[str(same)]["tokens"] for tenant in (acme, umbrella)]
     if reserved != [7, 0]:
         yield f"Acme and Umbrella have reserved {reserved}"
+
+
+@probe
+def a_recount_reads_and_corrects_one_tenant(matrix: Matrix) -> Iterator[str]:
+    acme = matrix.dataset.acme.tenant
+    Usage.objects.of(acme)
+    recount(acme.pk)
+    rows = [
+        row for model in (ChatSession, Message) for row in model.collection().find({"tenant_id": acme.pk})
+    ]
+    own, counted = sum(len(encode(row)) for row in rows), Usage.objects.get(pk=acme.pk).kept_bytes
+    if counted != own:
+        yield f"Acme keeps {own} bytes, counted are {counted}"
+    if changed := matrix.changed_for_others(acme.pk):
+        yield f"it changed {changed} of others"
 
 
 @probe
