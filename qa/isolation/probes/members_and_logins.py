@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from django.test import override_settings
 
+import accounts.models
 from accounts.models import RefreshToken, User
 from core.audit.models import AuditEvent
 from qa.isolation.callers import Caller, Kind
@@ -149,6 +150,13 @@ def logging_out_does_not_end_sessions_of_other_users(matrix: Matrix) -> Iterator
     first, second = (matrix.log_in(name) for name in ("admin", "viewer"))
     yield from has_status(_request(matrix, first.access, "POST", "/api/auth/logout"), 204, "logging out")
     yield from has_status(_refresh(matrix, second.refresh), 200, "another user's session afterwards")
+
+
+@probe
+def logins_of_other_users_end_no_session(matrix: Matrix) -> Iterator[str]:
+    with patch.object(accounts.models, "MAX_SESSIONS", 2):
+        first, _, _ = (matrix.log_in(name) for name in ("admin", "viewer", "admin"))
+    yield from has_status(_refresh(matrix, first.refresh), 200, "the first of two")
 
 
 @probe

@@ -71,6 +71,17 @@ def settling_a_turn_does_not_change_other_tenants_usage(matrix: Matrix) -> Itera
 
 
 @probe
+def the_end_of_a_turn_does_not_change_other_tenants_usage(matrix: Matrix) -> Iterator[str]:
+    """As above; only a turn that can't be settled yet ends before."""
+    same, acme, umbrella = ObjectId(), matrix.dataset.acme.tenant.pk, matrix.dataset.umbrella.tenant.pk
+    _reserve_for_both(matrix, same)
+    Usage.objects.end(acme, same)
+    ended = ["ended" in _reservations(tenant)[str(same)] for tenant in (acme, umbrella)]
+    if ended != [True, False]:
+        yield f"whether those of Acme and Umbrella have ended: {ended}"
+
+
+@probe
 def renewing_a_turn_does_not_change_other_tenants_usage(matrix: Matrix) -> Iterator[str]:
     """As above; a background thread renews, which no request shows."""
     same = ObjectId()
