@@ -79,7 +79,9 @@ def test_a_streamed_first_message_returns_the_token_in_a_header(fake, page, site
     assert "Visitor-Token" in response["Access-Control-Expose-Headers"].title()
     me = visitor({"visitor_token": response["Visitor-Token"]})
     assert me.post("/api/chat", {"message": "More?"}).json()["session_id"] == session_id
-    assert "Visitor-Token" not in site.post("/api/chat", {"message": "Hello", "stream": True})
+    answered = site.post("/api/chat", {"message": "Hello", "stream": True})
+    answered.close()
+    assert "Visitor-Token" not in answered
 
 
 def test_idempotency_keys_that_visitors_could_share_by_coincidence_are_refused(fake, page, site):
