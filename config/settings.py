@@ -386,12 +386,16 @@ LOGGING = {
         "json": {"()": "core.logs.JSONFormatter"},
         "console": {"()": "core.logs.ConsoleFormatter"},
     },
-    "filters": {"only_tracebacks": {"()": "core.logs.OnlyTracebacks"}},
+    "filters": {
+        "only_tracebacks": {"()": "core.logs.OnlyTracebacks"},
+        "refused_requests": {"()": "core.logs.RefusedRequests"},
+    },
     "handlers": {
         "stream": {
             "class": "logging.StreamHandler",
             "stream": sys.stderr,
             "formatter": LOG_FORMAT,
+            "filters": ["refused_requests"],
         }
     },
     "root": {"handlers": ["stream"], "level": "WARNING"},

@@ -90,6 +90,16 @@ class OnlyTracebacks(logging.Filter):
         return record.exc_info is not None
 
 
+class RefusedRequests(logging.Filter):
+    """Makes warnings of what Django logs as errors with a traceback, though only the request is wrong."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security.") and record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = record.exc_text = None
+        return True
+
+
 class _Formatter(logging.Formatter):
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the call's `extra` and the id of the current request."""

@@ -31,7 +31,8 @@ def exchange(server: RunningServer, head: bytes) -> tuple[int, bytes]:
 
 
 def head(target: str = "/health", method: str = "GET", **headers: str) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
+    lines = [f"{method} {target} HTTP/1.1", "Connection: close"]
+    headers = {"Host": "127.0.0.1", **headers}
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -84,6 +85,33 @@ def test_a_path_can_not_forge_a_line_of_the_log(product, hostile):
     lines = [line for line in product.output.split("\n") if "user logged in" in line]
     assert lines
     assert all(line.isprintable() and json.loads(line)["event"] == "request" for line in lines)
+
+
+FORM = "application/x-www-form-urlencoded"
+UNDERSTOOD_AS_WRONG = {
+    "host": (head(Host="other.example"), b""),
+    "hosts": (head("/api/tenants", Host="other.example"), b""),
+    "many-fields": (head("/admin/login/", "POST", Content_Type=FORM), b"a=1&" * 1_100),
+    "no-token": (head("/admin/login/", "POST", Content_Type=FORM), b"a=1"),
+    "form": (
+        head("/admin/login/", "POST", Content_Type="multipart/form-data; boundary=a"),
+        b"--a\r\n" * 2_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD_AS_WRONG)
+def test_what_is_wrong_with_a_request_is_no_error_in_the_log(product, name):
+    """Anyone could fill the log with tracebacks, twenty times as fast as with requests."""
+    request_head, body = UNDERSTOOD_AS_WRONG[name]
+    marker = f"wrong-{name}"
+    own = f"X-Request-ID: {marker}\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    assert exchange(product, request_head.removesuffix(b"\r\n") + own.encode() + body)[0] in (400, 403)
+
+    wait_until(lambda: f'"request_id": "{marker}", "method"' in product.output, "the request is logged")
+    lines = [json.loads(line) for line in product.output.split("\n") if marker in line]
+    assert all(line["level"] in ("info", "warning") and "traceback" not in line for line in lines)
 
 
 def test_invented_methods_leave_no_metric_series(product):
