@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from openai import OpenAI
 
 from accounts.models import User
 from qa.fake_provider.server import BASE_PATHS, FakeProvider
@@ -13,6 +13,9 @@ from qa.testing.chat import settled_usage
 from qa.testing.server import RunningServer
 from qa.testing.tenants import issue
 from tenants.models import Tenant
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +43,8 @@ def openai_client(
     openai_server: RunningServer, fake: FakeProvider, acme: Tenant, openai_key: str
 ) -> Iterator[OpenAI]:
     """Return the official client with a key of Acme, without retries."""
+    from openai import OpenAI  # Its import takes a third of a second, and few tests of this folder use it.
+
     with OpenAI(base_url=f"{openai_server.url}/v1", api_key=openai_key, max_retries=0) as client:
         yield client
     settled_usage(acme)

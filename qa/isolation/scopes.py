@@ -131,9 +131,9 @@ def recording_calls(scopes: list[Scope]) -> Iterator[None]:
 # -- finding -------------------------------------------------------------------
 
 
-def _all_scopes() -> Iterator[Scope]:
-    for module in _modules():
-        yield from _scopes_of(module)
+@functools.cache
+def _all_scopes() -> tuple[Scope, ...]:
+    return tuple(scope for module in _modules() for scope in _scopes_of(module))
 
 
 def _only_in_commands(scope: Scope) -> bool:

@@ -26,7 +26,7 @@ INDEPENDENT = frozenset(
     }
 )
 
-#: The other files that take longest. They start first; then all with slow tests.
+#: The other files that take longest. They start first, then those of TOGETHER, then all slow tests.
 LONG = (
     "chat/tests/test_random_load.py",
     "qa/isolation/tests/test_matrix.py",
@@ -37,8 +37,8 @@ LONG = (
 )
 
 
-#: Folders whose files share a fixture of the session that starts processes.
-TOGETHER = ("qa/hostile/tests/",)
+#: Beginnings of the names of files that share a fixture of the session that starts processes.
+TOGETHER = ("chat/tests/test_openai_", "qa/hostile/tests/")
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type information
@@ -46,7 +46,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no typ
         file = nodeid.partition("::")[0]
         if file in INDEPENDENT:
             return nodeid
-        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+        return next((name for name in TOGETHER if file.startswith(name)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -66,4 +66,6 @@ def _rank(item: pytest.Item) -> int:
     file = item.nodeid.partition("::")[0]
     if file in LONG:
         return LONG.index(file)
-    return len(LONG) + (item.get_closest_marker("slow") is None)
+    if file.startswith(TOGETHER):
+        return len(LONG)
+    return len(LONG) + (1 if item.get_closest_marker("slow") else 2)
