@@ -58,8 +58,12 @@ def measure_coverage(
     *,
     names: Iterable[str] = NARROW_PROBES,
     routes: Iterable[str] = ROUTES,
+    step: int = 1,
 ) -> Coverage:
-    """Return which probes, and which cases of these routes, call the functions that contain `found`."""
+    """Return which probes, and which cases of these routes, call the functions that contain `found`.
+
+    With a `step` of n only every n-th case is tried.
+    """
     coverage = Coverage()
     with scopes.recording_calls(found):
         for name in names:
@@ -67,12 +71,17 @@ def measure_coverage(
             coverage.failures += probes.run(matrix, name)
             for function in scopes.called:
                 coverage.probes[function].append(name)
-        for case in selected_cases(matrix, routes):
+        for case in selected_cases(matrix, routes)[::step]:
             scopes.called.clear()
             coverage.failures += matrix.failures_of(case)
             for function in scopes.called:
                 coverage.cases[function].append(case)
     return coverage
+
+
+def assumed_coverage(matrix: Matrix, scope: Scope) -> Coverage:
+    """Return that every case calls the function of `scope`, for a failure that a sample has not found."""
+    return Coverage(cases={(scope.module, scope.function): selected_cases(matrix, ROUTES)})
 
 
 def selected_cases(matrix: Matrix, routes: Iterable[str]) -> list[Case]:
@@ -111,9 +120,9 @@ def first_failure(
 
 
 def _checks(matrix: Matrix, function: Function, coverage: Coverage) -> Iterator[Check]:
-    for name in coverage.probes[function]:
+    for name in coverage.probes.get(function, ()):
         yield partial(probes.run, matrix, name)
-    for case in coverage.cases[function]:
+    for case in coverage.cases.get(function, ()):
         yield partial(matrix.failures_of, case)
 
 
