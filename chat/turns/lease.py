@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -25,8 +26,18 @@ def expires_at(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.TURN_LEASE_SECONDS)
 
 
+#: `began`: since when this thread is within `suspending_expiry`, monotonic.
+_block = threading.local()
+
+
 def expiry_is_suspended() -> bool:
-    return time.monotonic() < _expiry_suspended_until
+    """Whether leases can't be judged now: the database was, or is within this block, out of reach."""
+    began: float | None = getattr(_block, "began", None)
+    return time.monotonic() < _expiry_suspended_until or (began is not None and _is_long_since(began))
+
+
+def _is_long_since(moment: float) -> bool:
+    return time.monotonic() - moment > float(settings.TURN_LEASE_SECONDS) / SWEEPS_PER_LEASE
 
 
 @contextlib.contextmanager
@@ -37,7 +48,7 @@ def suspending_expiry() -> Iterator[None]:
     outage would interrupt all of their turns.
     """
     global _expiry_suspended_until
-    began = time.monotonic()
+    began = _block.began = time.monotonic()
     unreachable = False
     try:
         yield
@@ -45,5 +56,6 @@ def suspending_expiry() -> Iterator[None]:
         unreachable = is_unreachable(error)
         raise
     finally:
-        if unreachable or time.monotonic() - began > settings.TURN_LEASE_SECONDS / SWEEPS_PER_LEASE:
+        _block.began = None
+        if unreachable or _is_long_since(began):
             _expiry_suspended_until = time.monotonic() + settings.TURN_LEASE_SECONDS
