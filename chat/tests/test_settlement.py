@@ -46,10 +46,11 @@ def stored(session, **fields) -> ObjectId:
     )
     reply = Message.objects.create(
         session=session, tenant=session.tenant, seq=question.seq + 1, role="assistant", content="Hi",
-        status="complete", in_reply_to=question, settled=False, reservation=reservation_id, month=month,
+        status="complete", in_reply_to=question, settled=True, reservation=reservation_id, month=month,
         finished_at=then, attempts=[attempt()],
     )  # fmt: skip
-    Message.collection().update_one({"_id": reply.pk}, {"$set": fields})
+    # Only now, in one step: a sweep in the background of other tests may settle it at any moment.
+    Message.collection().update_one({"_id": reply.pk}, {"$set": {"settled": False, **fields}})
     return reply.pk
 
 
