@@ -62,3 +62,20 @@ def test_a_content_that_is_no_text_is_left_out(session, content):
     reply = Message.objects.get(session=session, role="assistant")
     messages_read = replies.messages_before(replace(last, seq=reply.seq + 1), 10)
     assert [message["content"] for message in messages_read] == ["", "Hi"]
+
+
+def test_a_page_of_large_messages_is_smaller_and_pages_have_no_gaps(long_session, dave_client):
+    first, seen = f"{messages(long_session)}?page_size=100", []
+    page = dave_client.get(first).json()
+    assert [len(row["content"]) for row in page["results"]] == [len(LONG)] * 2
+    while page["next"]:
+        seen += [row["seq"] for row in page["results"]]
+        page = dave_client.get(page["next"]).json()
+    seen += [row["seq"] for row in page["results"]]
+    assert seen == sorted(Message.objects.filter(session=long_session).values_list("seq", flat=True))
+
+    last = seen[-len(page["results"]) :]
+    while page["previous"]:
+        page = dave_client.get(page["previous"]).json()
+        last = [row["seq"] for row in page["results"]] + last
+    assert last == seen
