@@ -26,10 +26,14 @@ from tenants.access import Access
 
 
 class EventStream(StreamingHttpResponse):
-    """A `text/event-stream` that proxies do not buffer."""
+    """A `text/event-stream` that proxies do not buffer.
 
-    def __init__(self, events: RevocableEvents) -> None:
+    If it `is_whole`, its events are all there (core.server.bridge).
+    """
+
+    def __init__(self, events: RevocableEvents, *, is_whole: bool = False) -> None:
         super().__init__(events, content_type="text/event-stream; charset=utf-8")
+        self.is_whole = is_whole
         self["Cache-Control"] = "no-store, no-transform"
         self["X-Accel-Buffering"] = "no"
 

@@ -9,9 +9,10 @@ import logging
 import re
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from core import metrics, shutdown
 from core.api.problems import CONTENT_TYPE, ProblemDetails
@@ -26,12 +27,15 @@ logger = logging.getLogger(__name__)
 WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 ResponseHeaders = list[tuple[str, str]]
 
-#: A streamed response other than events is sent from a file where it is larger: granian queues what is sent
-#: without limit, and a client may read slowly.
-MAX_IN_MEMORY = 256 * 1024
+#: A larger response is sent from a file: granian keeps what it is passed in memory until the client has read
+#: it, and thousands of clients may read slowly.
+MAX_IN_MEMORY = 128 * 1024
 
 #: granian opens a file as soon as it is passed; until then it must exist.
-_FILE_OPEN_SECONDS = 60
+_FILE_OPEN_SECONDS = 20
+
+#: So many files may wait for that at once. A large response beyond them is sent from memory.
+_MAX_WAITING_FILES = 200
 
 #: How long a client may read nothing of what it is sent.
 UNREAD_SECONDS = 60
@@ -90,6 +94,8 @@ class Lanes:
 class Bridge:
     """An RSGI application that runs a WSGI application in threads.
 
+    An event stream is sent event by event, unless its response says that it `is_whole`: then it does not wait
+    for anything, and is sent like any other response.
     `client_of` returns the address that a request is counted for, from its environment.
     """
 
@@ -108,6 +114,7 @@ class Bridge:
         self._client_of = client_of
         self._oversized_body = bytes(max_body_bytes + 1)
         self._threads = WorkerThreads()
+        self._waiting_files = threading.Semaphore(_MAX_WAITING_FILES)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by granian before it listens."""
@@ -155,15 +162,45 @@ class Bridge:
         start = StartResponse()
         body = self._application(environ, start)
         try:
-            if start.is_event_stream:
+            if start.is_event_stream and not getattr(body, "is_whole", False):
                 _send_events(protocol.response_stream(start.status, start.headers), body)
-            elif getattr(body, "streaming", False):
-                _send_spooled(protocol, start, body, loop)
             else:
-                protocol.response_bytes(start.status, start.headers, b"".join(body))
+                self._send_whole(protocol, start, body, loop)
         finally:
             if hasattr(body, "close"):
                 body.close()
+
+    def _send_whole(
+        self,
+        protocol: HTTPProtocol,
+        start: StartResponse,
+        body: Iterable[bytes],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Send a response of any size as a whole: from memory, or from a file that has no name."""
+        spool = tempfile.SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
+        try:
+            size = sum(spool.write(chunk) for chunk in body)
+        except OSError:  # No temporary file can be written; the body of a response can be read once more.
+            if getattr(body, "streaming", False):
+                raise
+            protocol.response_bytes(start.status, start.headers, b"".join(body))
+            return
+        spool.seek(0)
+        headers = start.headers
+        if not any(name == "content-length" for name, _ in headers):
+            headers = [*headers, ("content-length", str(size))]
+        if size <= MAX_IN_MEMORY or not self._waiting_files.acquire(blocking=False):
+            protocol.response_bytes(start.status, headers, spool.read())
+            spool.close()
+            return
+        protocol.response_file(start.status, headers, f"/dev/fd/{spool.fileno()}")
+
+        def close() -> None:
+            spool.close()
+            self._waiting_files.release()
+
+        loop.call_soon_threadsafe(loop.call_later, _FILE_OPEN_SECONDS, close)
 
 
 def _send_events(transport: Transport, events: Iterable[bytes]) -> None:
@@ -174,27 +211,6 @@ def _send_events(transport: Transport, events: Iterable[bytes]) -> None:
             next(transport.send_bytes(event).__await__(), None)
         except RuntimeError:  # granian's ProtocolClosed
             return
-
-
-def _send_spooled(
-    protocol: HTTPProtocol, start: StartResponse, body: Iterable[bytes], loop: asyncio.AbstractEventLoop
-) -> None:
-    """Send a streamed response of any size as a whole: from memory, or from a file that has no name."""
-    spool = tempfile.SpooledTemporaryFile(max_size=MAX_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
-    size = sum(spool.write(chunk) for chunk in body)
-    spool.seek(0)
-    headers = [pair for pair in start.headers if pair[0] != "content-length"]
-    headers.append(("content-length", str(size)))
-    if size <= MAX_IN_MEMORY:
-        protocol.response_bytes(start.status, headers, spool.read())
-        spool.close()
-        return
-    protocol.response_file(start.status, headers, f"/dev/fd/{spool.fileno()}")
-    loop.call_soon_threadsafe(_close_later, loop, spool)
-
-
-def _close_later(loop: asyncio.AbstractEventLoop, file: IO[bytes]) -> None:
-    loop.call_later(_FILE_OPEN_SECONDS, file.close)
 
 
 def _set_ended(ended: asyncio.Future[None]) -> None:

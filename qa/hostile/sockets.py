@@ -12,15 +12,22 @@ from urllib.parse import urlsplit
 
 
 class Connections:
-    """Open sockets that each have sent `data` and nothing more."""
+    """Open sockets that each have sent `data` and nothing more.
 
-    def __init__(self, url: str, data: bytes, count: int) -> None:
+    With `buffer_bytes` each receives so much at once, and the rest when that is read.
+    """
+
+    def __init__(self, url: str, data: bytes, count: int, buffer_bytes: int = 0) -> None:
         parts = urlsplit(url)
         address = (parts.hostname, parts.port)
         self._selector = selectors.DefaultSelector()
         self.received: dict[socket.socket, bytearray] = {}
         for _ in range(count):
-            connection = socket.create_connection(address, timeout=30)
+            connection = socket.socket()
+            connection.settimeout(30)
+            if buffer_bytes:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+            connection.connect(address)
             connection.sendall(data)
             connection.setblocking(False)
             self._selector.register(connection, selectors.EVENT_READ)
@@ -30,6 +37,10 @@ class Connections:
     def open(self) -> int:
         """How many the server has not closed, as far as `wait` has seen."""
         return len(self._selector.get_map())
+
+    def answered(self) -> int:
+        """Return how many have got something that is not read yet."""
+        return len(self._selector.select(0))
 
     def wait(self, seconds: float) -> float:
         """Read until the server has closed all of them, at most `seconds`. Return how long that took."""
@@ -53,8 +64,8 @@ class Connections:
 
 
 @contextmanager
-def connections(url: str, data: bytes, count: int) -> Iterator[Connections]:
-    opened = Connections(url, data, count)
+def connections(url: str, data: bytes, count: int, buffer_bytes: int = 0) -> Iterator[Connections]:
+    opened = Connections(url, data, count, buffer_bytes)
     try:
         yield opened
     finally:
