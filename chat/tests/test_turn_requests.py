@@ -118,3 +118,18 @@ def test_answers_have_a_limit_where_the_plan_limits_tokens(fake, acme, site, ses
     limited(acme)
     site.post(messages(session), {"message": "c"})
     assert "max_completion_tokens" not in fake.log()[-1].body
+
+
+def test_only_the_events_of_a_finished_reply_are_whole(session, dave_client, fake):
+    """They may be sent at once, and from a file."""
+    body, once = {"message": "Hello", "stream": True}, {"HTTP_IDEMPOTENCY_KEY": "a-key"}
+    first = dave_client.post(messages(session), body, **once)
+    assert not first.is_whole
+    assert b"event: done" in first.getvalue()
+
+    reply = Message.objects.get(session=session, role="assistant")
+    again = dave_client.post(messages(session), body, **once)
+    read = dave_client.get(f"{messages(session)}/{reply.pk}/stream")
+    for response in (again, read):
+        assert response.is_whole
+        assert b"event: done" in response.getvalue()

@@ -26,14 +26,12 @@ from tenants.access import Access
 
 
 class EventStream(StreamingHttpResponse):
-    """A `text/event-stream` that proxies do not buffer.
+    """A `text/event-stream` that proxies do not buffer."""
 
-    If it `is_whole`, its events are all there (core.server.bridge).
-    """
-
-    def __init__(self, events: RevocableEvents, *, is_whole: bool = False) -> None:
+    def __init__(self, events: RevocableEvents) -> None:
         super().__init__(events, content_type="text/event-stream; charset=utf-8")
-        self.is_whole = is_whole
+        #: Whether its events are all there (core.server.bridge).
+        self.is_whole = events.is_whole
         self["Cache-Control"] = "no-store, no-transform"
         self["X-Accel-Buffering"] = "no"
 
@@ -62,11 +60,22 @@ class RevocableEvents:
     `close()` reaches the source, also when the client has left before the first event.
     """
 
-    def __init__(self, source: EventSource, grant: StreamGrant, place: Place | None = None) -> None:
-        """`place` is released with the stream; the events of a turn release that of the turn themselves."""
+    def __init__(
+        self,
+        source: EventSource,
+        grant: StreamGrant,
+        place: Place | None = None,
+        *,
+        is_whole: bool = False,
+    ) -> None:
+        """`place` is released with the stream; the events of a turn release that of the turn themselves.
+
+        If it `is_whole` the source waits for nothing: all events are there.
+        """
         self._source = source
         self._grant = grant
         self._place = place
+        self.is_whole = is_whole
         self._ahead: deque[TurnEvent | Reply | None] = deque()
 
     @property

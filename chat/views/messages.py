@@ -111,10 +111,9 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after."""
         conversation = self.get_conversation()
         position = last_position(request.headers.get("Last-Event-ID"))
-        reply = self.get_reply(conversation)
-        events = replay(reply, conversation.access, position)
+        events = replay(self.get_reply(conversation), conversation.access, position)
         events.begin_with_ping()
-        return EventStream(events, is_whole=not reply.is_running)
+        return EventStream(events)
 
     @extend_schema(request=None, responses={200: MessageSerializer, 202: MessageSerializer})
     @action(detail=True, methods=["post"])

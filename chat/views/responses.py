@@ -58,7 +58,10 @@ def replay(reply: Reply, access: Access, position: Position = BEGINNING) -> Revo
     place = take_place(access)
     over = threading.Event()
     return RevocableEvents(
-        follow(reply, position, over.is_set), grant(access, rights.READ_SESSION, over.set), place
+        follow(reply, position, over.is_set),
+        grant(access, rights.READ_SESSION, over.set),
+        place,
+        is_whole=not reply.is_running,
     )
 
 
