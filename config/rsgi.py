@@ -62,7 +62,7 @@ application = Bridge(
     lanes=Lanes(
         _slots(settings.THREADS, settings.CONNECTIONS),
         {
-            r"^/(health|ready|status|metrics)$": _slots(PROBE_THREADS, 64),
+            r"^/(health|ready|status|metrics)$": _slots(PROBE_THREADS, settings.CONNECTIONS),
             r"^/admin": _slots(CONSOLE_THREADS, 256),
             r"/(analytics|export)$": _slots(HEAVY_THREADS, 256),
         },
