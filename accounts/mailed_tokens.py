@@ -31,7 +31,7 @@ MAX_WAITING = 200
 class _ConfirmationTokens(PasswordResetTokenGenerator):
     key_salt = "accounts.mailed_tokens.confirmation"
 
-    def _make_hash_value(self, user: User, timestamp: int) -> str:  # type: ignore[override]  # our User
+    def _make_hash_value(self, user: User, timestamp: int) -> str:  # type: ignore[override]  # the stub knows only Django's own user
         return f"{user.pk}{user.email}{user.email_confirmed}{timestamp}"
 
 
@@ -97,7 +97,7 @@ def in_background(send: Callable[[], None]) -> None:
 def _run(send: Callable[[], None]) -> None:
     try:
         send()
-    except Exception:
+    except Exception:  # The answer is sent already, and the thread has other mails to send.
         logger.exception("a mail could not be sent")
     finally:
         connection.close()

@@ -98,7 +98,7 @@ def _method_not_allowed(request: HttpRequest) -> HttpResponse | None:
 def _responds(ping: Callable[[], object]) -> bool:
     try:
         ping()
-    except Exception as error:
+    except Exception as error:  # The errors of the cache are known only once it is configured.
         if isinstance(error, (DatabaseError, PyMongoError, OSError, *cache_errors())):
             return False
         raise

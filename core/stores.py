@@ -76,7 +76,7 @@ def forget() -> None:
 def _state(write: Callable[[], None]) -> State:
     try:
         write()
-    except Exception as error:
+    except Exception as error:  # Each kind of store has errors of its own; all mean that it can't be used.
         return _reason(error)
     return State.OK
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from chat.models import Message
 from chat.turns import FinishedRun, replies, settlement
-from core.jobs import isolation
+from core.jobs import set_aside
 from core.jobs.models import SetAside
 from qa.testing.chat import messages, settled_usage
 from qa.testing.tenants import limited
@@ -137,14 +137,14 @@ def run_of(tenant, **fields) -> FinishedRun:
 
 def test_one_run_of_a_gathered_batch_that_is_not_stored_spoils_no_other(acme, umbrella, monkeypatch):
     good, bad = [run_of(umbrella) for _ in range(5)], run_of(acme, cost="much")
-    before = isolation.failures.labels(replies.SETTLEMENT)._value.get()
+    before = set_aside.failures.labels(replies.SETTLEMENT)._value.get()
     for run in [*good[:2], bad, *good[2:]]:
         settlement.settle_soon(run)
     settlement.finish(60)
 
     assert LedgerEntry.objects.filter(tenant=umbrella).count() == 5
     assert Usage.objects.of(umbrella).live == 0
-    assert isolation.failures.labels(replies.SETTLEMENT)._value.get() == before + 1
+    assert set_aside.failures.labels(replies.SETTLEMENT)._value.get() == before + 1
     assert SetAside.objects.get().member == bad.key
     assert Usage.objects.of(acme).running_turns == 0
     bad.attempts[0]["cost"] = "0.25"

@@ -19,7 +19,7 @@ from bson import ObjectId
 
 from accounts.models import User
 from core.background import BackgroundThread
-from core.jobs.isolation import set_member_aside
+from core.jobs.set_aside import set_member_aside
 from core.mongo.models import Document
 from llm.canonical import Target
 from tenants.access import Access

@@ -15,7 +15,7 @@ from bson import ObjectId
 
 from chat.turns import replies
 from core.background import BackgroundThread
-from core.jobs.isolation import set_member_aside
+from core.jobs.set_aside import setting_aside
 from core.mongo.engine.errors import is_unreachable
 
 if TYPE_CHECKING:
@@ -90,21 +90,16 @@ def _flush() -> None:
         return
     try:
         replies.checkpoint_all(due)
-    except Exception as error:
+    except Exception as error:  # Whatever one of them raises: the leases of the others depend on this.
         if is_unreachable(error):
             raise
-        # One of them cannot be stored, such as one that is too large. The leases of the others depend on it.
         for checkpoint in due:
             _store_alone(checkpoint)
 
 
 def _store_alone(checkpoint: replies.Checkpoint) -> None:
-    try:
+    with setting_aside("checkpoints", checkpoint.reply_id):
         replies.checkpoint_all([checkpoint])
-    except Exception as error:
-        if is_unreachable(error):
-            raise
-        set_member_aside("checkpoints", str(checkpoint.reply_id), error, None)
 
 
 def _poll_cancellations() -> None:

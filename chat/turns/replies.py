@@ -27,8 +27,8 @@ from chat.turns.finished_run import FinishedRun
 from chat.turns.history import EarlierMessage, newest_within_bounds
 from chat.turns.question import Question
 from chat.turns.reply import Reply
-from core.jobs.isolation import serve_each, set_member_aside
 from core.jobs.models import SetAside
+from core.jobs.set_aside import serve_each, setting_aside
 from core.mongo.engine.errors import is_unreachable
 from core.mongo.ids import object_id
 from llm.canonical import Target
@@ -157,10 +157,8 @@ def find_replies(reply_ids: Sequence[ObjectId]) -> list[Reply]:
     """Return those that are stored. One that cannot be read is set aside, and is not among them."""
     found = []
     for document in Message.collection().find({"_id": {"$in": reply_ids}}):
-        try:
+        with setting_aside(READING, document["_id"], document.get("tenant_id")):
             found.append(Reply.from_document(document))
-        except Exception as error:
-            set_member_aside(READING, str(document["_id"]), error, document.get("tenant_id"))
     return found
 
 

@@ -26,8 +26,8 @@ from chat.turns.finished_run import FinishedRun, ledger_entries, settlement_of
 from chat.turns.lease import SWEEPS_PER_LEASE, suspending_expiry
 from chat.turns.session_counters import update_sessions
 from core.background import BackgroundThread
-from core.jobs.isolation import serve_each, set_member_aside
 from core.jobs.models import SetAside
+from core.jobs.set_aside import serve_each, set_member_aside
 from core.mongo.engine.errors import is_unreachable
 from tenants.models import LedgerEntry, Usage
 
@@ -131,7 +131,7 @@ def settle(runs: Sequence[FinishedRun]) -> None:
     """
     try:
         _settle_together(runs)
-    except Exception as error:
+    except Exception as error:  # Whatever one of them raises, the others are settled.
         if is_unreachable(error):
             raise
         logger.warning("runs are settled one by one", extra={"runs": len(runs)}, exc_info=True)
@@ -156,7 +156,7 @@ def _settle_together(runs: Sequence[FinishedRun]) -> None:
 def _settle_alone(run: FinishedRun) -> None:
     try:
         _settle_together([run])
-    except Exception as error:
+    except Exception as error:  # Whatever it raises, the others are settled.
         if is_unreachable(error):
             raise
         due_at = set_member_aside(replies.SETTLEMENT, run.key, error, run.tenant_id)

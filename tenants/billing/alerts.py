@@ -17,7 +17,7 @@ from django.core.mail import send_mail
 from django.utils import timezone
 
 from accounts.models import User, can_be_mailed
-from core.jobs.isolation import serve_each
+from core.jobs.set_aside import serve_each
 from tenants.billing.limits import json_amount, limit_data, month_of
 from tenants.models import LedgerEntry, Membership, Tenant, Usage
 from tenants.models.membership import Role
@@ -91,7 +91,7 @@ def _send(alert: Alert, usage: Usage, now: datetime) -> bool:
         return False
     try:
         _mail(alert)
-    except Exception as error:
+    except Exception as error:  # Whatever it is, the claim is undone first.
         undo = {"$unset": {path: ""}} if before is None else {"$set": {path: before}}
         Usage.collection().update_one({"_id": usage.pk}, undo)
         if not isinstance(error, OSError):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connection
 
-from core.jobs.isolation import set_member_aside
+from core.jobs.set_aside import setting_aside
 from core.mongo.engine.errors import is_unreachable
 from tenants.models import Tenant, Webhook, WebhookDelivery
 from tenants.webhooks.fair_queue import SLOW_SECONDS, THREADS, FairQueue
@@ -44,12 +44,9 @@ def _deliver_until_idle(queue: FairQueue, sender: Sender, stop: threading.Event)
 def _attempt(queue: FairQueue, delivery: WebhookDelivery, sender: Sender) -> None:
     began, succeeded = time.monotonic(), False
     try:
-        succeeded = deliver(delivery, sender)
-    except Exception as error:
-        if is_unreachable(error):
-            raise
-        # Not even its failure could be recorded. It is due again when the claim ends.
-        set_member_aside("deliver_webhooks", str(delivery.pk), error, delivery.tenant_id)
+        # If not even its failure can be recorded, it is due again when the claim ends.
+        with setting_aside("deliver_webhooks", delivery.pk, delivery.tenant_id):
+            succeeded = deliver(delivery, sender)
     finally:
         queue.done(delivery, slow=not succeeded or time.monotonic() - began > SLOW_SECONDS)
 
@@ -66,10 +63,9 @@ def deliver(delivery: WebhookDelivery, sender: Sender) -> bool:
         delivery.failed(str(error), error.status)
         logger.info("webhook delivery failed", extra={"delivery": str(delivery.pk), "problem": str(error)})
         return False
-    except Exception as error:
+    except Exception as error:  # Whatever else sending raises is a failed attempt: others must not wait.
         if is_unreachable(error):
             raise
-        # Whatever else sending raises is a failed attempt too: others must not wait for it.
         logger.exception("webhook could not be sent", extra={"delivery": str(delivery.pk)})
         delivery.failed("The request could not be made.")
         return False

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 from bson import ObjectId
 
-from core.jobs.isolation import set_member_aside
-from core.mongo.engine.errors import is_unreachable
+from core.jobs.set_aside import setting_aside
 from tenants.models import WebhookDelivery
 
 #: Attempts at a time: in all, of one tenant, and to all slow endpoints. To each endpoint there is one.
@@ -90,10 +89,6 @@ class FairQueue:
         excluded = set(self._webhooks)
         if len(self._webhooks & self._slow.keys()) >= SLOW_THREADS:
             excluded |= {webhook_id for webhook_id, owner in self._slow.items() if owner == tenant_id}
-        try:
+        with setting_aside("deliver_webhooks", f"tenant {tenant_id}", tenant_id):
             return WebhookDelivery.objects.claim(tenant_id=tenant_id, except_to=excluded)
-        except Exception as error:
-            if is_unreachable(error):
-                raise
-            set_member_aside("deliver_webhooks", f"tenant {tenant_id}", error, tenant_id)
-            return None
+        return None

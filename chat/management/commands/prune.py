@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat import erasure, retention
 from chat.kept_data import recount
-from core.jobs.isolation import serve_each
+from core.jobs.set_aside import serve_each
 from core.mongo.ids import object_id
 from tenants.models import Erasure, Tenant, Usage
 from tenants.models.erasure import ErasureScope

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from chat.analytics import rollups
 from chat.analytics.periods import Period, Span, floor_quarter, zone_named
-from core.jobs.isolation import serve_each
+from core.jobs.set_aside import serve_each
 from tenants.models import Tenant
 
 

@@ -28,7 +28,7 @@ from chat.models import ChatSession, Message
 from chat.turns import heartbeat, replies
 from chat.turns.access_watch import StreamGrant, revoked_among
 from chat.turns.replies import Checkpoint
-from core.jobs import isolation
+from core.jobs import set_aside
 from core.jobs.models import SetAside
 from llm.canonical import Target
 from qa.testing.tenants import limited
@@ -133,14 +133,14 @@ def test_a_tenant_with_which_a_job_fails_is_set_aside_and_the_others_are_served(
         return serve(argument, *rest)
 
     monkeypatch.setattr(f"{module}.{name}", failing)
-    before = isolation.failures.labels(work)._value.get()
+    before = set_aside.failures.labels(work)._value.get()
     with pytest.raises(CommandError, match=str(bad.pk)):
         call_command(work, stdout=StringIO())
 
     assert good.pk in served
     record = SetAside.objects.get(work=work)
     assert (record.tenant_id, record.attempts) == (bad.pk, 1)
-    assert isolation.failures.labels(work)._value.get() == before + 1
+    assert set_aside.failures.labels(work)._value.get() == before + 1
     call_command(work, stdout=StringIO())  # It is not tried again before it is due.
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from core.audit.models import SYSTEM
-from core.jobs.isolation import serve_each
+from core.jobs.set_aside import serve_each
 from tenants.models import Erasure, Tenant
 from tenants.models.erasure import ErasureScope
 from tenants.purge import finish_purge, purge

@@ -8,7 +8,8 @@ database that cannot be reached is no fault of a member, and ends the work.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -64,7 +65,7 @@ def serve_each(
             continue
         try:
             outcome.results.append(serve(member))
-        except Exception as error:
+        except Exception as error:  # Whatever one member raises, the others are served.
             if is_unreachable(error):
                 raise
             set_member_aside(work, name, error, _attempt(partial(tenant, member), None))
@@ -73,6 +74,17 @@ def serve_each(
             if earlier is not None:
                 SetAside.objects.clear(work, name)
     return outcome
+
+
+@contextmanager
+def setting_aside(work: str, key: object, tenant_id: object = None) -> Iterator[None]:
+    """Set the member `key` aside if the block raises, and go on after it. Raises as `serve_each` does."""
+    try:
+        yield
+    except Exception as error:  # Whatever one member raises, the others are served.
+        if is_unreachable(error):
+            raise
+        set_member_aside(work, str(key), error, tenant_id)
 
 
 def set_member_aside(work: str, key: str, error: Exception, tenant_id: object) -> datetime:
