@@ -25,16 +25,17 @@ if (parent := multiprocessing.parent_process()) and parent.pid:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# The imports after it need models, which exist once Django is set up.
 django_application = get_wsgi_application()
 
-from django.conf import settings  # noqa: E402 - models exist once Django is set up
+from django.conf import settings
 
-from chat.turns import heartbeat, settlement  # noqa: E402
-from core import shutdown  # noqa: E402
-from core.api.addresses import network_of  # noqa: E402
-from core.server.bodies import BodyReader  # noqa: E402
-from core.server.bridge import Bridge, Lanes  # noqa: E402
-from core.server.slots import FairSlots  # noqa: E402
+from chat.turns import heartbeat, settlement
+from core import shutdown
+from core.api.addresses import network_of
+from core.server.adapter import SlotPools, WSGIAdapter
+from core.server.bodies import BodyReader
+from core.server.slots import FairSlots
 
 #: How long a request waits for its turn before it gets 503.
 MAX_WAIT_SECONDS = 30.0
@@ -57,9 +58,9 @@ def _slots(threads: int, max_waiting: int) -> FairSlots:
 
 
 shutdown.drain_on_sigterm(interrupt=heartbeat.interrupt_all, flush=settlement.finish)
-application = Bridge(
+application = WSGIAdapter(
     django_application,
-    lanes=Lanes(
+    pools=SlotPools(
         _slots(settings.THREADS, settings.CONNECTIONS),
         {
             r"^/(health|ready|status|metrics)$": _slots(PROBE_THREADS, settings.CONNECTIONS),

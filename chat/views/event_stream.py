@@ -30,14 +30,17 @@ class EventStream(StreamingHttpResponse):
 
     def __init__(self, events: RevocableEvents) -> None:
         super().__init__(events, content_type="text/event-stream; charset=utf-8")
-        #: Whether its events are all there (core.server.bridge).
+        #: Whether its events are all there (core.server.adapter).
         self.is_whole = events.is_whole
         self["Cache-Control"] = "no-store, no-transform"
         self["X-Accel-Buffering"] = "no"
 
 
 class RevocableChunks:
-    """The chunks of a download until `grant` is revoked; the client then sees that it is cut."""
+    """The chunks of a download. Raises AccessEnded once `grant` is revoked.
+
+    A download is sent when all of it is there (core.server.adapter), so its client gets a 403 then.
+    """
 
     def __init__(self, chunks: Iterator[bytes], granted: StreamGrant) -> None:
         self._chunks = chunks

@@ -2,7 +2,7 @@
 
     granian (Rust)   connections, HTTP/1.1 parsing, time limit of headers
       │  RSGI        https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
-    bridge           one request: body, slot, thread, response
+    adapter          one request: body, slot, thread, response
       ├─ bodies      reads a whole body on the event loop, within limits of time and memory
       ├─ slots       admits requests to threads, in turn by client and credential
       ├─ environ     the WSGI environment of a request

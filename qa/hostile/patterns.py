@@ -55,14 +55,14 @@ class Pattern:
                 yield repeated * (length // len(repeated)) + end
 
 
-def _patterns_of_lanes() -> list[str]:
-    [lanes] = [call.node.args[1] for call in calls() if call.method == "Lanes"]
-    assert isinstance(lanes, ast.Dict)  # noqa: S101 - for the type checker
-    return [ast.literal_eval(key) for key in lanes.keys if key is not None]
+def _patterns_of_pools() -> list[str]:
+    [pools] = [call.node.args[1] for call in calls() if call.method == "SlotPools"]
+    assert isinstance(pools, ast.Dict)  # noqa: S101 - for the type checker
+    return [ast.literal_eval(key) for key in pools.keys if key is not None]
 
 
 #: Patterns that are made of local values, by the place where they are compiled.
-_COMPUTED = {"core.server.bridge:Lanes.__init__": _patterns_of_lanes}
+_COMPUTED = {"core.server.adapter:SlotPools.__init__": _patterns_of_pools}
 
 
 def product_patterns() -> list[Pattern]:

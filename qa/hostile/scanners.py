@@ -197,7 +197,7 @@ NOT_REACHED = {
     "core.api.idempotency:_replay": "an answer of our own",
     "core.api.throttling:_period_seconds": "the operator's settings",
     "core.mongo.cache:_decoded": "a value of our own",
-    "core.server.bridge:StartResponse.__call__": "the status line of our own answer",
+    "core.server.adapter:StartResponse.__call__": "the status line of our own answer",
     "core.server.environ:environ_of": "addresses of sockets",
     "llm.catalogue:_entries": "the operator's file",
     "llm.catalogue:_day": "the operator's file",

@@ -8,7 +8,7 @@ import socket
 import pytest
 import requests
 
-from core.server.bridge import UNREAD_SECONDS
+from core.server.adapter import UNREAD_SECONDS
 from qa.hostile.attacks import Caller
 from qa.hostile.sockets import Connections, connections
 from qa.testing.server import RunningServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.models import ChatSession, Message
-from core.server.bridge import UNREAD_SECONDS
+from core.server.adapter import UNREAD_SECONDS
 from qa.hostile.attacks import Caller
 from qa.hostile.sockets import connections
 from qa.testing.server import RunningServer

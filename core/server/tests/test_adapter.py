@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,27 +13,29 @@ from typing import Any
 import pytest
 from django.http import HttpResponse, StreamingHttpResponse
 
-from core.server import bridge as bridges
+from core.errors import Forbidden
+from core.server import adapter as adapters
+from core.server.adapter import MAX_IN_MEMORY, SlotPools, WSGIAdapter
 from core.server.bodies import BodyReader
-from core.server.bridge import MAX_IN_MEMORY, Bridge, Lanes
 from core.server.slots import FairSlots
 
 LARGE = b"x" * (MAX_IN_MEMORY + 1)
 
 
 class Protocol:
-    """What the bridge passed to the server."""
+    """What the adapter passed to the server."""
 
     def __init__(self) -> None:
         self.way = ""
+        self.status = 0
         self.body = b""
         self.length = ""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self._sent("memory", headers, body)
+        self._sent("memory", status, headers, body)
 
     def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
-        self._sent("file", headers, Path(file).read_bytes())
+        self._sent("file", status, headers, Path(file).read_bytes())
 
     def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Protocol:
         self.way = "events"
@@ -41,8 +45,13 @@ class Protocol:
         self.body += data
         return asyncio.sleep(0)
 
-    def _sent(self, way: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.way, self.body, self.length = way, body, dict(headers).get("content-length", "")
+    def _sent(self, way: str, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.status, self.way, self.body, self.length = (
+            status,
+            way,
+            body,
+            dict(headers).get("content-length", ""),
+        )
 
 
 def served(response: HttpResponse | StreamingHttpResponse) -> Protocol:
@@ -51,9 +60,9 @@ def served(response: HttpResponse | StreamingHttpResponse) -> Protocol:
         return response
 
     async def exchange() -> Protocol:
-        bridge = Bridge(
+        adapter = WSGIAdapter(
             application,
-            lanes=Lanes(FairSlots(1, max_waiting=1, max_wait_seconds=1), {}),
+            pools=SlotPools(FairSlots(1, max_waiting=1, max_wait_seconds=1), {}),
             bodies=BodyReader(max_bytes=1, max_memory=1, stall_seconds=1, total_seconds=1),
             client_of=lambda environ: "192.0.2.1",
             max_body_bytes=1,
@@ -69,7 +78,7 @@ def served(response: HttpResponse | StreamingHttpResponse) -> Protocol:
             query_string="",
             headers={},
         )
-        await bridge.__rsgi__(scope, protocol)  # type: ignore[arg-type]  # what the bridge uses of it
+        await adapter.__rsgi__(scope, protocol)  # type: ignore[arg-type]  # what the adapter uses of it
         return protocol
 
     return asyncio.run(exchange())
@@ -104,6 +113,19 @@ def test_without_temporary_files_a_large_response_is_sent_from_memory(monkeypatc
 
 
 def test_more_files_than_may_be_open_are_sent_from_memory(monkeypatch):
-    monkeypatch.setattr(bridges, "_MAX_WAITING_FILES", 0)
+    monkeypatch.setattr(adapters, "_MAX_WAITING_FILES", 0)
     sent = served(HttpResponse(LARGE))
     assert (sent.way, sent.body) == ("memory", LARGE)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(Forbidden("No more.", "access_ended"), 403, "access_ended"), (KeyError("x"), 500, "server_error")],
+)
+def test_a_response_that_fails_while_it_is_made_is_a_problem(error, status, code):
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        raise error
+
+    sent = served(StreamingHttpResponse(chunks()))
+    assert (sent.status, json.loads(sent.body)["code"]) == (status, code)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from core import metrics, shutdown
 from core.api.problems import CONTENT_TYPE, ProblemDetails
+from core.errors import DomainError
 from core.server.bodies import BodyReader, BodyRefused, BodyTooLarge, Chunks
 from core.server.environ import Environ, Scope, environ_of, set_body
 from core.server.listeners import limit_unread_seconds
@@ -41,6 +42,8 @@ _MAX_WAITING_FILES = 200
 UNREAD_SECONDS = 60
 
 _LISTENING_POLL_SECONDS = 0.1
+
+SERVER_ERROR = ProblemDetails(500, "server_error", "An unexpected error happened. It has been logged.")
 
 EVENT_STREAM = "text/event-stream"
 
@@ -77,7 +80,7 @@ class StartResponse:
         return any(name == "content-type" and value.startswith(EVENT_STREAM) for name, value in self.headers)
 
 
-class Lanes:
+class SlotPools:
     """Slots by purpose: what matches the first of some patterns in a path has slots of its own."""
 
     def __init__(self, default: FairSlots, by_pattern: dict[str, FairSlots]) -> None:
@@ -91,7 +94,7 @@ class Lanes:
         return self._default
 
 
-class Bridge:
+class WSGIAdapter:
     """An RSGI application that runs a WSGI application in threads.
 
     An event stream is sent event by event, unless its response says that it `is_whole`: then it does not wait
@@ -103,13 +106,13 @@ class Bridge:
         self,
         application: WSGIApplication,
         *,
-        lanes: Lanes,
+        pools: SlotPools,
         bodies: BodyReader,
         client_of: Callable[[Environ], str],
         max_body_bytes: int,
     ) -> None:
         self._application = application
-        self._lanes = lanes
+        self._pools = pools
         self._bodies = bodies
         self._client_of = client_of
         self._oversized_body = bytes(max_body_bytes + 1)
@@ -130,14 +133,14 @@ class Bridge:
             # The application rejects it, in the form of all its errors.
             set_body(environ, self._oversized_body)
         except BodyRefused as refused:
-            _refuse(protocol, refused.status, refused.code, refused.detail)
+            _refuse(protocol, ProblemDetails(refused.status, refused.code, refused.detail))
             return
         shutdown.work.begin()
         try:
-            slot = await self._lanes.of(scope.path).acquire(Caller(address, _credential(environ)))
+            slot = await self._pools.of(scope.path).acquire(Caller(address, _credential(environ)))
             await self._respond(environ, protocol, slot)
         except NoSlot:
-            _refuse(protocol, 503, "server_busy", "Too many requests are waiting. Try again.")
+            _refuse(protocol, ProblemDetails(503, "server_busy", "Too many requests are waiting. Try again."))
         finally:
             shutdown.work.end()
 
@@ -150,8 +153,11 @@ class Bridge:
             with held_by_this_thread(slot):
                 try:
                     self._run(environ, protocol, loop)
-                except BaseException:
+                except DomainError as error:  # of a streamed response: its headers are not sent yet
+                    _send_problem(protocol, ProblemDetails.of(error))
+                except BaseException:  # a bug; without a response the client would wait for ever
                     logger.exception("the application failed")
+                    _send_problem(protocol, SERVER_ERROR)
             loop.call_soon_threadsafe(_set_ended, ended)
 
         self._threads.run(run)
@@ -226,11 +232,16 @@ def _credential(environ: Environ) -> str:
     return hashlib.blake2b(sent.encode(), digest_size=8).hexdigest() if sent else ""
 
 
-def _refuse(protocol: HTTPProtocol, status: int, code: str, detail: str) -> None:
+def _refuse(protocol: HTTPProtocol, problem: ProblemDetails) -> None:
     """Respond without the application; such a request is counted, and not logged."""
-    metrics.refused_requests.labels(code).inc()
-    headers = [("content-type", CONTENT_TYPE), ("cache-control", "no-store")]
-    if status == 503:
-        headers.append(("retry-after", str(shutdown.RETRY_AFTER_SECONDS)))
-    problem = ProblemDetails(status, code, detail)
-    protocol.response_bytes(status, headers, json.dumps(problem.body("")).encode())
+    metrics.refused_requests.labels(problem.code).inc()
+    _send_problem(protocol, problem)
+
+
+def _send_problem(protocol: HTTPProtocol, problem: ProblemDetails) -> None:
+    """Respond with a problem, unless a response has begun: granian then ignores this one."""
+    headers = {"content-type": CONTENT_TYPE, "cache-control": "no-store", **problem.headers}
+    if problem.status == 503:
+        headers.setdefault("Retry-After", str(shutdown.RETRY_AFTER_SECONDS))
+    body = json.dumps(problem.body("")).encode()
+    protocol.response_bytes(problem.status, [(name.lower(), value) for name, value in headers.items()], body)
