@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from chat.models import ChatSession, Message
 from chat.turns import Question, Reply
-from chat.visitor_view import for_visitor
+from chat.visitor_policy import for_visitor
 from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
 from llm.route import MAX_TARGET_LENGTH
 from llm.serializers import RouteField

@@ -12,11 +12,11 @@ from chat.models import Message
 from chat.turns import (
     Budget,
     FinishedRun,
+    acquire_permit,
     grant,
     release_on_database_error,
     settlement,
     stored_attempt,
-    take_place,
 )
 from core.server import slots
 from llm import canonical, errors
@@ -43,7 +43,7 @@ class MeteredRun:
         self._run = Run(request, route, check_budget=budget.check, origin=str(access.tenant.pk))
         self._has_text = False
         self._ended = False
-        with take_place(access) as self._place, release_on_database_error(access.tenant.pk, self.id):
+        with acquire_permit(access) as self._permit, release_on_database_error(access.tenant.pk, self.id):
             self.admission = budget.admit()
         self._grant = grant(access, SEND_MESSAGES, self.cancel, route)
 
@@ -78,7 +78,7 @@ class MeteredRun:
             return
         self._ended = True
         self._grant.release()
-        self._place.release()
+        self._permit.release()
         key = self._access.key
         settlement.settle_soon(
             FinishedRun(

@@ -13,7 +13,7 @@ from chat.turns.acceptance import release_on_database_error
 from chat.turns.access_watch import StreamGrant, grant
 from chat.turns.attempts import stored_attempt
 from chat.turns.budget import Budget
-from chat.turns.capacity import Place, take_place
+from chat.turns.capacity import StreamPermit, acquire_permit
 from chat.turns.finished_run import FinishedRun
 from chat.turns.following import follow, wait_for_end
 from chat.turns.heartbeat import local_turn
@@ -49,14 +49,15 @@ __all__ = [
     "FinishedRun",
     "ModelNotAllowed",
     "NewMessage",
-    "Place",
     "Position",
     "Question",
     "Reply",
     "RequestedOptions",
     "StreamGrant",
+    "StreamPermit",
     "Turn",
     "TurnEvent",
+    "acquire_permit",
     "encode",
     "existing_question",
     "follow",
@@ -78,6 +79,5 @@ __all__ = [
     "settlement",
     "store_feedback",
     "stored_attempt",
-    "take_place",
     "wait_for_end",
 ]

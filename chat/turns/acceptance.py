@@ -21,7 +21,7 @@ from chat.models import Message
 from chat.turns import replies, settlement
 from chat.turns.attempts import INTERRUPTED
 from chat.turns.budget import Budget
-from chat.turns.capacity import take_place
+from chat.turns.capacity import acquire_permit
 from chat.turns.finished_run import FinishedRun
 from chat.turns.options import Options
 from chat.turns.question import NewMessage, Question
@@ -49,7 +49,7 @@ def open_turn(conversation: Conversation, message: NewMessage, options: Options)
     request = options.request(message.text, conversation.messages)
     reservation_id = ObjectId()
     budget = Budget(tenant, reservation_id, request, options.route)
-    with take_place(conversation.access) as place, release_on_database_error(tenant.pk, reservation_id):
+    with acquire_permit(conversation.access) as permit, release_on_database_error(tenant.pk, reservation_id):
         kept = turn_bytes(message.text, message.metadata)
         admission = recounting(
             tenant.pk, lambda: budget.admit(sessions=int(conversation.is_new), kept_bytes=kept)
@@ -63,7 +63,7 @@ def open_turn(conversation: Conversation, message: NewMessage, options: Options)
         except (AlreadyAccepted, SessionMoved):
             Usage.objects.release(tenant.pk, reservation_id)
             raise
-    return Turn(question, reply, _run(request, options, budget, tenant), admission, place, options.route)
+    return Turn(question, reply, _run(request, options, budget, tenant), admission, permit, options.route)
 
 
 def reopen_turn(access: Access, question: Question, reply: Reply, options: Options) -> Turn | None:
@@ -79,16 +79,16 @@ def reopen_turn(access: Access, question: Question, reply: Reply, options: Optio
     request = options.request(question.content, earlier)
     reservation_id = ObjectId()
     budget = Budget(tenant, reservation_id, request, options.route)
-    with take_place(access) as place, release_on_database_error(tenant.pk, reservation_id):
+    with acquire_permit(access) as permit, release_on_database_error(tenant.pk, reservation_id):
         admission = budget.admit()
         reopened = replies.begin_run(
             reply, target=options.route[0], reservation_id=reservation_id, month=admission.month
         )
         if reopened is None:
             Usage.objects.release(tenant.pk, reservation_id)
-            place.release()
+            permit.release()
             return None
-    return Turn(question, reopened, _run(request, options, budget, tenant), admission, place, options.route)
+    return Turn(question, reopened, _run(request, options, budget, tenant), admission, permit, options.route)
 
 
 def insert_lost_reply(question: Question, options: Options) -> Reply:

@@ -16,7 +16,7 @@ from django.conf import settings
 from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
 from chat.turns.acceptance import insert_lost_reply, open_turn, reopen_turn
-from chat.turns.capacity import take_place
+from chat.turns.capacity import acquire_permit
 from chat.turns.finished_run import FinishedRun
 from chat.turns.following import wait_for_end
 from chat.turns.options import Options, choose_options, require_allowed_models
@@ -32,7 +32,7 @@ from chat.turns.turn_errors import (
     StreamingNotInPlan,
     TurnRunning,
 )
-from chat.visitor_view import allowed_options
+from chat.visitor_policy import allowed_options
 from core.errors import InvalidInput, LimitReached, NotFound
 from llm.canonical import Target
 
@@ -58,7 +58,7 @@ class ExistingTurn:
 
         Raises TooManyStreams and WorkerBusy.
         """
-        with closing(take_place(access)):
+        with closing(acquire_permit(access)):
             return wait_for_end(self.reply, settings.LLM_TOTAL_SECONDS, is_over)
 
 

@@ -27,7 +27,7 @@ from django.utils import timezone
 from chat.models import Message
 from chat.turns import heartbeat, metrics, replies, settlement
 from chat.turns.attempts import DELETED, INTERRUPTED, StoredError, stored_attempt, stored_error
-from chat.turns.capacity import Place
+from chat.turns.capacity import StreamPermit
 from chat.turns.events import TurnEvents
 from chat.turns.finished_run import FinishedRun
 from chat.turns.question import Question
@@ -57,14 +57,14 @@ class Turn:
         reply: Reply,
         run: Run,
         admission: Admission,
-        place: Place,
+        permit: StreamPermit,
         route: Sequence[canonical.Target],
     ) -> None:
         self.question = question
         self.reply = reply
         self.admission = admission
         self.route = route
-        self._place = place
+        self._permit = permit
         self._run = run
         self._began = time.monotonic()
         self._first_token_ms: int | None = None
@@ -104,7 +104,7 @@ class Turn:
         finally:
             heartbeat.unregister(self)
             metrics.running_turns.dec()
-            self._place.release()
+            self._permit.release()
 
     def _processed(self, event: canonical.Event) -> TurnEvent | None:
         """Apply an event of the run; return the event for the reader, if there is one."""

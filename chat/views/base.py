@@ -12,7 +12,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from chat import conversation
 from chat.conversation import Conversation
-from chat.visitor_view import error_for_visitor
+from chat.visitor_policy import error_for_visitor
 from chat.visitors import VisitorAuthentication, VisitorCaller
 from core.api.middleware import add_log_fields
 from core.errors import DomainError

@@ -12,14 +12,14 @@ from chat.turns import (
     PING,
     AccessEnded,
     EventSource,
-    Place,
     Reply,
     StreamGrant,
+    StreamPermit,
     TurnEvent,
     encode,
     reply_error,
 )
-from chat.visitor_view import error_for_visitor, event_for_visitor
+from chat.visitor_policy import error_for_visitor, event_for_visitor
 from core.api.problems import ProblemDetails
 from core.logs import request_id
 from tenants.access import Access
@@ -67,17 +67,17 @@ class RevocableEvents:
         self,
         source: EventSource,
         grant: StreamGrant,
-        place: Place | None = None,
+        permit: StreamPermit | None = None,
         *,
         is_whole: bool = False,
     ) -> None:
-        """`place` is released with the stream; the events of a turn release that of the turn themselves.
+        """`permit` is released with the stream; the events of a turn release that of the turn themselves.
 
         If it `is_whole` the source waits for nothing: all events are there.
         """
         self._source = source
         self._grant = grant
-        self._place = place
+        self._permit = permit
         self.is_whole = is_whole
         self._ahead: deque[TurnEvent | Reply | None] = deque()
 
@@ -109,8 +109,8 @@ class RevocableEvents:
     def close(self) -> None:
         self._grant.release()
         self._source.close()
-        if self._place:
-            self._place.release()
+        if self._permit:
+            self._permit.release()
 
     def _shown(self, event: TurnEvent) -> TurnEvent:
         if not self._grant.access.is_public:

@@ -31,20 +31,20 @@ from chat.serializers import (
 from chat.turns import (
     Question,
     Reply,
+    acquire_permit,
     last_position,
     local_turn,
     request_cancel,
     retry,
     send,
     store_feedback,
-    take_place,
     wait_for_end,
 )
 from chat.views.base import SessionScopedView, paginated
 from chat.views.event_stream import EventStream
 from chat.views.new_message import idempotency_digest, new_message
 from chat.views.responses import EVENT_STREAM, TURN_STATUSES, replay, turn_response
-from chat.visitor_view import require_visitor_fields
+from chat.visitor_policy import require_visitor_fields
 from core.errors import Conflict
 from tenants.access import Access, rights
 from tenants.access.views import TenantScopedView
@@ -125,7 +125,7 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
             raise NotFound
         if turn := local_turn(reply.id):
             turn.cancel()
-        with closing(take_place(conversation.access)):
+        with closing(acquire_permit(conversation.access)):
             reply = wait_for_end(reply, CANCEL_WAIT_SECONDS)
         return Response(message_data(reply, conversation.access), status=202 if reply.is_running else 200)
 

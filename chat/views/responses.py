@@ -17,10 +17,10 @@ from chat.turns import (
     Question,
     Reply,
     Turn,
+    acquire_permit,
     follow,
     grant,
     reply_error,
-    take_place,
 )
 from chat.views.event_stream import EventStream, RevocableEvents
 from tenants.access import Access, rights
@@ -55,12 +55,12 @@ def replay(reply: Reply, access: Access, position: Position = BEGINNING) -> Revo
 
     Raises TooManyStreams and WorkerBusy.
     """
-    place = take_place(access)
+    permit = acquire_permit(access)
     over = threading.Event()
     return RevocableEvents(
         follow(reply, position, over.is_set),
         grant(access, rights.READ_SESSION, over.set),
-        place,
+        permit,
         is_whole=not reply.is_running,
     )
 

@@ -32,7 +32,7 @@ from chat.serializers import (
 from chat.turns import grant
 from chat.views.base import SessionScopedView, paginated
 from chat.views.event_stream import RevocableChunks
-from chat.visitor_view import require_visitor_fields
+from chat.visitor_policy import require_visitor_fields
 from chat.visitors import VisitorToken
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag

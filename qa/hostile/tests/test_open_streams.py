@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import requests
 
-from chat.turns.capacity import MIN_PLACES
+from chat.turns.capacity import MIN_PERMITS
 from qa.bench.load_generator import Sample, call, make_calls
 from qa.hostile.attacks import Caller
 from qa.hostile.measure import Neighbour, p95_alone
@@ -75,7 +75,7 @@ def test_readers_of_one_reply_are_limited_for_each_tenant(product, attacker):
     streams = [response for response in responses if response.status_code == 200]
     refused = [response for response in responses if response.status_code == 429]
     assert len(streams) + len(refused) == 60, responses[0].text
-    assert 1 <= len(streams) <= 2 * MIN_PLACES
+    assert 1 <= len(streams) <= 2 * MIN_PERMITS
     assert {response.json()["code"] for response in refused} == {"too_many_streams"}
     assert {response.headers["Retry-After"] for response in refused} == {"2"}
     assert all("event: done" in response.text for response in streams)
