@@ -111,7 +111,7 @@ def _methods(call: Call) -> tuple[str, ...]:
 
 def _is_name_of(call: Call, name: str, pattern: re.Pattern[Any]) -> bool:
     try:
-        return bool(call.evaluated(ast.parse(name, mode="eval").body) is pattern)
+        return bool(call.evaluated(ast.parse(name, mode="eval").body) == pattern)
     except (NameError, AttributeError, SyntaxError):
         return False
 

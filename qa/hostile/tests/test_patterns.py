@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+import config.environment
 from qa.hostile.cost import slowest
 from qa.hostile.patterns import Pattern, product_patterns, seeds
 
@@ -48,3 +49,10 @@ def test_slow_patterns_are_noticed(regex, method):
 
 def test_seeds_are_what_a_pattern_may_begin_with_and_repeat():
     assert {"eyJ", "ab", "x", "0"} <= seeds(re.compile(r"\beyJ|a(?:b)c|[xy]\d+"))
+
+
+def test_the_methods_of_a_pattern_are_found_although_it_was_compiled_again():
+    """`re` returns the same object only as long as it is in its cache."""
+    re.purge()
+    [duration] = [pattern for pattern in product_patterns() if pattern.regex == config.environment._DURATION]
+    assert duration.methods == ("fullmatch",)
