@@ -63,7 +63,7 @@ shell: $(RUN_STAMP) ## Open a Python shell with the models loaded
 	@$(BIN)/python manage.py shell
 
 # Three processes on two cores: tests also wait, for servers, the database and time limits.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
 WITHOUT_BROWSER := $(if $(shell command -v chromium),, and not browser)
 
 test: $(DEV_STAMP) ## Run the tests (ARGS="-k name" for some; browser tests only where chromium is)

@@ -62,6 +62,7 @@ def test_unknown_e_mail_addresses_are_locked_in_the_same_way(attacker):
     assert locked.data["code"] == known.data["code"]
 
 
+@pytest.mark.usefixtures("one_window")
 @override_settings(RATES={"default": "600/m", "auth.failures": "5/15m"})
 def test_a_successful_login_resets_the_count(alice):
     person = AuthClient(alice.email)
@@ -78,6 +79,7 @@ def test_the_lockout_ends_after_its_period(attacker):
         assert attacker.log_in().status_code == 200
 
 
+@pytest.mark.usefixtures("one_window")
 @override_settings(RATES={"default": "600/m", "auth.failures": "5/15m"})
 def test_concurrent_guesses_do_not_exceed_the_limit(alice):
     attacker = AuthClient(alice.email, address=ATTACKER_ADDRESS)

@@ -103,6 +103,7 @@ def test_a_weak_password_is_refused_and_the_token_stays_valid(alice, stranger):
     assert confirm(stranger, token).status_code == 204
 
 
+@pytest.mark.usefixtures("one_window")
 def test_one_address_gets_few_mails_and_the_answer_does_not_change(alice, settings):
     settings.RATES = {**settings.RATES, "auth.mails": "2/h"}
     answers = [
@@ -118,6 +119,7 @@ def test_one_address_gets_few_mails_and_the_answer_does_not_change(alice, settin
     assert len(set(answers)) == 1
 
 
+@pytest.mark.usefixtures("one_window")
 def test_requests_of_one_network_are_limited(alice, stranger, settings):
     settings.RATES = {**settings.RATES, "auth.mail": "2/h"}
     statuses = [

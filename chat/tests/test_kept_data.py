@@ -115,6 +115,7 @@ def test_plans_of_the_installation_limit_both(acme, code):
     assert plan.kept_bytes
 
 
+@pytest.mark.usefixtures("one_window")
 def test_one_network_opens_few_conversations_with_a_public_key(public_key, settings):
     settings.RATES = {**settings.RATES, "chat.sessions": "2/m"}
     page = with_key(public_key.secret, HTTP_ORIGIN="https://shop.example")

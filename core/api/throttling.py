@@ -63,8 +63,8 @@ def counted(
     usage = get_usage(request, group=group, key=key, rate=rate, increment=True)
     if usage is None:
         return None
-    # A request that was counted is at least the first. The time left says nothing: it is -1 too when the
-    # window ends between two readings of the clock in django-ratelimit 4.1.
+    # A request that was counted is at least the first. The time left does not show it: it is -1 too when
+    # the window ends between two readings of the clock in django-ratelimit 4.1.
     if not usage["count"]:
         raise Unavailable("Requests can't be counted right now.", "counter_unavailable")
     now = timezone.now()
@@ -73,7 +73,8 @@ def counted(
         limit=usage["limit"],
         used=usage["count"],
         measured_at=now,
-        resets_at=now + timedelta(seconds=max(0, usage["time_left"])),
+        # A window includes its last second: with 0 seconds left it is still counted in.
+        resets_at=now + timedelta(seconds=max(0, usage["time_left"]) + 1),
         window_seconds=_period_seconds(rate),
     )
 

@@ -158,6 +158,7 @@ def test_invalid_body_is_refused(alice, fake, body, field):
     assert fake.log() == []
 
 
+@pytest.mark.usefixtures("one_window")
 def test_provider_tests_are_rate_limited(alice, settings):
     settings.RATES = settings.RATES | {"llm.test": "2/m"}
     statuses = [alice.post(TEST, {"provider": "groq"}).status_code for _ in range(3)]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from qa.testing.tenants import by, problem, signed_in
 from tenants.models import Membership
+
+pytestmark = pytest.mark.usefixtures("one_window")
 
 
 def test_denied_requests_do_not_count_against_the_rate(bob, acme, umbrella, settings):

@@ -47,6 +47,7 @@ def test_an_invalid_request_id_is_replaced(db, client, given):
     assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
+@pytest.mark.usefixtures("one_window")
 def test_the_rate_of_an_endpoint_is_in_its_headers_and_leads_to_429(db, client, settings):
     settings.RATES = {**settings.RATES, "auth.login": "2/m"}
     body = {"email": "a@example.com", "password": "wrong"}

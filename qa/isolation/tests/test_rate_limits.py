@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.test import Client
 
 from accounts.models import User
@@ -12,6 +13,7 @@ from tenants.models.api_key import IssuedKey
 RATE = "2/m"
 
 
+@pytest.mark.usefixtures("one_window")
 def test_callers_are_counted_apart(
     acme: Tenant, alice: User, bob: User, secret_key: IssuedKey, client: Client, settings
 ):
