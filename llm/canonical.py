@@ -54,21 +54,53 @@ class Tool:
     strict: bool | None = None
 
 
+#: What a message can contain beside text.
+MediaKind = Literal["image", "audio", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image, a recording or a document. `url` is https or data:, of audio always data:.
+
+    `detail` is how closely the model looks at an image, `filename` that of a document.
+    """
+
+    kind: MediaKind
+    url: str
+    detail: str | None = None
+    filename: str | None = None
+
+    def content(self) -> tuple[str, str] | None:
+        """Return media type and base64 text of a data: URL; None for any other URL."""
+        head, comma, data = self.url.partition(",")
+        if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+            return None
+        return head.removeprefix("data:").partition(";")[0], data
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of the conversation.
 
-    `images` are URLs (https or data:). `opaque` keeps what a provider needs back unchanged
+    `parts` are texts and media in their order, of a message that has media; `text` is then all its texts,
+    joined. `name` says which of several participants speaks. `reasoning` is that of an assistant's message,
+    as the client sent it back. `opaque` keeps what a provider needs back unchanged
     (Gemini's thought signatures, OpenRouter's reasoning details) under that provider's name;
     it is never sent to another one.
     """
 
     role: Role
     text: str = ""
-    images: tuple[str, ...] = ()
+    parts: tuple[str | Media, ...] = ()
+    name: str | None = None
+    reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     opaque: dict[str, Any] | None = None
+
+    @property
+    def media(self) -> list[Media]:
+        return [part for part in self.parts if isinstance(part, Media)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ def input_tokens(request: Request) -> int:
     texts = [request.system]
     images = 0
     for message in request.messages:
-        texts.append(message.text)
+        texts += [message.text, message.reasoning]
         texts.extend(call.name + call.arguments for call in message.tool_calls)
-        images += len(message.images)
+        images += len(message.media)
     texts.extend(f"{tool.name}{tool.description}{tool.parameters or ''}" for tool in request.tools)
     return sum(map(tokens, texts)) + images * TOKENS_PER_IMAGE

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 def openai_server(
     database_uri: str, fake_server: FakeProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """Return a server all of whose providers are the fake one; its circuit breakers never open."""
-    variables = {"LLM_ROUTE": "groq,openrouter", "LLM_BREAKER_FAILURES": "100000"}
+    """Return a server as production runs it, with two workers, that never opens a circuit breaker.
+
+    All of its providers are the fake one.
+    """
+    variables = {
+        "DJANGO_ENV": "production",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "WORKERS": "2",
+        "LLM_ROUTE": "groq,openrouter",
+        "LLM_BREAKER_FAILURES": "100000",
+    }
     for name in BASE_PATHS:
         variables[f"{name.upper()}_BASE_URL"] = fake_server.base_url(name)
         variables[f"{name.upper()}_MODEL"] = f"{name}-model"

@@ -151,8 +151,8 @@ def reserve(plan: Plan, request: canonical.Request, route: Sequence[canonical.Ta
 def upper_bound(request: canonical.Request, route: Sequence[canonical.Target]) -> tuple[int, Decimal]:
     """Return the most tokens and US dollars that one call with `request` to any target of `route` can use."""
     texts = list(_texts(request))
-    images = sum(len(message.images) for message in request.messages if message.images)
-    sent = token_bound("".join(texts)) + len(texts) * _TOKENS_PER_MESSAGE + images * _TOKENS_PER_IMAGE
+    media = sum(_media_bound(media) for message in request.messages for media in message.media)
+    sent = token_bound("".join(texts)) + len(texts) * _TOKENS_PER_MESSAGE + media
     answer = request.max_tokens or max(
         (catalogue().get(target).max_output or ANSWER_TOKENS for target in route), default=ANSWER_TOKENS
     )
@@ -166,10 +166,22 @@ def _texts(request: canonical.Request) -> Iterator[str]:
     yield request.system
     for message in request.messages:
         yield message.text
+        if message.reasoning:
+            yield message.reasoning
         yield from (call.name + call.arguments for call in message.tool_calls)
     yield from (f"{tool.name}{tool.description}{json.dumps(tool.parameters)}" for tool in request.tools)
     if request.json_schema is not None:
         yield json.dumps(request.json_schema)
+
+
+def _media_bound(media: canonical.Media) -> int:
+    """Return the most tokens that an image, a recording or a document can have.
+
+    Providers count up to 32 tokens for a second of sound, which has 2 kB or more, and a page of a document as
+    its text and its image: https://ai.google.dev/gemini-api/docs/tokens (2026-11).
+    """
+    characters = {"image": 0, "audio": len(media.url) // 64, "file": len(media.url) // 4}[media.kind]
+    return max(_TOKENS_PER_IMAGE, characters)
 
 
 def token_bound(text: str) -> int:

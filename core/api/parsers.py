@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -21,13 +22,12 @@ class StrictJSONParser(BaseParser):
     """Parses a JSON body of at most 1 MiB; 413 for a larger one.
 
     400 with a sentence for malformed JSON or UTF-8, too many values, more than 32 levels, NaN, infinity,
-    integers beyond 64 bits, lone surrogates, NUL, duplicate keys, and keys that MongoDB would read as an
-    operator or a path.
+    duplicate keys, and what MongoDB can't store: integers beyond 64 bits, lone surrogates, NUL, and keys that
+    it would read as an operator or a path.
     """
 
     media_type = "application/json"
-    #: Whether keys like `$ref` or `a.b` are rejected: they must not reach a stored document.
-    storable_keys = True
+    max_depth = MAX_DEPTH
     #: A body of a mebibyte can hold 350,000 values, which take half a second to build and to check.
     max_values = 10_000
 
@@ -42,7 +42,7 @@ class StrictJSONParser(BaseParser):
         if len(body) > limit:
             raise PayloadTooLarge(f"The body is larger than {limit} bytes.")
         if _holds_more_than(self.max_values, body):
-            limits = f"more than {self.max_values:,} values, or is nested deeper than {MAX_DEPTH} levels"
+            limits = f"more than {self.max_values:,} values, or is nested deeper than {self.max_depth} levels"
             raise ParseError(f"The body holds {limits}.")
         try:
             data = json.loads(
@@ -53,7 +53,7 @@ class StrictJSONParser(BaseParser):
         except UnicodeDecodeError as error:
             raise ParseError("The body is not UTF-8.") from error
         except RecursionError as error:
-            raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
+            raise ParseError(f"The body is nested deeper than {self.max_depth} levels.") from error
         except json.JSONDecodeError as error:
             raise ParseError(f"The body is not JSON: {error.msg} at character {error.pos}.") from error
         except ValueError as error:  # int() rejects numbers of thousands of digits
@@ -63,10 +63,10 @@ class StrictJSONParser(BaseParser):
 
     def _check(self, value: Any, depth: int) -> None:
         if isinstance(value, str):
-            _check_text(value)
+            self._check_text(value)
         elif isinstance(value, dict | list):
-            if depth > MAX_DEPTH:
-                raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.")
+            if depth > self.max_depth:
+                raise ParseError(f"The body is nested deeper than {self.max_depth} levels.")
             if isinstance(value, dict):
                 for key in value:
                     self._check_key(key)
@@ -75,21 +75,55 @@ class StrictJSONParser(BaseParser):
         elif isinstance(value, float):
             if not math.isfinite(value):
                 raise ParseError("The body holds a number that is too large.")
-        elif isinstance(value, int) and not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+        elif isinstance(value, int):
+            self._check_integer(value)
+
+    def _check_integer(self, value: int) -> None:
+        if not -_MAX_INTEGER <= value <= _MAX_INTEGER:
             raise ParseError("The body holds an integer beyond 64 bits.")
 
     def _check_key(self, key: str) -> None:
-        _check_text(key)
-        if self.storable_keys and (key.startswith("$") or "." in key):
+        self._check_text(key)
+        if key.startswith("$") or "." in key:
             raise ParseError(f"The key {key[:100]!r} is not allowed: no key may start with '$' or hold '.'.")
+
+    def _check_text(self, text: str) -> None:
+        if "\0" in text:
+            raise ParseError("The body holds a NUL character.")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ParseError("The body holds half of a surrogate pair.") from error
 
 
 class PassThroughJSONParser(StrictJSONParser):
-    """For bodies that are passed on and never stored: JSON Schemas need `$ref` and any property name."""
+    """For bodies that are passed on and never stored: any key, integer and text that JSON can hold.
 
-    storable_keys = False
+    JSON Schemas have keys like `$ref` and bounds beyond 64 bits. Half of a surrogate pair, which programs
+    leave that cut texts by their length, becomes U+FFFD: UTF-8 has no form for it.
+    """
+
+    #: A schema of fifty objects within each other has two levels for each.
+    max_depth = 128
     #: A long conversation with tools, and 128 tools with large schemas.
     max_values = 50_000
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return _without_lone_surrogates(super().parse(stream, media_type, parser_context))
+
+    def _check_integer(self, value: int) -> None:
+        pass
+
+    def _check_key(self, key: str) -> None:
+        pass
+
+    def _check_text(self, text: str) -> None:
+        pass
 
 
 def _holds_more_than(limit: int, body: bytes) -> bool:
@@ -125,10 +159,16 @@ def _reject_constant(name: str) -> None:
     raise ParseError(f"{name} is not a JSON number.")
 
 
-def _check_text(text: str) -> None:
-    if "\0" in text:
-        raise ParseError("The body holds a NUL character.")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ParseError("The body holds half of a surrogate pair.") from error
+def _without_lone_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        with contextlib.suppress(UnicodeEncodeError):
+            if value.isascii() or value.encode():
+                return value
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_without_lone_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            _without_lone_surrogates(name): _without_lone_surrogates(item) for name, item in value.items()
+        }
+    return value

@@ -124,8 +124,11 @@ class Gemini(Provider):
         return GeminiReader(request, target)
 
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
+        system, messages = request.system, request.messages
+        if not messages:  # Gemini answers a message of the user only (observed 2026-11).
+            system, messages = "", (canonical.Message("user", system),)
         optional = {
-            "systemInstruction": {"parts": [{"text": request.system}]} if request.system else None,
+            "systemInstruction": {"parts": [{"text": system}]} if system else None,
             "generationConfig": _generation_config(request) or None,
             "tools": [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}]
             if request.tools
@@ -133,7 +136,7 @@ class Gemini(Provider):
             "toolConfig": _tool_config(request.tool_choice),
         }
         return {
-            "contents": _contents(request.messages),
+            "contents": _contents(messages),
             **{name: value for name, value in optional.items() if value is not None},
         }
 
@@ -266,9 +269,9 @@ def _parts(message: canonical.Message, names: Mapping[str, str]) -> Iterator[dic
         response = {"id": call_id, "name": name, "response": {"output": message.text}}
         yield {"functionResponse": response}
     else:
-        if message.text:
-            yield {"text": message.text}
-        yield from (_image(url) for url in message.images)
+        for part in message.parts or (message.text,):
+            if part:
+                yield {"text": part} if isinstance(part, str) else _media(part)
 
 
 def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
@@ -318,7 +321,11 @@ def _function_call(call: canonical.ToolCall) -> dict[str, Any]:
     return {"id": call.id, "name": call.name, "args": arguments if isinstance(arguments, dict) else {}}
 
 
-def _image(url: str) -> dict[str, Any]:
-    if match := re.match(r"data:([^;,]+);base64,", url):
-        return {"inlineData": {"mimeType": match[1], "data": url[match.end() :]}}
-    return {"fileData": {"fileUri": url}}
+def _media(media: canonical.Media) -> dict[str, Any]:
+    """Return the part of an image, a recording or a document, which have one form.
+
+    https://ai.google.dev/gemini-api/docs/document-processing and …/docs/audio (2026-11)
+    """
+    if content := media.content():
+        return {"inlineData": {"mimeType": content[0], "data": content[1]}}
+    return {"fileData": {"fileUri": media.url}}

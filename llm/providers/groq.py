@@ -29,6 +29,7 @@ class Groq(OpenAIDialect):
     name = "groq"
     label = "Groq"
     reader_class = GroqReader
+    takes_names = False  # They are a 400: https://console.groq.com/docs/openai (2026-11)
 
     def listed_model(self, entry: Mapping[str, Any]) -> ListedModel | None:
         if entry.get("active") is False:

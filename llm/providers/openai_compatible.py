@@ -17,6 +17,9 @@ class OpenAICompatible(OpenAIDialect):
     # Deprecated by OpenAI but accepted; some servers know no other (observed 2026-11):
     # https://platform.openai.com/docs/api-reference/chat/create
     max_tokens_field = "max_tokens"
+    # DeepSeek refuses the call that follows tools without it:
+    # https://api-docs.deepseek.com/guides/thinking_mode (2026-11)
+    reasoning_field = "reasoning_content"
 
     def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
         seconds, do_not_wait = super().retry_delay(response)

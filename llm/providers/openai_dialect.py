@@ -154,6 +154,10 @@ class OpenAIDialect(Provider):
     #: Whether usage at the end of a stream has to be requested.
     requests_usage = True
     reader_class: type[OpenAIReader] = OpenAIReader
+    #: Whether a message may name its author.
+    takes_names = True
+    #: The field in which a message with tool calls repeats the reasoning that led to them; None if in none.
+    reasoning_field: str | None = None
 
     def chat_url(self, model: str, stream: bool) -> str:
         return f"{self.base_url}/chat/completions"
@@ -187,8 +191,10 @@ class OpenAIDialect(Provider):
         return {"reasoning_effort": request.reasoning_effort}
 
     def assistant_message(self, message: canonical.Message) -> dict[str, Any]:
-        fields: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+        fields: dict[str, Any] = {"role": "assistant", "content": message.text or None, **self._name(message)}
         if message.tool_calls:
+            if message.reasoning and self.reasoning_field:
+                fields[self.reasoning_field] = message.reasoning
             fields["tool_calls"] = [
                 {
                     "id": call.id,
@@ -219,14 +225,28 @@ class OpenAIDialect(Provider):
             elif message.role == "tool":
                 yield {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
             else:
-                yield {"role": "user", "content": _content(message)}
+                yield {"role": "user", "content": _content(message), **self._name(message)}
+
+    def _name(self, message: canonical.Message) -> dict[str, str]:
+        return {"name": message.name} if message.name and self.takes_names else {}
 
 
 def _content(message: canonical.Message) -> str | list[dict[str, Any]]:
-    if not message.images:
-        return message.text
-    text = [{"type": "text", "text": message.text}] if message.text else []
-    return text + [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+    return [_part(part) for part in message.parts] or message.text
+
+
+def _part(part: str | canonical.Media) -> dict[str, Any]:
+    """https://platform.openai.com/docs/api-reference/chat/create (2026-11)"""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if part.kind == "audio":
+        media_type, data = part.content() or ("audio/wav", "")
+        return {"type": "input_audio", "input_audio": {"data": data, "format": media_type.partition("/")[2]}}
+    if part.kind == "file":
+        name = {"filename": part.filename} if part.filename else {}
+        return {"type": "file", "file": {"file_data": part.url, **name}}
+    detail = {"detail": part.detail} if part.detail else {}
+    return {"type": "image_url", "image_url": {"url": part.url, **detail}}
 
 
 def _tool(tool: canonical.Tool) -> dict[str, Any]:

@@ -65,6 +65,8 @@ class OpenRouter(OpenAIDialect):
     # Usage always comes: https://openrouter.ai/docs/use-cases/usage-accounting (2026-11)
     requests_usage = False
     reader_class = OpenRouterReader
+    # https://openrouter.ai/docs/guides/best-practices/reasoning-tokens (2026-11)
+    reasoning_field = "reasoning"
 
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
         payload = super().payload(request, model, stream)
@@ -81,6 +83,7 @@ class OpenRouter(OpenAIDialect):
         fields = super().assistant_message(message)
         if details := (message.opaque or {}).get(self.name):
             fields["reasoning_details"] = details
+            fields.pop("reasoning", None)  # They contain it.
         return fields
 
     def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llm import errors
-from llm.canonical import Message, Request, ToolCall
+from llm.canonical import Media, Message, Request, ToolCall
 from llm.providers import ListedModel
 from qa.testing.llm import CLOCK, KEY, LIMITS, WEATHER, asking
 
@@ -120,8 +120,8 @@ def test_user_speaks_first_and_last_and_no_turn_is_empty(call, fake):
 
 
 def test_images_become_data_or_files(call, fake):
-    images = ("data:image/png;base64,AA==", "https://example.org/cat.png")
-    (turn,) = contents(call, fake, Message("user", "What?", images=images))
+    images = [Media("image", url) for url in ("data:image/png;base64,AA==", "https://example.org/cat.png")]
+    (turn,) = contents(call, fake, Message("user", "What?", parts=("What?", *images)))
     assert turn["parts"][1:] == [
         {"inlineData": {"mimeType": "image/png", "data": "AA=="}},
         {"fileData": {"fileUri": "https://example.org/cat.png"}},

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llm import errors
-from llm.canonical import Message, Request, ToolCall, Usage
+from llm.canonical import Media, Message, Request, ToolCall, Usage
 from llm.providers import ListedModel
 from qa.fake_provider.server import fingerprint
 from qa.testing.llm import CLOCK, KEY, LIMITS, WEATHER, asking
@@ -108,7 +108,8 @@ def test_calls_and_results_are_sent_back(call, fake):
 
 
 def test_images_become_parts(call, fake):
-    request = Request((Message("user", "What is it?", images=("data:image/png;base64,AA==",)),))
+    image = Media("image", "data:image/png;base64,AA==")
+    request = Request((Message("user", "What is it?", parts=("What is it?", image)),))
     call(request=request)
     assert sent(fake)["messages"][0]["content"] == [
         {"type": "text", "text": "What is it?"},
