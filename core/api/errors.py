@@ -1,7 +1,8 @@
 """Error responses: DRF's exception handler and Django's error handlers.
 
 APIException             errors of HTTP itself, most of them DRF's
-└── PayloadTooLarge      413
+├── PayloadTooLarge      413
+└── UnsupportedCoding    415
 
 Violations of the product's rules are domain errors (`core.errors`), with statuses in `core.api.problems`.
 """
@@ -37,6 +38,15 @@ class PayloadTooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The body is too large."
     default_code = "payload_too_large"
+
+
+class UnsupportedCoding(exceptions.UnsupportedMediaType):
+    """The body has a Content-Encoding. RFC 9110, section 15.5.16: Accept-Encoding names what is accepted."""
+
+    headers = {"Accept-Encoding": "identity"}
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(coding, f"Send the body without the Content-Encoding {_shortened(coding)!r}.")
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:

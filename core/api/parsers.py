@@ -12,14 +12,14 @@ from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
-from core.api.errors import PayloadTooLarge
+from core.api.errors import PayloadTooLarge, UnsupportedCoding
 
 MAX_DEPTH = 32
 _MAX_INTEGER = 2**63 - 1
 
 
 class StrictJSONParser(BaseParser):
-    """Parses a JSON body of at most 1 MiB; 413 for a larger one.
+    """Parses a JSON body of at most 1 MiB; 413 for a larger one, 415 for a compressed one.
 
     400 with a sentence for malformed JSON or UTF-8, too many values, more than 32 levels, NaN, infinity,
     duplicate keys, and what MongoDB can't store: integers beyond 64 bits, lone surrogates, NUL, and keys that
@@ -37,6 +37,9 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
+        coding = parser_context["request"].headers.get("Content-Encoding", "") if parser_context else ""
+        if coding.strip().lower() not in ("", "identity"):
+            raise UnsupportedCoding(coding)
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 from django.test import Client
+
+from qa.testing.chat import messages
 
 PATH = "/api/auth/login"
 
@@ -74,6 +77,22 @@ def test_a_body_of_more_than_a_mebibyte_is_413(db, client):
 def test_other_content_types_are_415(db, client, content_type):
     response = send(client, b"email=a", content_type)
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", ["/api/auth/login", "/v1/chat/completions"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate, identity"])
+def test_a_compressed_body_is_refused_as_such(db, site, path, coding):
+    response = site.generic(
+        "POST", path, gzip.compress(b"{}"), "application/json", HTTP_CONTENT_ENCODING=coding
+    )
+    assert response.status_code == 415
+    assert coding in response.content.decode()
+    assert response["Accept-Encoding"] == "identity"
+
+
+def test_a_body_of_the_coding_identity_is_read(site, session, fake):
+    response = site.post(messages(session), {"message": "Hi"}, "json", HTTP_CONTENT_ENCODING="Identity")
+    assert response.status_code == 201
 
 
 def test_a_charset_in_the_content_type_is_accepted(db, client):
