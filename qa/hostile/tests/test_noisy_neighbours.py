@@ -18,7 +18,7 @@ from qa.testing.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-SHORT_SECONDS = 1.0
+SHORT_SECONDS = 0.5
 LONG_SECONDS = 20.0
 
 
