@@ -3,7 +3,7 @@
 Providers translate to and from these classes; routing, chat and the OpenAI-compatible
 endpoint see nothing else. A run is a stream of events:
 
-    Started · (Text | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed)
+    Started · (Text | Refusal | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed)
 
 with exactly one `Finished` or `Failed`, always last. On request there are `Waiting` events
 between them.
@@ -22,8 +22,9 @@ Role = Literal["user", "assistant", "tool"]
 #: The smallest part of a US dollar that is counted and stored: ten decimal places.
 USD_QUANTUM = Decimal("1e-10")
 
-#: Why an answer ended. "error" is never reported as a success.
-Finish = Literal["stop", "tool_calls", "length", "blocked", "error"]
+#: Why an answer ended. "refusal": the model declined, in words of its own. "error" is never reported as a
+#: success.
+Finish = Literal["stop", "tool_calls", "length", "refusal", "blocked", "error"]
 
 #: Where a cost comes from: the provider reported it; the catalogue's price times reported tokens;
 #: the same times estimated tokens; no source (the cost is then None).
@@ -188,7 +189,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A complete answer (or, in `Failed`, what there is of one)."""
+    """A complete answer (or, in `Failed`, what there is of one). `refusal` are the words of a refusal."""
 
     text: str
     finish: Finish
@@ -198,6 +199,7 @@ class Completion:
     response_id: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
+    refusal: str = ""
     opaque: dict[str, Any] | None = None
     usage: Usage = field(default_factory=Usage)
 
@@ -220,6 +222,18 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Text:
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Words with which the model declines. A client without a place for them shows them as text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """The text of this call so far was reasoning, as its end shows: it is no part of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +275,6 @@ class Failed:
 
 
 #: What a call to a provider yields before its end.
-Delta = Text | Reasoning | ToolCallDelta
+Delta = Text | Refusal | Reasoning | Retracted | ToolCallDelta
 
-Event = Started | Waiting | Text | Reasoning | ToolCallDelta | Restarted | Finished | Failed
+Event = Started | Waiting | Text | Refusal | Reasoning | ToolCallDelta | Restarted | Finished | Failed

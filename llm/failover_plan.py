@@ -72,6 +72,11 @@ class FailoverPlan:
         """Whether the route has further targets."""
         return bool(self._pending)
 
+    @property
+    def may_retry(self) -> bool:
+        """Whether the run may make a further call at all."""
+        return self.calls < self.policy.max_attempts
+
     def next(self) -> NextCall | None:
         """Return the call to the next target that may be called, or None at the end of the route."""
         while self._pending:
@@ -82,7 +87,7 @@ class FailoverPlan:
 
     def retry(self, target: Target, wait_seconds: float = 0.0) -> NextCall | None:
         """Return a call to that target; None if its circuit is open or the maximum of calls is reached."""
-        if self.calls >= self.policy.max_attempts:
+        if not self.may_retry:
             return None
         permit = self.breakers.admit(target, self.origin)
         if permit is None:

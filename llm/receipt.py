@@ -19,6 +19,7 @@ def with_usage(completion: Completion, request: Request) -> Completion:
         return completion
     written = (
         completion.text
+        + completion.refusal
         + completion.reasoning
         + "".join(call.name + call.arguments for call in completion.tool_calls)
     )

@@ -46,7 +46,7 @@ class StreamSplicer:
 
     def __init__(self, sent: str, *, continuing: bool, unspliceable: bool = False) -> None:
         self._sent = sent
-        self._continuing = continuing
+        self.continuing = continuing
         self._unspliceable = unspliceable
         self._matched = 0
 
@@ -70,7 +70,7 @@ class StreamSplicer:
 
     @property
     def _is_restart(self) -> bool:
-        return self._unspliceable or not self._continuing or self._matched >= SIGNIFICANT_CHARACTERS
+        return self._unspliceable or not self.continuing or self._matched >= SIGNIFICANT_CHARACTERS
 
 
 def _length_of_common_prefix(one: str, other: str) -> int:

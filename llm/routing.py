@@ -8,7 +8,6 @@ further attempt onto what the client already has, `breaker` skips targets that k
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,8 +22,10 @@ from llm.canonical import (
     Failed,
     Finished,
     Reasoning,
+    Refusal,
     Request,
     Restarted,
+    Retracted,
     Started,
     Target,
     Text,
@@ -32,6 +33,7 @@ from llm.canonical import (
     Waiting,
 )
 from llm.catalogue import catalogue
+from llm.failed_calls import is_provoked, log_failure
 from llm.failover_plan import FailoverPlan, NextCall
 from llm.policy import Policy
 from llm.providers import Provider, ProviderCall
@@ -40,17 +42,6 @@ from llm.rescue import Splice, StreamSplicer, can_be_continued, continuation
 from llm.route import default_route, parse_route
 
 __all__ = ["Policy", "Run", "complete", "default_route", "parse_route"]
-
-logger = logging.getLogger(__name__)
-
-#: Failures that only an operator can resolve: a key, a bill, a model's name.
-_ALERTING = (errors.Unauthorized, errors.BillingRefused, errors.ModelNotFound)
-
-#: After these the target is healthy: the request caused the failure, or its size.
-_NOT_THE_TARGETS_FAULT = (errors.BadRequest, errors.Blocked, errors.ContextTooLong, errors.ReplyTooLarge)
-
-#: A single request is larger than the limit per minute.
-_REQUEST_TOO_LARGE = 413
 
 #: A run ends with these as they are: another target would not have helped, or must not be called.
 _FINAL = (errors.BadRequest, errors.Blocked, errors.OutOfBudget)
@@ -73,17 +64,18 @@ def complete(
 class Run:
     """One request along a route; iterate over it once.
 
-    Yields Started · (Text | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed), with
-    exactly one Finished or Failed, last. `attempts` is then the complete receipt. The texts
-    since the last Restarted, joined, are the text of Finished, or of Failed's partial. Only
+    Yields Started · (Text | Refusal | Reasoning | ToolCallDelta | Restarted)* · (Finished | Failed), with
+    exactly one Finished or Failed, last. `attempts` is then the complete receipt. The texts and refusals
+    since the last Restarted, joined, are those of Finished, or of Failed's partial. Only
     ProviderError is caught, so that bugs of ours surface.
 
     `stream` is how the provider is called. Only streams have a first token to wait for and can
     be rescued: nothing of a whole answer is visible before its end. With `emit_waiting` there
     is also a Waiting after every failed call, and before every further one. `check_budget` is
     called before every further call; the run ends with the OutOfBudget that it raises. `origin` is whose
-    run it is (a tenant): what it provokes opens no circuit of others. `breakers` and `provider_of`
-    replace those of this process.
+    run it is (a tenant): what it provokes opens no circuit of others. Without `can_restart` its reader has no
+    use for Restarted: an answer that is finished is then passed on as it is, rather than asked for again.
+    `breakers` and `provider_of` replace those of this process.
     """
 
     plan_class = FailoverPlan
@@ -95,6 +87,7 @@ class Run:
         *,
         stream: bool = True,
         emit_waiting: bool = False,
+        can_restart: bool = True,
         check_budget: BudgetCheck | None = None,
         policy: Policy | None = None,
         origin: str = "",
@@ -106,6 +99,7 @@ class Run:
         self.emit_waiting = emit_waiting
         self.policy = policy or Policy.from_settings()
         self.attempts: list[Attempt] = []
+        self._can_restart = can_restart
         self._check_budget = check_budget
         self._breakers = breakers
         self._provider_of = provider_of
@@ -126,6 +120,8 @@ class Run:
         self._partial: Completion | None = None
         self._rejects_prefix: set[Target] = set()
         self._prefix_rejected = False
+        # After one answer with a call that cannot be used, the next such one is handed out.
+        self._checks_tools = True
 
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -237,7 +233,7 @@ class Run:
             completion = with_usage(completion, request)
             self.attempts.append(recorder.succeeded(call, completion))
             permit.record_success()
-            return replace(completion, text="".join(self._sent))
+            return replace(completion, text="".join(self._sent).removesuffix(completion.refusal))
         finally:
             permit.release()
             if call is not None:
@@ -268,7 +264,14 @@ class Run:
             seconds /= 2
         provider = self._provider_of(target.provider)
         limits = self.policy.limits(seconds)
-        call = provider.open(request, target.model, stream=self.stream, limits=limits)
+        call = provider.open(
+            request,
+            target.model,
+            stream=self.stream,
+            limits=limits,
+            checks_tools=self._checks_tools and self._plan.may_retry,
+            can_restart=self._can_restart,
+        )
         with self._lock:
             if self._cancelled.is_set():
                 raise errors.Cancelled("The answer was cancelled.", provider=target.provider)
@@ -279,19 +282,28 @@ class Run:
         self, call: ProviderCall, target: Target, splicer: StreamSplicer | None
     ) -> Generator[Event, None, Completion]:
         """Pass on the events of a call, spliced onto what the client has; return the call's completion."""
+        before = "".join(self._sent)
         for event in call:
             if not self._started:
                 self._started = True
                 yield Started(target)
+            if isinstance(event, Retracted):
+                if splicer is None:
+                    yield from self._retracted(before, target)
+                else:
+                    splicer = self._splicer(before, splicer.continuing)
+                continue
             if splicer is not None and not isinstance(event, Reasoning):
-                splice = splicer.feed(event.text) if isinstance(event, Text) else splicer.end()
+                kind = Refusal if isinstance(event, Refusal) or call.partial.refusal else Text
+                splice = splicer.feed(event.text) if isinstance(event, Text | Refusal) else splicer.end()
                 if splice is None:
                     continue
                 splicer = None
-                yield from self._spliced(splice, call, target)
-                if isinstance(event, Text):
+                before = "" if splice.restart else before
+                yield from self._spliced(splice, kind, call, target)
+                if isinstance(event, Text | Refusal):
                     continue
-            if isinstance(event, Text):
+            if isinstance(event, Text | Refusal):
                 self._sent_by = call
                 self._sent.append(event.text)
             elif isinstance(event, ToolCallDelta):
@@ -302,7 +314,18 @@ class Run:
             yield event
         raise AssertionError("A call ends with Finished or raises.")
 
-    def _spliced(self, splice: Splice, call: ProviderCall, target: Target) -> Iterator[Event]:
+    def _retracted(self, before: str, target: Target) -> Iterator[Event]:
+        """Take back the text of the present call, and keep what was sent before it."""
+        self._sent.clear()
+        self._unspliceable = False
+        yield Restarted("reasoning", target)
+        if before:
+            self._sent.append(before)
+            yield Text(before)
+
+    def _spliced(
+        self, splice: Splice, kind: type[Text] | type[Refusal], call: ProviderCall, target: Target
+    ) -> Iterator[Event]:
         self._sent_by = call
         if splice.restart:
             self._sent.clear()
@@ -310,7 +333,7 @@ class Run:
             yield Restarted(self._last_error.kind if self._last_error else "", target)
         if splice.text:
             self._sent.append(splice.text)
-            yield Text(splice.text)
+            yield kind(splice.text)
 
     def _record_failure(
         self,
@@ -327,41 +350,21 @@ class Run:
             partial = with_usage(call.partial, recorder.request)
             self._partial = replace(
                 partial,
-                text="".join(self._sent),
+                text="".join(self._sent).removesuffix(partial.refusal),
                 finish="blocked" if isinstance(error, errors.Blocked) else "error",
             )
             self._unspliceable = self._unspliceable or isinstance(error, errors.ReplyTooLarge)
+        self._checks_tools = self._checks_tools and not getattr(error, "by_model", False)
         self._prefix_rejected = (
             continuing and attempt.first_token_ms is None and isinstance(error, _PREFIX_REJECTIONS)
         )
         if self._prefix_rejected:
             self._rejects_prefix.add(permit.target)
-        elif _is_provoked(error):
+        elif is_provoked(error):
             permit.record_success()
         elif not isinstance(error, errors.Cancelled) and not getattr(error, "out_of_time", False):
             permit.record_failure(failures=self.policy.breaker_failures, seconds=self.policy.breaker_seconds)
         self._log(attempt, error)
 
     def _log(self, attempt: Attempt, error: errors.ProviderError) -> None:
-        if isinstance(error, errors.Cancelled):
-            return
-        facts = {
-            "provider": attempt.target.provider,
-            "model": attempt.target.model,
-            "kind": error.kind,
-            "status": attempt.status,
-            "detail": error.detail,
-        }
-        if isinstance(error, _ALERTING):
-            logger.error("llm_target_needs_attention", extra=facts)
-        else:
-            logger.warning("llm_attempt_failed", extra=facts)
-
-
-def _is_provoked(error: errors.ProviderError) -> bool:
-    """Whether a request can bring about the failure by itself: then it says nothing against the target."""
-    return (
-        isinstance(error, _NOT_THE_TARGETS_FAULT)
-        or getattr(error, "by_model", False)
-        or error.status == _REQUEST_TOO_LARGE
-    )
+        log_failure(attempt, error)

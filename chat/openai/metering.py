@@ -36,11 +36,24 @@ class MeteredRun:
     created.
     """
 
-    def __init__(self, access: Access, request: canonical.Request, route: Sequence[canonical.Target]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        request: canonical.Request,
+        route: Sequence[canonical.Target],
+        *,
+        can_restart: bool = True,
+    ) -> None:
         self.id = ObjectId()
         budget = Budget(access.tenant, self.id, request, route)
         self._access = access
-        self._run = Run(request, route, check_budget=budget.check, origin=str(access.tenant.pk))
+        self._run = Run(
+            request,
+            route,
+            can_restart=can_restart,
+            check_budget=budget.check,
+            origin=str(access.tenant.pk),
+        )
         self._has_text = False
         self._ended = False
         with acquire_permit(access) as self._permit, release_on_database_error(access.tenant.pk, self.id):
@@ -52,7 +65,7 @@ class MeteredRun:
         try:
             for event in self._run:
                 match event:
-                    case canonical.Text(text):
+                    case canonical.Text(text) | canonical.Refusal(text):
                         self._has_text = self._has_text or bool(text)
                     case canonical.Finished():
                         self._end(Status.COMPLETE)

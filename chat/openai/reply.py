@@ -17,15 +17,21 @@ _DONE = b"data: [DONE]\n\n"
 #: Not line endings in an event stream, but the line readers of many clients split at them.
 _LINE_ENDS = (("\x85", r"\u0085"), ("\u2028", r"\u2028"), ("\u2029", r"\u2029"))
 
-_FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "blocked": "content_filter"}
+_FINISH = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "refusal": "stop",
+    "blocked": "content_filter",
+}
 
 
 def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str, Any]:
     """Return a `chat.completion` object."""
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": completion.text if completion.text or not completion.tool_calls else None,
-        "refusal": None,
+        "content": completion.text or (None if completion.tool_calls or completion.refusal else ""),
+        "refusal": completion.refusal or None,
     }
     if completion.reasoning:
         message["reasoning"] = completion.reasoning
@@ -76,6 +82,9 @@ class Chunks:
 
     def text(self, text: str) -> bytes:
         return self._choice({"content": text})
+
+    def refusal(self, text: str) -> bytes:
+        return self._choice({"refusal": text})
 
     def reasoning(self, text: str) -> bytes:
         return self._choice({"reasoning": text})

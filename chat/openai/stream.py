@@ -113,6 +113,8 @@ class _Body:
         match event:
             case canonical.Text(text):
                 return self._chunks.text(text)
+            case canonical.Refusal(text):
+                return self._chunks.refusal(text)
             case canonical.Reasoning(text):
                 return self._chunks.reasoning(text)
             case canonical.ToolCallDelta():

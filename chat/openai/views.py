@@ -89,7 +89,8 @@ class CompletionsView(OpenAIView):
         if body["stream"] and not plan.streaming:
             raise PermissionDenied("This plan does not include streaming.", "streaming_not_in_plan")
         route = chosen_route(access, body["model"], body["fallbacks"])
-        run = MeteredRun(access, canonical_request(body, plan, route), route)
+        # What a stream has sent cannot be taken back.
+        run = MeteredRun(access, canonical_request(body, plan, route), route, can_restart=not body["stream"])
         show_plan_rate(request, run.admission.minute)
         if body["stream"]:
             include_usage = bool((body.get("stream_options") or {}).get("include_usage"))

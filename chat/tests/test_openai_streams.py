@@ -82,7 +82,7 @@ def test_a_client_that_disconnects_from_a_silent_stream_stops_the_provider(opena
 # -- broken streams ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["cut", "cut-reset", "cut-clean", "malformed", "error-event", "no-finish"])
+@pytest.mark.parametrize("fault", ["cut", "cut-reset", "cut-clean", "malformed", "error-event", "no-end"])
 def test_a_broken_stream_continues_seamlessly(openai_client, fake, fault):
     chunks = list(stream_of(openai_client, f"groq/fault-{fault}-times-1", "openrouter/good"))
 

@@ -114,7 +114,7 @@ class Turn:
                 if not self._started:
                     self._started = True
                     return start_event(self.reply, target, self._epoch)
-            case canonical.Text(text):
+            case canonical.Text(text) | canonical.Refusal(text):
                 self._append(text)
                 return TurnEvent("delta", {"text": text}, self._epoch, self._length)
             case canonical.Restarted(reason, target):

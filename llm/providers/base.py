@@ -79,13 +79,32 @@ class Provider(ABC):
         """
         return bool(self.base_url and (self.api_key or not self.needs_key))
 
-    def open(self, request: canonical.Request, model: str, *, stream: bool, limits: Limits) -> ProviderCall:
+    def open(
+        self,
+        request: canonical.Request,
+        model: str,
+        *,
+        stream: bool,
+        limits: Limits,
+        checks_tools: bool = True,
+        can_restart: bool = True,
+    ) -> ProviderCall:
         """Return the call to `model`, not yet started: iterating over it does the network part.
 
+        With `checks_tools` a call of a tool that cannot be used is a BadReply, else part of the answer.
+        `can_restart` says whether text that was yielded can be taken back.
         Raises NotConfigured when the key or the base URL cannot be used.
         """
         self.check()
-        return ProviderCall(self, request, model, stream=stream, limits=limits)
+        return ProviderCall(
+            self,
+            request,
+            model,
+            stream=stream,
+            limits=limits,
+            checks_tools=checks_tools,
+            can_restart=can_restart,
+        )
 
     def check(self) -> None:
         """Raise NotConfigured if the key or the base URL is missing or cannot be used."""

@@ -28,10 +28,11 @@ _AFTER_DONE_BYTES = 65536
 class ProviderCall:
     """One call to a provider; iterate over it once.
 
-    Yields `Text`, `Reasoning` and `ToolCallDelta` as they arrive (those of one read are
-    joined), and `Finished` last. Everything else is raised as a `ProviderError`: it never
-    yields `Failed` and never ends without `Finished`. A refusal or content filter is raised
-    as `Blocked`, with the text before it in `partial` (`partial.finish == "blocked"`).
+    Yields `Text`, `Refusal`, `Reasoning` and `ToolCallDelta` as they arrive (those of one read are
+    joined), `Retracted` when text turns out to be reasoning, and `Finished` last. Everything else
+    is raised as a `ProviderError`: it never yields `Failed` and never ends without `Finished`. A
+    content filter is raised as `Blocked`, with the text before it in `partial`
+    (`partial.finish == "blocked"`).
 
     `status` is the HTTP status, `first_token_ms` the time from the start of the iteration to
     the first text, reasoning or tool call; both None until known. Leaving the iteration early
@@ -46,6 +47,8 @@ class ProviderCall:
         *,
         stream: bool,
         limits: Limits,
+        checks_tools: bool = True,
+        can_restart: bool = True,
     ) -> None:
         self.status: int | None = None
         self.first_token_ms: int | None = None
@@ -58,6 +61,7 @@ class ProviderCall:
         self._url = provider.chat_url(model, stream)
         self._reader = provider.reader(request, canonical.Target(provider.name, model))
         self._builder = self._reader.builder
+        self._builder.checks_tools, self._builder.can_restart = checks_tools, can_restart
         self._deadline = CallDeadline(connect_seconds=limits.connect_seconds, expires_at=float("inf"))
         self._body: ResponseBody | None = None
         self._started = 0.0
@@ -99,14 +103,14 @@ class ProviderCall:
             )
             while not stream.done:
                 self._coalesce(body)
+                received = self._builder.received
                 error = self._receive(stream)
-                events = self._take_events()
-                yield from events
+                yield from self._take_events()
                 if error is not None:
                     raise error  # It came after the events.
-                self._restart_clock(bool(events))
+                self._restart_clock(self._builder.received > received)
             self._drain(body)
-            yield from self._finish()
+            yield from self._finish(stream.is_complete)
 
     # -- request -----------------------------------------------------------------
 
@@ -182,9 +186,9 @@ class ProviderCall:
             body.read_into(bytearray(), _AFTER_DONE_BYTES)
         body.close()
 
-    def _finish(self) -> Iterator[canonical.Delta | canonical.Finished]:
+    def _finish(self, is_complete: bool) -> Iterator[canonical.Delta | canonical.Finished]:
         try:
-            completion = self._reader.close()
+            completion = self._reader.close(is_complete=is_complete)
         except errors.ProviderError:
             yield from self._take_events()
             raise

@@ -25,26 +25,14 @@ _NO_SIGNATURE = "skip_thought_signature_validator"
 #: Gemini requires that the user speaks first and last (observed 2026-11); these texts fill the gaps.
 _OPENING, _CONTINUE = "Hello.", "Continue."
 
-_FINISH: dict[str, canonical.Finish] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "CONTINUATION": "length",
-    "SAFETY": "blocked",
-    "RECITATION": "blocked",
-    "BLOCKLIST": "blocked",
-    "PROHIBITED_CONTENT": "blocked",
-    "SPII": "blocked",
-    "LANGUAGE": "blocked",
-}
-
 _MAX_PAGES = 20
 
 
 class GeminiReader(Reader):
     """Reads responses, and records where each thought signature belongs.
 
-    `opaque` is a list of `{"at": offset in the text, "call"?: id, "thoughtSignature"?}`
-    in the order of the parts.
+    `opaque` is a list of `{"from", "at": offsets in the text before and after the part, "call"?: id,
+    "thoughtSignature"?}` in the order of the parts.
     """
 
     def feed(self, document: Document) -> None:
@@ -58,7 +46,7 @@ class GeminiReader(Reader):
             raise InBandError(value)
         blocked = as_dict(value.get("promptFeedback")).get("blockReason")
         if blocked:
-            self._finish("blocked", blocked)
+            self.builder.finish, self.builder.raw_finish = "blocked", sanitized(str(blocked))
         for candidate in as_list(value.get("candidates"))[:1]:
             self._read_candidate(as_dict(candidate))
 
@@ -82,19 +70,20 @@ class GeminiReader(Reader):
         for part in as_list(as_dict(candidate.get("content")).get("parts")):
             self._read_part(as_dict(part))
         reason = candidate.get("finishReason")
-        if reason and isinstance(reason, str) and reason != "FINISH_REASON_UNSPECIFIED":
+        if reason:
             self.block_detail = sanitized(str(candidate.get("finishMessage") or ""))
-            self._finish(_FINISH.get(reason, "error"), reason)
+            self.end(reason)
 
     def _read_part(self, part: Mapping[str, Any]) -> None:
         builder = self.builder
         if part.get("thought") is True:
             builder.add_reasoning(part.get("text"))
             return
+        begin = builder.text_position
         builder.add_text(part.get("text"))
         if image := as_dict(part.get("inlineData")):
             builder.add_image(f"data:{image.get('mimeType')};base64,{image.get('data')}")
-        mark: dict[str, Any] = {"at": builder.text_length}
+        mark: dict[str, Any] = {"from": begin, "at": builder.text_position}
         if call := as_dict(part.get("functionCall")):
             arguments = call.get("args")
             text = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
@@ -102,11 +91,8 @@ class GeminiReader(Reader):
             mark["call"] = builder.add_tool_call(index, call.get("id"), call.get("name"), text)
         if isinstance(part.get("thoughtSignature"), str):
             mark["thoughtSignature"] = part["thoughtSignature"]
-        if len(mark) > 1:
+        if len(mark) > 2:
             builder.opaque = [*(builder.opaque or []), mark]
-
-    def _finish(self, finish: canonical.Finish, reason: Any) -> None:
-        self.builder.finish, self.builder.raw_finish = finish, sanitized(str(reason))
 
 
 class Gemini(Provider):
@@ -275,9 +261,10 @@ def _parts(message: canonical.Message, names: Mapping[str, str]) -> Iterator[dic
 
 
 def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
-    """Yield the parts as Gemini sent them, each signature on its own part.
+    """Yield the parts as Gemini sent them: those with a signature apart from those without, as it requires.
 
-    Calls of other models have no signature; the first of them gets Google's placeholder.
+    https://ai.google.dev/gemini-api/docs/thought-signatures (2026-11). Calls of other models have no
+    signature; the first of them gets Google's placeholder.
     Signatures of a text or call that is no longer there are left out.
     """
     marks = [mark for mark in as_list((message.opaque or {}).get(Gemini.name)) if _is_mark(mark)]
@@ -289,12 +276,14 @@ def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
         call = calls.pop(mark.get("call"), None)
         if call is None and "call" in mark:
             continue
-        if call is None:
-            yield {"text": message.text[cursor:at], **signature}
-        else:
-            if at > cursor:
-                yield {"text": message.text[cursor:at]}
+        begin = at if call else max(cursor, min(mark.get("from", cursor), at))
+        if begin > cursor:
+            yield {"text": message.text[cursor:begin]}
+            cursor = begin
+        if call:
             yield {"functionCall": _function_call(call), **signature}
+        else:
+            yield {"text": message.text[cursor:at], **signature}
         cursor = max(cursor, at)
     if cursor < len(message.text):
         yield {"text": message.text[cursor:]}
@@ -309,8 +298,11 @@ def _model_parts(message: canonical.Message) -> Iterator[dict[str, Any]]:
 def _is_mark(mark: Any) -> bool:
     """Whether `mark` has the form that `GeminiReader` writes: clients may have changed it since."""
     mark = as_dict(mark)
-    at, texts = mark.get("at"), [mark.get(key, "") for key in ("call", "thoughtSignature")]
-    return type(at) is int and at >= 0 and all(isinstance(text, str) for text in texts)
+    offsets = [mark.get("at"), mark.get("from", 0)]
+    texts = [mark.get(key, "") for key in ("call", "thoughtSignature")]
+    return all(type(offset) is int and offset >= 0 for offset in offsets) and all(
+        isinstance(text, str) for text in texts
+    )
 
 
 def _function_call(call: canonical.ToolCall) -> dict[str, Any]:

@@ -16,30 +16,12 @@ from llm.providers.reader import InBandError, Reader
 from llm.providers.stream import Document
 from llm.providers.text import sanitized
 
-#: OpenAI's own values, and those of others: vLLM's abort and error, https://github.com/vllm-project/vllm/blob/main/vllm/v1/engine/__init__.py
-#: (2026-11); Mistral's model_length, and max_tokens and refusal behind OpenRouter (observed 2026-11).
-_FINISH: dict[str, canonical.Finish] = {
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "blocked",
-    "refusal": "blocked",
-    "error": "error",
-    "abort": "error",
-}
-
 #: The keys of nearly all deltas.
 _TEXT_ONLY = {"role", "content"}
 
 
 class OpenAIReader(Reader):
-    """Reads completions and chunks, which differ only in `delta` for `message`.
-
-    An unknown finish reason counts as `stop`: servers have many words for it, such as `eos`
-    and `end_turn` (observed 2026-11).
-    """
+    """Reads completions and chunks, which differ only in `delta` for `message`."""
 
     def feed(self, document: Document) -> None:
         value = document.value
@@ -89,12 +71,12 @@ class OpenAIReader(Reader):
         # vLLM renamed `reasoning_content`, DeepSeek's word, to `reasoning`:
         # https://docs.vllm.ai/en/stable/features/reasoning_outputs/ (2026-11)
         if has_more and (reasoning := message.get("reasoning") or message.get("reasoning_content")):
-            builder.add_reasoning(reasoning)
+            builder.add_reasoning(_words(reasoning))
         if content := message.get("content"):
             self._read_content(content)
         if not has_more:
             return
-        self._read_refusal(message.get("refusal"))
+        builder.add_refusal(message.get("refusal"))
         # OpenRouter's image models: https://openrouter.ai/docs/features/multimodal/image-generation (2026-11)
         for image in map(as_dict, as_list(message.get("images"))):
             builder.add_image(as_dict(image.get("image_url")).get("url"))
@@ -108,35 +90,44 @@ class OpenAIReader(Reader):
     def _read_choice(self, choice: Mapping[str, Any]) -> None:
         if choice.get("error"):
             raise InBandError(choice)
-        if delta := choice.get("delta"):
-            self.read_message(as_dict(delta), whole=False)
-        elif message := choice.get("message"):
-            self.read_message(as_dict(message), whole=True)
-        finish = choice.get("finish_reason")
+        delta, message = as_dict(choice.get("delta")), as_dict(choice.get("message"))
+        if message and _is_blank(delta):
+            self._read_whole(message)
+        elif delta:
+            self.read_message(delta, whole=False)
+        elif text := choice.get("text"):  # of servers that answer as to OpenAI's older completions
+            self.builder.add_text(text)
         # OpenRouter's usage chunk has a choice whose finish reason is null again: https://github.com/pydantic/pydantic-ai/blob/main/tests/models/cassettes/test_openrouter/test_openrouter_streaming_reasoning.yaml
-        if finish and isinstance(finish, str):
-            self.builder.raw_finish = sanitized(finish)
-            self.builder.finish = "blocked" if self.block_detail else _FINISH.get(finish, "stop")
+        if finish := choice.get("finish_reason"):
+            self.end(finish)
+
+    def _read_whole(self, message: dict[str, Any]) -> None:
+        """Read a whole message; in a stream it may repeat what its deltas have said."""
+        builder = self.builder
+        if builder.received:
+            rest, said = message.get("content"), builder.text
+            is_longer = isinstance(rest, str) and builder.text_length and rest.startswith(said)
+            message = {"content": rest[len(said) :]} if is_longer and isinstance(rest, str) else {}
+        self.read_message(message, whole=True)
 
     def _read_content(self, content: Any) -> None:
         if isinstance(content, str):
             self.builder.add_text(content)
             return
         # Mistral's reasoning models send a list (2026-11): https://docs.mistral.ai/inference/conversations/reasoning
-        for part in map(as_dict, as_list(content)):
+        for part in content if isinstance(content, list) else [content]:
+            if not isinstance(part, dict):
+                self.builder.add_text(part)
+                continue
             match part.get("type"):
                 case "thinking" | "reasoning":
-                    self.builder.add_reasoning(part.get("text") or part.get("thinking"))
+                    self.builder.add_reasoning(_words(part))
                 case "image_url":
                     self.builder.add_image(as_dict(part.get("image_url")).get("url"))
                 case "refusal":
-                    self._read_refusal(part.get("refusal"))
+                    self.builder.add_refusal(part.get("refusal"))
                 case _:
-                    self.builder.add_text(part.get("text"))
-
-    def _read_refusal(self, refusal: Any) -> None:
-        if isinstance(refusal, str):
-            self.block_detail += sanitized(refusal)
+                    self.builder.add_text(_words(part))
 
     def _read_tool_call(self, call: Mapping[str, Any], position: int | None) -> None:
         function = as_dict(call.get("function"))
@@ -145,6 +136,30 @@ class OpenAIReader(Reader):
         if not isinstance(index, int):
             index = position
         self.builder.add_tool_call(index, call.get("id"), function.get("name"), function.get("arguments"))
+
+
+_PARTS_WITH_WORDS = ("text", "thinking", "reasoning", "content", "summary", "value")
+
+
+def _words(value: Any, depth: int = 3) -> str:
+    """Return the text in a text, in a part, or in a list of parts, joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and depth:
+        return "".join(_words(item, depth - 1) for item in value)
+    if isinstance(value, dict) and depth:
+        filled = (value[name] for name in _PARTS_WITH_WORDS if value.get(name))
+        return _words(next(filled, ""), depth - 1)
+    return ""
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether nothing of an answer is in a delta: everything beside its role is empty."""
+    if isinstance(value, dict):
+        return all(_is_blank(item) for name, item in value.items() if name not in ("role", "index", "type"))
+    if isinstance(value, list):
+        return all(map(_is_blank, value))
+    return value is None or value == ""
 
 
 class OpenAIDialect(Provider):

@@ -239,3 +239,45 @@ def test_models_are_listed_from_all_pages(provider, fake):
         fake.script(provider="gemini", times=1, raw={"pieces": [json.dumps(page)]})
     assert provider("gemini").models(LIMITS) == [ListedModel("a", 10), ListedModel("b")]
     assert fake.log()[-1].path.endswith("&pageToken=p%202")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"text": "One. "}, {"text": "Two.", "thoughtSignature": "s"}],
+        [{"text": "One. "}, {"text": "Two. ", "thoughtSignature": "s"}, {"text": "Three."}],
+        [{"text": "One. ", "thoughtSignature": "s"}, {"text": "Two.", "thoughtSignature": "t"}],
+        [{"text": "One."}, {"text": "", "thoughtSignature": "s"}],
+        [{"text": "", "thoughtSignature": "s"}, {"text": "One."}],
+        [{"text": "1 <"}, {"text": " 2", "thoughtSignature": "s"}],
+        [{"text": "<thi"}, {"text": "ng>", "thoughtSignature": "s"}],
+        [
+            {"text": "One. "},
+            {"functionCall": {"id": "g", "name": "get_time", "args": {}}, "thoughtSignature": "s"},
+        ],
+    ],
+    ids=lambda parts: " ".join("signed" if "thoughtSignature" in part else "plain" for part in parts),
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_text_with_a_signature_stays_apart_from_text_without(answers, call, fake, parts, stream):
+    if stream:
+        pieces = [{"candidates": [{"content": {"parts": [part]}}]} for part in parts]
+        pieces.append({"candidates": [{"finishReason": "STOP"}]})
+        body = "".join(f"data: {json.dumps(piece)}\r\n\r\n" for piece in pieces)
+    else:
+        body = json.dumps({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})
+    made = answers(body, name="gemini", stream=stream, request=asking(tools=(CLOCK,))).completion
+    reply = Message("assistant", made.text, tool_calls=made.tool_calls, opaque=made.opaque)
+    turns = contents(call, fake, Message("user", "x"), reply, Message("user", "y"))
+    assert turns[1]["parts"] == parts
+
+
+def test_signatures_that_were_stored_without_their_beginning_are_sent_back(call, fake):
+    opaque = {"gemini": [{"at": 4, "thoughtSignature": "s"}, {"at": 6, "thoughtSignature": "t"}]}
+    reply = Message("assistant", "One.Two.", opaque=opaque)
+    turns = contents(call, fake, Message("user", "x"), reply, Message("user", "y"))
+    assert turns[1]["parts"] == [
+        {"text": "One.", "thoughtSignature": "s"},
+        {"text": "Tw", "thoughtSignature": "t"},
+        {"text": "o."},
+    ]

@@ -230,11 +230,19 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
     ),
     FaultScenario(
         "all text, no finish reason",
-        "no-finish",
+        "no-end",
         "1:bad_reply 2:ok",
         "1:bad_reply 1:bad_reply",
         rescuer="plain",
         check=keeps_partial,
+    ),
+    # Gemini has no [DONE].
+    FaultScenario(
+        "[DONE], no finish reason",
+        "no-finish",
+        "1:ok | 1:bad_reply 2:ok",
+        "1:ok | 1:bad_reply 1:bad_reply",
+        check=is_complete_or_failed,
     ),
     FaultScenario("whole answer, no [DONE]", "no-done", "1:ok", "1:ok", check=is_complete),
     FaultScenario(

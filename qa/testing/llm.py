@@ -33,7 +33,9 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        return "".join(event.text for event in self.events if isinstance(event, canonical.Text))
+        retracted = [at for at, event in enumerate(self.events) if isinstance(event, canonical.Retracted)]
+        events = self.events[retracted[-1] :] if retracted else self.events
+        return "".join(event.text for event in events if isinstance(event, canonical.Text))
 
     @property
     def reasoning(self) -> str:

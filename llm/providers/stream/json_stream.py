@@ -15,7 +15,7 @@ from llm.providers.stream.body import ProtocolError
 from llm.providers.stream.sse import EventParser, ServerSentEvent, SizeLimitExceeded
 
 _WHITESPACE = b" \t\r\n\xef\xbb\xbf"
-_DONE = "[DONE]"
+_DONE = {"[DONE]", '"[DONE]"', "[done]"}
 
 
 def _integer(text: str) -> int | float:
@@ -44,11 +44,12 @@ class Readable(Protocol):
 class JSONStream:
     """Reads from `body` and yields the documents that each read completes.
 
-    `done` is True after `[DONE]`, which ends the documents, or the end of the body.
+    `done` is True after `[DONE]`, which ends the documents, or the end of the body. `is_complete` is True if
+    the end was announced: by `[DONE]`, or because the body was one JSON text.
     """
 
     def __init__(self, body: Readable, *, max_event_bytes: int, max_reply_bytes: int) -> None:
-        self.done = False
+        self.done = self.is_complete = False
         self._body = body
         self._bytes_left = max_reply_bytes
         self._events = EventParser(max_event_bytes)
@@ -65,7 +66,10 @@ class JSONStream:
         data = self._body.read()
         if not data:
             self.done = True
-            return self._documents(self._events.close()) if self._text is None else _parsed(self._text)
+            if self._text is None:
+                return self._documents(self._events.close())
+            self.is_complete = True
+            return _parsed(self._text)
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
             raise SizeLimitExceeded
@@ -89,8 +93,8 @@ class JSONStream:
             text = data.strip()
             if not text:
                 continue
-            if text == _DONE:
-                self.done = True
+            if text in _DONE:
+                self.done = self.is_complete = True
                 return
             yield Document(name, _parsed_or_text(text) if name == "error" else parse_json(text))
 

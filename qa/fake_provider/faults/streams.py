@@ -108,6 +108,13 @@ async def no_finish(spec: FaultSpec, call: Call) -> None:
     await call.response.end()
 
 
+@fault("no-end")
+async def no_end(spec: FaultSpec, call: Call) -> None:
+    """The complete text, and nothing that says so."""
+    await call.send_partial_answer(len(call.answer.tokens))
+    await call.response.end()
+
+
 @fault("open-end")
 async def open_end(spec: FaultSpec, call: Call) -> None:
     """A complete answer whose body never ends."""

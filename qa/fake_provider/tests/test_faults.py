@@ -57,7 +57,8 @@ STREAMED = {
     "malformed": errors.BadReply,
     "malformed-chunking": errors.BadReply,
     "no-done": None,
-    "no-finish": errors.BadReply,
+    "no-finish": None,
+    "no-end": errors.BadReply,
     "not-http": errors.BadReply,
     "open-end": None,
     "prefix-rejected": None,
@@ -74,7 +75,7 @@ STREAMED = {
 }
 
 #: Faults that the wire format of Gemini expresses in another way.
-STREAMED_BY_GEMINI = {"tool-use-failed": errors.BadRequest}
+STREAMED_BY_GEMINI = {"tool-use-failed": errors.BadRequest, "no-finish": errors.BadReply}
 
 #: Faults after some tokens.
 WITH_PARTIAL = {
