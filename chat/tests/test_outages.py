@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -35,9 +34,13 @@ class Stage:
 
     here: Client
     there: Client
-    mongod: psutil.Process
+    server: RunningServer
     database: Database
     uri: str
+
+    @property
+    def mongod(self) -> psutil.Process:
+        return self.server.child("mongod")
 
     def create_session(self) -> ObjectId:
         response = self.here.post(f"{self.here.url}/api/chat/sessions", {})
@@ -53,26 +56,27 @@ class Stage:
         subprocess.run(command, cwd=settings.BASE_DIR, env=environment, check=True)
 
 
-@pytest.fixture
-def stage(fake_server: FakeProvider, tmp_path: Path) -> Iterator[Stage]:
+@pytest.fixture(scope="module")
+def stage(fake_server: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The provider answers 80 tokens in 4 seconds."""
     fake_server.reset()
+    folder = tmp_path_factory.mktemp("stage")
     variables = {
         "LLM_ROUTE": "groq/tokens-80-every-50ms",
         "GROQ_API_KEY": "test-key",
         "GROQ_BASE_URL": fake_server.base_url("groq"),
         "TURN_LEASE_SECONDS": "4",  # shorter than the database is suspended
     }
-    with RunningServer("", tmp_path / "here", "--seed", **variables) as here:
+    with RunningServer("", folder / "here", "--seed", **variables) as here:
         key = re.search(r"API key +(\S+)", here.output)[1]
-        port = (tmp_path / "here" / "test-mongodb" / "port").read_text()
+        port = (folder / "here" / "test-mongodb" / "port").read_text()
         uri = f"mongodb://127.0.0.1:{port}/chat-agent?directConnection=true"
         with (
-            RunningServer(uri, tmp_path / "there", **variables) as there,
+            RunningServer(uri, folder / "there", **variables) as there,
             MongoClient(uri, tz_aware=True) as client,
         ):
             clients = [Client(server.url, key) for server in (here, there)]
-            yield Stage(*clients, here.child("mongod"), client["chat-agent"], uri)
+            yield Stage(*clients, here, client["chat-agent"], uri)
 
 
 @dataclass
@@ -113,8 +117,9 @@ def test_answers_continue_while_the_database_is_killed_and_restarted(stage):
     turns = [begin(stage, stream=stream) for stream in (True, True, False)]
     sessions = [stage.create_session() for _ in range(4)]
 
-    stage.mongod.kill()
-    stage.mongod.wait()
+    killed = stage.mongod
+    killed.kill()
+    killed.wait()
     meanwhile = [stage.here.send(session, key=str(session), stream=True) for session in sessions]
 
     for sent in meanwhile:
@@ -132,10 +137,11 @@ def test_answers_continue_while_the_database_is_suspended(stage):
     """Longer than a lease: workers that could not renew theirs do not count as dead."""
     turns = [begin(stage, stream=stream) for stream in (True, True, False)]
 
-    stage.mongod.suspend()
+    suspended = stage.mongod
+    suspended.suspend()
     before = turns[0].sent.text
     wait_until(lambda: len(turns[0].sent.text) > len(before) + 30, "tokens keep coming")
     time.sleep(5)  # the fault itself
-    stage.mongod.resume()
+    suspended.resume()
 
     verify(stage, turns)

@@ -15,7 +15,6 @@ from xdist.scheduler import LoadScopeScheduling
 #: Files whose tests start processes of their own, for seconds each, and share no fixture.
 INDEPENDENT = frozenset(
     {
-        "chat/tests/test_outages.py",
         "chat/tests/test_shutdown.py",
         "config/launch/tests/test_demo.py",
         "config/launch/tests/test_serve.py",
