@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -201,19 +200,30 @@ class World:
         return {"HTTP_AUTHORIZATION": f"Bearer {self._tokens[name]}"}
 
 
-def orphans() -> Iterator[str]:
-    """Yield a description of every document whose owner does not exist."""
-    for model in apps.get_models():
-        if not issubclass(model, Document):
-            continue
-        for field in model._meta.concrete_fields:
-            if isinstance(field, ForeignKey) and field.remote_field.on_delete is CASCADE:
-                yield from _orphans(model, field)
+def orphans() -> list[str]:
+    """Return a description of every document whose owner does not exist, found by one query."""
+    owned = [
+        (model, field)
+        for model in apps.get_models()
+        if issubclass(model, Document)
+        for field in model._meta.concrete_fields
+        if isinstance(field, ForeignKey) and field.remote_field.on_delete is CASCADE
+    ]
+    (first, field), *others = owned
+    stages = _without_owner(first, field)
+    for model, field in others:
+        union = {"coll": model._meta.db_table, "pipeline": _without_owner(model, field)}
+        stages.append({"$unionWith": union})
+    return [
+        f"{row['model']} {row['_id']} without its {row['owner']}"
+        for row in first.collection().aggregate(stages)
+    ]
 
 
-def _orphans(model: type[Document], field: Any) -> Iterator[str]:
+def _without_owner(model: type[Document], field: Any) -> list[dict[str, Any]]:
     owner = field.remote_field.model
-    stages = [
+    names = {"model": str(model._meta.verbose_name), "owner": str(owner._meta.verbose_name)}
+    return [
         {"$match": {field.column: {"$ne": None}}},
         {
             "$lookup": {
@@ -224,6 +234,5 @@ def _orphans(model: type[Document], field: Any) -> Iterator[str]:
             }
         },
         {"$match": {"owner": []}},
+        {"$project": {name: {"$literal": value} for name, value in names.items()}},
     ]
-    for row in model.collection().aggregate(stages):
-        yield f"{model._meta.verbose_name} {row['_id']} without its {owner._meta.verbose_name}"

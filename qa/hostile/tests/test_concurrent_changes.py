@@ -212,3 +212,13 @@ def left_by_purge(tenant: Tenant) -> Iterator[str]:
             continue
         if model.collection().find_one({column: tenant.pk}):  # type: ignore[attr-defined]
             yield f"a {model._meta.verbose_name} is left by the purge"
+
+
+def test_documents_without_an_owner_are_found(acme, bob, session):
+    membership = acme.memberships.get(user=bob)
+    Tenant.collection().delete_one({"_id": acme.pk})
+
+    assert {
+        f"membership {membership.pk} without its tenant",
+        f"chat session {session.pk} without its tenant",
+    } <= set(orphans())
