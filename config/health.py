@@ -9,7 +9,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView
 from pymongo.errors import PyMongoError
@@ -91,8 +93,21 @@ class SchemaView(SpectacularJSONAPIView):
         return Response(SchemaView._schema)
 
 
+def read_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Return the view for GET and HEAD only. Its own answer to other methods may be a page."""
+
+    @csrf_exempt
+    def only_read(request: HttpRequest) -> HttpResponseBase:
+        return _method_not_allowed(request) or view(request)
+
+    return only_read
+
+
 def _method_not_allowed(request: HttpRequest) -> HttpResponse | None:
-    return None if request.method in {"GET", "HEAD"} else HttpResponseNotAllowed(["GET", "HEAD"])
+    if request.method in {"GET", "HEAD"}:
+        return None
+    detail = f"{request.path_info} has no method {request.method}."
+    return problem_response(request, 405, "method_not_allowed", detail, {"Allow": "GET, HEAD"})
 
 
 def _responds(ping: Callable[[], object]) -> bool:

@@ -6,11 +6,12 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from chat.openai.views import unknown_path
 from config import health
 
 # Swagger UI has an inline style sheet; its scripts follow the policy.
-documentation = csp_update({"style-src": ["'unsafe-inline'"]})(
-    SpectacularSwaggerSplitView.as_view(url_name="schema")
+documentation = health.read_only(
+    csp_update({"style-src": ["'unsafe-inline'"]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 )
 
 urlpatterns = [
@@ -18,6 +19,7 @@ urlpatterns = [
     path("api/", include("tenants.urls")),
     path("api/", include("chat.urls")),
     path("api/", include("llm.urls")),
+    path("v1", unknown_path),
     path("v1/", include("chat.openai.urls")),
     path("api/schema", health.SchemaView.as_view(), name="schema"),
     path("api/docs", documentation, name="docs"),

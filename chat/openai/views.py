@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -140,7 +141,8 @@ class ModelView(OpenAIView):
         return Response(_model(name))
 
 
-def unknown_path(request: HttpRequest, rest: str) -> JsonResponse:
+@csrf_exempt
+def unknown_path(request: HttpRequest, rest: str = "") -> JsonResponse:
     """Answer requests to the rest of OpenAI's API, which clients may be configured to use."""
     sentence = f"There is no /v1/{rest[:100]} here, only /v1/chat/completions and /v1/models."
     return JsonResponse(error_body(NotFound(sentence)), status=404)

@@ -18,7 +18,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DatabaseError, IntegrityError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.csrf import csrf_failure as default_csrf_failure
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -169,6 +170,16 @@ def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
     return problem_response(request, 403, "permission_denied", "You may not do this.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Return Django's page for a form of the console, a problem for any other path.
+
+    Views that authenticate by a header are exempt; those are views that do not accept the method.
+    """
+    if request.path_info.startswith("/admin"):
+        return default_csrf_failure(request, reason)
+    return permission_denied(request, PermissionDenied())
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
