@@ -156,6 +156,22 @@ VARIABLES = [
     ),
     Variable("STREAMS", "int", 1000, "running turns and open streams per worker", least=1),
     Variable("CONNECTIONS", "int", 4000, "open connections per worker", least=1),
+    Variable("MAX_BODY_BYTES", "int", 2**20, "bytes of a request body", least=2**16, most=2**30),
+    Variable(
+        "V1_MAX_BODY_BYTES",
+        "int",
+        20 * 2**20,
+        "bytes of a body of /v1/chat/completions, with its images and documents",
+        least=2**16,
+        most=2**30,
+    ),
+    Variable(
+        "BODY_MEMORY_BYTES",
+        "int",
+        256 * 2**20,
+        "memory per worker for unfinished bodies and for large requests; one client address has a quarter",
+        least=2**20,
+    ),
     Variable(
         "JOBS",
         "bool",

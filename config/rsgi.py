@@ -34,7 +34,7 @@ from chat.turns import heartbeat, settlement
 from core import shutdown
 from core.api.addresses import network_of
 from core.server.adapter import SlotPools, WSGIAdapter
-from core.server.bodies import BodyReader
+from core.server.bodies import BodyLimits, BodyReader
 from core.server.slots import FairSlots
 
 #: How long a request waits for its turn before it gets 503.
@@ -48,9 +48,6 @@ HEAVY_THREADS = 2
 
 BODY_STALL_SECONDS = 30.0
 BODY_TOTAL_SECONDS = 120.0
-
-#: Bytes of unfinished bodies per worker.
-BODY_MEMORY = 256 * 1024 * 1024
 
 
 def _slots(threads: int, max_waiting: int) -> FairSlots:
@@ -69,13 +66,14 @@ application = WSGIAdapter(
         },
     ),
     bodies=BodyReader(
-        max_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
-        max_memory=BODY_MEMORY,
+        limits=BodyLimits(
+            settings.DATA_UPLOAD_MAX_MEMORY_SIZE, {r"/v1/chat/completions$": settings.V1_MAX_BODY_BYTES}
+        ),
+        max_memory=settings.BODY_MEMORY_BYTES,
         stall_seconds=BODY_STALL_SECONDS,
         total_seconds=BODY_TOTAL_SECONDS,
     ),
     client_of=network_of,
-    max_body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
 )
 
 # From its first second a worker settles what dead workers left, even if it never gets a turn itself.

@@ -32,6 +32,9 @@ WORKERS = _env["WORKERS"]
 THREADS = _env["THREADS"]
 STREAMS = _env["STREAMS"]
 CONNECTIONS = _env["CONNECTIONS"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = _env["MAX_BODY_BYTES"]
+V1_MAX_BODY_BYTES = _env["V1_MAX_BODY_BYTES"]
+BODY_MEMORY_BYTES = _env["BODY_MEMORY_BYTES"]
 DRAIN_SECONDS = _env["DRAIN_SECONDS"]
 VAR_DIR = BASE_DIR / _env["VAR_DIR"]
 
@@ -319,8 +322,6 @@ RATELIMIT_USE_CACHE = "rates"
 RATELIMIT_FAIL_OPEN = False
 # django-ratelimit accepts only memcached and django-redis; ours is shared and counts atomically (tested).
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
-
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # -- LLM ----------------------------------------------------------------------
 

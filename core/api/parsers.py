@@ -19,7 +19,7 @@ _MAX_INTEGER = 2**63 - 1
 
 
 class StrictJSONParser(BaseParser):
-    """Parses a JSON body of at most 1 MiB; 413 for a larger one, 415 for a compressed one.
+    """Parses a JSON body of at most `max_bytes`; 413 for a larger one, 415 for a compressed one.
 
     400 with a sentence for malformed JSON or UTF-8, too many values, more than 32 levels, NaN, infinity,
     duplicate keys, and what MongoDB can't store: integers beyond 64 bits, lone surrogates, NUL, and keys that
@@ -31,6 +31,11 @@ class StrictJSONParser(BaseParser):
     #: A body of a mebibyte can hold 350,000 values, which take half a second to build and to check.
     max_values = 10_000
 
+    @property
+    def max_bytes(self) -> int:
+        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return limit
+
     def parse(
         self,
         stream: IO[bytes],
@@ -40,7 +45,7 @@ class StrictJSONParser(BaseParser):
         coding = parser_context["request"].headers.get("Content-Encoding", "") if parser_context else ""
         if coding.strip().lower() not in ("", "identity"):
             raise UnsupportedCoding(coding)
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = self.max_bytes
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise PayloadTooLarge(f"The body is larger than {limit} bytes.")
@@ -110,6 +115,11 @@ class PassThroughJSONParser(StrictJSONParser):
     max_depth = 128
     #: A long conversation with tools, and 128 tools with large schemas.
     max_values = 50_000
+
+    @property
+    def max_bytes(self) -> int:
+        limit: int = settings.V1_MAX_BODY_BYTES
+        return limit
 
     def parse(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import logging
@@ -109,13 +110,11 @@ class WSGIAdapter:
         pools: SlotPools,
         bodies: BodyReader,
         client_of: Callable[[Environ], str],
-        max_body_bytes: int,
     ) -> None:
         self._application = application
         self._pools = pools
         self._bodies = bodies
         self._client_of = client_of
-        self._oversized_body = bytes(max_body_bytes + 1)
         self._threads = WorkerThreads()
         self._waiting_files = threading.Semaphore(_MAX_WAITING_FILES)
 
@@ -127,11 +126,15 @@ class WSGIAdapter:
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         environ = environ_of(scope)
         address = self._client_of(environ)
+        size = 0
         try:
-            set_body(environ, await self._bodies.read(scope.headers, protocol, address))
-        except BodyTooLarge:
+            body = await self._bodies.read(scope.headers, protocol, address, scope.path)
+            size = len(body)
+            set_body(environ, body)
+            del body  # The application may free it once it has read it.
+        except BodyTooLarge as refusal:
             # The application rejects it, in the form of all its errors.
-            set_body(environ, self._oversized_body)
+            set_body(environ, _oversized_body(refusal.limit))
         except BodyRefused as refused:
             _refuse(protocol, ProblemDetails(refused.status, refused.code, refused.detail))
             return
@@ -143,6 +146,7 @@ class WSGIAdapter:
             _refuse(protocol, ProblemDetails(503, "server_busy", "Too many requests are waiting. Try again."))
         finally:
             shutdown.work.end()
+            self._bodies.release(address, size)
 
     async def _respond(self, environ: Environ, protocol: HTTPProtocol, slot: Slot) -> None:
         """Run the application in a thread until its response has ended."""
@@ -217,6 +221,12 @@ def _send_events(transport: Transport, events: Iterable[bytes]) -> None:
             next(transport.send_bytes(event).__await__(), None)
         except RuntimeError:  # granian's ProtocolClosed
             return
+
+
+@functools.cache
+def _oversized_body(limit: int) -> bytes:
+    """Return a body beyond `limit`: zeros, which take memory when they are read."""
+    return bytes(limit + 1)
 
 
 def _set_ended(ended: asyncio.Future[None]) -> None:

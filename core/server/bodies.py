@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from core.server.environ import Headers
 
 
 class BodyTooLarge(Exception):
-    """The body is larger than the application accepts."""
+    """The body is larger than the application accepts: more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
 
 
 class BodyRefused(Exception):
@@ -49,12 +54,16 @@ class NoMemoryForBody(BodyRefused):
 
     status = 503
     code = "server_busy"
-    detail = "Too many large bodies are being sent at once. Try again."
+    detail = "Too many large bodies are being sent or answered at once. Try again."
 
 
 #: A body may come in so many pieces of any size, beside those that have on average at least so many bytes.
 MAX_SMALL_PIECES = 1024
 MIN_PIECE_BYTES = 256
+
+
+#: A larger body counts until its request has ended: what it contains is held as long.
+LARGE_BYTES = 1024 * 1024
 
 
 class Chunks(Protocol):
@@ -67,31 +76,44 @@ class Chunks(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
+class BodyLimits:
+    """How many bytes a body may have: by path, the first of some patterns in it decides."""
+
+    def __init__(self, default: int, by_pattern: Mapping[str, int] | None = None) -> None:
+        self._default = default
+        self._by_pattern = [(re.compile(pattern), limit) for pattern, limit in (by_pattern or {}).items()]
+
+    def of(self, path: str) -> int:
+        return next((limit for pattern, limit in self._by_pattern if pattern.search(path)), self._default)
+
+
 class BodyReader:
-    """Reads whole bodies of at most `max_bytes`.
+    """Reads whole bodies within `limits`.
 
     Raises BodyTooLarge, or a BodyRefused: BodyTooSlow when nothing comes for `stall_seconds` or the rest does
     not within `total_seconds`, BodyIncomplete when less comes than was announced, BodyInPieces when it comes
-    in too many pieces, NoMemoryForBody when the bodies that are being read take more than `max_memory` bytes,
-    or those of one client address a quarter of it.
+    in too many pieces, NoMemoryForBody when there is no room for it: the bodies that are being read and the
+    large ones of running requests take at most `max_memory` bytes, those of one client address a quarter.
     """
 
     def __init__(
-        self, *, max_bytes: int, max_memory: int, stall_seconds: float, total_seconds: float
+        self, *, limits: BodyLimits, max_memory: int, stall_seconds: float, total_seconds: float
     ) -> None:
-        self._max_bytes = max_bytes
+        self._limits = limits
         self._max_memory = max_memory
         self._stall_seconds = stall_seconds
         self._total_seconds = total_seconds
         self._memory = 0
         self._memory_of: Counter[str] = Counter()
 
-    async def read(self, headers: Headers, chunks: Chunks, address: str) -> bytes:
+    async def read(self, headers: Headers, chunks: Chunks, address: str, path: str = "") -> bytes:
+        """Return the body of a request; its caller calls `release` once the request has ended."""
         announced = headers.get("content-length")
         if announced is None and "transfer-encoding" not in headers:
             return b""
-        if announced is not None and int(announced) > self._max_bytes:
-            raise BodyTooLarge
+        max_bytes = self._limits.of(path)
+        if announced is not None and int(announced) > max_bytes:
+            raise BodyTooLarge(max_bytes)
         body = bytearray()
         pieces = 0
         ended = False
@@ -108,16 +130,25 @@ class BodyReader:
                     body += chunk
                     pieces += 1
                     self._take(address, len(chunk))
-                    if len(body) > self._max_bytes:
-                        raise BodyTooLarge
+                    if len(body) > max_bytes:
+                        raise BodyTooLarge(max_bytes)
                     if pieces > MAX_SMALL_PIECES + len(body) // MIN_PIECE_BYTES:
                         raise BodyInPieces
                     limit.reschedule(min(now() + self._stall_seconds, end))
         except TimeoutError:
+            self._take(address, -len(body))
             raise BodyTooSlow from None
-        finally:
+        except BaseException:
+            self._take(address, -len(body))
+            raise
+        if len(body) <= LARGE_BYTES:
             self._take(address, -len(body))
         return bytes(body)
+
+    def release(self, address: str, size: int) -> None:
+        """Count a body of `size` bytes no longer."""
+        if size > LARGE_BYTES:
+            self._take(address, -size)
 
     def _take(self, address: str, size: int) -> None:
         self._memory += size

@@ -83,8 +83,23 @@ def plain_content_type(value: str) -> str:
     return media_type
 
 
+class RequestBody(io.BytesIO):
+    """A body that is read once: what was read to its end takes no memory any longer."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._length = len(body)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if self.tell() >= self._length:
+            self.seek(0)
+            self.truncate()
+        return data
+
+
 def set_body(environ: Environ, body: bytes) -> None:
     """Add the body, whose length is known now even if it came in chunks."""
-    environ["wsgi.input"] = io.BytesIO(body)
+    environ["wsgi.input"] = RequestBody(body)
     environ["CONTENT_LENGTH"] = str(len(body))
     environ.pop("HTTP_TRANSFER_ENCODING", None)

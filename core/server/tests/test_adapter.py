@@ -16,7 +16,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from core.errors import Forbidden
 from core.server import adapter as adapters
 from core.server.adapter import MAX_IN_MEMORY, SlotPools, WSGIAdapter
-from core.server.bodies import BodyReader
+from core.server.bodies import BodyLimits, BodyReader
 from core.server.slots import FairSlots
 
 LARGE = b"x" * (MAX_IN_MEMORY + 1)
@@ -63,9 +63,8 @@ def served(response: HttpResponse | StreamingHttpResponse) -> Protocol:
         adapter = WSGIAdapter(
             application,
             pools=SlotPools(FairSlots(1, max_waiting=1, max_wait_seconds=1), {}),
-            bodies=BodyReader(max_bytes=1, max_memory=1, stall_seconds=1, total_seconds=1),
+            bodies=BodyReader(limits=BodyLimits(1), max_memory=1, stall_seconds=1, total_seconds=1),
             client_of=lambda environ: "192.0.2.1",
-            max_body_bytes=1,
         )
         protocol = Protocol()
         scope = SimpleNamespace(

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.server import bodies
 from core.server.bodies import (
     BodyIncomplete,
     BodyInPieces,
+    BodyLimits,
     BodyReader,
     BodyTooLarge,
     BodyTooSlow,
@@ -43,8 +45,8 @@ class Body:
 
 
 def reader(**limits) -> BodyReader:
-    defaults = {"max_bytes": 100, "max_memory": 1000, "stall_seconds": 30, "total_seconds": 60}
-    return BodyReader(**defaults | limits)
+    defaults = {"max_memory": 1000, "stall_seconds": 30, "total_seconds": 60}
+    return BodyReader(limits=BodyLimits(limits.pop("max_bytes", 100)), **defaults | limits)
 
 
 def read(body: Body, headers: dict[str, str], **limits) -> bytes:
@@ -129,3 +131,24 @@ def test_all_unfinished_bodies_together_take_the_memory():
         await asyncio.gather(*reading, return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+def test_a_large_body_takes_memory_until_its_request_has_ended(monkeypatch):
+    monkeypatch.setattr(bodies, "LARGE_BYTES", 50)
+
+    async def scenario() -> None:
+        reading = reader(max_bytes=1000)
+        for _ in range(20):
+            await reading.read(CHUNKED, Body(b"x" * 50), ADDRESS)
+        large = await reading.read(CHUNKED, Body(b"x" * 200), ADDRESS)
+        with pytest.raises(NoMemoryForBody):
+            await reading.read(CHUNKED, Body(b"x" * 51), ADDRESS)
+        reading.release(ADDRESS, len(large))
+        assert len(await reading.read(CHUNKED, Body(b"x" * 250), ADDRESS)) == 250
+
+    asyncio.run(scenario())
+
+
+def test_the_first_pattern_in_a_path_gives_its_limit():
+    limits = BodyLimits(1, {r"/a$": 2, r"/a": 3})
+    assert [limits.of(path) for path in ("/", "/x/a", "/a/x")] == [1, 2, 3]
