@@ -158,7 +158,7 @@ VARIABLES = [
     Variable("CONNECTIONS", "int", 4000, "open connections per worker", least=1),
     Variable("MAX_BODY_BYTES", "int", 2**20, "bytes of a request body", least=2**16, most=2**30),
     Variable(
-        "V1_MAX_BODY_BYTES",
+        "COMPLETIONS_MAX_BODY_BYTES",
         "int",
         20 * 2**20,
         "bytes of a body of /v1/chat/completions, with its images and documents",

@@ -67,7 +67,8 @@ application = WSGIAdapter(
     ),
     bodies=BodyReader(
         limits=BodyLimits(
-            settings.DATA_UPLOAD_MAX_MEMORY_SIZE, {r"/v1/chat/completions$": settings.V1_MAX_BODY_BYTES}
+            settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            {"/v1/chat/completions": settings.COMPLETIONS_MAX_BODY_BYTES},
         ),
         max_memory=settings.BODY_MEMORY_BYTES,
         stall_seconds=BODY_STALL_SECONDS,

@@ -92,7 +92,7 @@ def test_the_sizes_are_settings_and_large_requests_have_bounded_memory(
         "GROQ_BASE_URL": fake.base_url("groq"),
         "GROQ_API_KEY": "test-key",
         "MAX_BODY_BYTES": "100000",
-        "V1_MAX_BODY_BYTES": str(3 * MEBIBYTE),
+        "COMPLETIONS_MAX_BODY_BYTES": str(3 * MEBIBYTE),
         "BODY_MEMORY_BYTES": str(16 * MEBIBYTE),
     }
     fake.script(model="slow", fault="stall-after-1")

@@ -118,7 +118,7 @@ class PassThroughJSONParser(StrictJSONParser):
 
     @property
     def max_bytes(self) -> int:
-        limit: int = settings.V1_MAX_BODY_BYTES
+        limit: int = settings.COMPLETIONS_MAX_BODY_BYTES
         return limit
 
     def parse(

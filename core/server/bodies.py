@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
@@ -77,14 +76,14 @@ class Chunks(Protocol):
 
 
 class BodyLimits:
-    """How many bytes a body may have: by path, the first of some patterns in it decides."""
+    """How many bytes a body may have, by the end of its path."""
 
-    def __init__(self, default: int, by_pattern: Mapping[str, int] | None = None) -> None:
+    def __init__(self, default: int, by_end: Mapping[str, int] | None = None) -> None:
         self._default = default
-        self._by_pattern = [(re.compile(pattern), limit) for pattern, limit in (by_pattern or {}).items()]
+        self._by_end = by_end or {}
 
     def of(self, path: str) -> int:
-        return next((limit for pattern, limit in self._by_pattern if pattern.search(path)), self._default)
+        return next((limit for end, limit in self._by_end.items() if path.endswith(end)), self._default)
 
 
 class BodyReader:

@@ -88,11 +88,12 @@ class RequestBody(io.BytesIO):
 
     def __init__(self, body: bytes) -> None:
         super().__init__(body)
-        self._length = len(body)
+        self._unread = len(body)
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        if self.tell() >= self._length:
+        self._unread -= len(data)
+        if self._unread <= 0:
             self.seek(0)
             self.truncate()
         return data

@@ -37,6 +37,7 @@ from core.mongo.ids import object_id
 from core.mongo.text_search import words_of
 from core.server.environ import plain_content_type
 from core.time import now_in_milliseconds
+from llm.canonical import Media
 from llm.providers import retry_after
 from llm.providers.completion_builder import _is_json_object, _unwrapped
 from llm.providers.stream.body import StreamError
@@ -152,6 +153,7 @@ SCANNERS: dict[Read, tuple[str, ...]] = {
     ),
     parse_json: ("llm.providers.stream.json_stream:parse_json",),
     sanitized: (),
+    lambda text: Media("file", f"data:{text}").content(): ("llm.canonical:Media.content",),
     lambda text: parse_route([text]): ("llm.route:_parse_target",),
     CommaSeparatedField().to_python: ("tenants.admin.forms:CommaSeparatedField.to_python",),
     patterns_allowing: ("tenants.models.origins:patterns_allowing",),
@@ -203,6 +205,7 @@ NOT_REACHED = {
     "llm.catalogue:_day": "the operator's file",
     "llm.providers.base:Provider.check": "the operator's settings",
     "llm.providers.error_responses:": "a table of ours",
+    "llm.providers.openai_dialect:_part": "a media type of ours, before a format of ten characters",
     "llm.providers.gemini:_function_call": "arguments of a tool call, which the request's parser has read",
     "tenants.billing.alerts:_single_line": "a tenant's name, which its field has bounded",
     "tenants.models.api_key:ApiKey.allows_address": "an address and networks that were parsed before",

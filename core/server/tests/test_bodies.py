@@ -149,6 +149,6 @@ def test_a_large_body_takes_memory_until_its_request_has_ended(monkeypatch):
     asyncio.run(scenario())
 
 
-def test_the_first_pattern_in_a_path_gives_its_limit():
-    limits = BodyLimits(1, {r"/a$": 2, r"/a": 3})
-    assert [limits.of(path) for path in ("/", "/x/a", "/a/x")] == [1, 2, 3]
+def test_the_end_of_a_path_decides_on_its_limit():
+    limits = BodyLimits(1, {"/a": 2})
+    assert [limits.of(path) for path in ("/", "/a", "/below/a", "/a/x")] == [1, 2, 2, 1]
