@@ -10,6 +10,7 @@
     ├── Unreachable             refused, reset, DNS                      (network)
     ├── ProviderSilent          no first token, or a stall               (timeout)
     ├── ModelNotFound           404, unknown model                       (not_found)
+    ├── Unsupported             the target can't do what is asked        (unsupported)
     ├── ContextTooLong          prompt exceeds the model's window        (context_length)
     ├── BadRequest              other 400, 422                           (bad_request)
     ├── Blocked                 content filter, moderation, refusal      (blocked)
@@ -109,8 +110,20 @@ class ModelNotFound(ProviderError):
     kind = "not_found"
 
 
+class Unsupported(ProviderError):
+    """The target takes no images, tools or formats, while another one may."""
+
+    kind = "unsupported"
+
+
 class ContextTooLong(ProviderError):
+    """`of_the_body` is True when the host takes no body of that size: one with the same window may."""
+
     kind = "context_length"
+
+    def __init__(self, message: str, *, of_the_body: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.of_the_body = of_the_body
 
 
 class BadRequest(ProviderError):
@@ -169,6 +182,7 @@ class AllProvidersFailed(ProviderError):
             detail=last.detail if last else "",
             retry_after_seconds=last.retry_after_seconds if last else None,
         )
+        self.do_not_wait = getattr(last, "do_not_wait", False)
         self.attempts = attempts
         self.last = last
         self.kind = last.kind if last else "no_target"

@@ -10,6 +10,7 @@
 | too large | next; never this target again | the same |
 | unauthorized, billing, model not found | next | next |
 | context too long | next with a larger window | the same |
+| body too large, not supported | next | the same |
 | bad request, blocked, cancelled | stop | stop |
 
 Nothing here touches the network.
@@ -107,7 +108,7 @@ class FailoverPlan:
             case errors.Cancelled() | errors.BadRequest() | errors.Blocked():
                 return None
             case errors.ContextTooLong():
-                return self._next_after_context_too_long(target)
+                return self.next() if error.of_the_body else self._next_after_context_too_long(target)
             case errors.ProviderSilent() | errors.ReplyTooLarge():
                 self._excluded.add(target)
                 return self.next()

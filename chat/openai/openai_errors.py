@@ -22,6 +22,7 @@ from llm.errors import ProviderError
 #: Kind of a provider's error -> status, code and parameter at fault. All others are 502 `provider_failed`.
 _FAILURES = {
     "bad_request": (400, "provider_refused", None),
+    "unsupported": (400, "provider_refused", None),
     "blocked": (400, "content_filter", "messages"),
     "context_length": (400, "context_length_exceeded", "messages"),
     "not_found": (404, "model_not_found", "model"),
@@ -62,8 +63,9 @@ class CompletionFailed(APIException):
         self.status_code, code, self.param = _FAILURES.get(error.kind, (502, "provider_failed", None))
         self.headers = {}
         if self.status_code in _RETRYABLE:
-            seconds = error.retry_after_seconds or _DEFAULT_RETRY_SECONDS
-            self.headers["Retry-After"] = str(math.ceil(seconds))
+            default = None if getattr(error, "do_not_wait", False) else _DEFAULT_RETRY_SECONDS
+            if seconds := error.retry_after_seconds or default:
+                self.headers["Retry-After"] = str(math.ceil(seconds))
         # LangChain recognises this failure by these words.
         sentence = f"The prompt is too long. {error}" if error.kind == "context_length" else str(error)
         super().__init__(sentence, code)

@@ -33,11 +33,15 @@ class StoredAttempt(TypedDict):
 
 
 class StoredError(TypedDict):
-    """`Message.error`: why a reply has no whole answer. `limit` is the plan's limit that has no room."""
+    """`Message.error`: why a reply has no whole answer. `limit` is the plan's limit that has no room.
+
+    `do_not_wait`: waiting does not help, or for how long is not known.
+    """
 
     kind: str
     detail: str
     retry_after_seconds: NotRequired[float | None]
+    do_not_wait: NotRequired[bool]
     limit: NotRequired[dict[str, Any]]
 
 
@@ -107,6 +111,8 @@ def stored_error(error: Exception) -> StoredError:
         "detail": str(error),
         "retry_after_seconds": getattr(error, "retry_after_seconds", None),
     }
+    if getattr(error, "do_not_wait", False):
+        stored["do_not_wait"] = True
     if limit := getattr(error, "limit", None):
         stored["limit"] = limit
     return stored

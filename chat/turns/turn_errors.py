@@ -18,6 +18,7 @@ Unprocessable
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from chat.models import Message
@@ -87,6 +88,7 @@ _ERRORS: dict[str, tuple[type[DomainError], str]] = {
     "blocked": (Unprocessable, "content_blocked"),
     "context_length": (Unprocessable, "context_too_long"),
     "bad_request": (Unprocessable, "provider_refused"),
+    "unsupported": (Unprocessable, "provider_refused"),
     "rate_limit": (Unavailable, "providers_busy"),
     "no_target": (Unavailable, "no_provider"),
     "out_of_budget": (LimitReached, "quota_exceeded"),
@@ -115,5 +117,7 @@ def reply_error(reply: Reply) -> DomainError:
         extra["limit"] = limit
     retry_after = None
     if issubclass(error_class, LimitReached | Unavailable):
-        retry_after = int(error.get("retry_after_seconds") or _DEFAULT_RETRY_SECONDS)
+        default = None if error.get("do_not_wait") else _DEFAULT_RETRY_SECONDS
+        seconds = error.get("retry_after_seconds") or default
+        retry_after = seconds and math.ceil(seconds)
     return error_class(error["detail"], code, extra=extra, retry_after_seconds=retry_after)

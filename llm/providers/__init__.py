@@ -2,7 +2,8 @@
 
 `base` has what a provider is, `call` one request to it. The way back: `transport` and `stream`
 turn bytes into JSON documents, a provider's `reader` puts them into a `completion_builder`.
-`error_responses`, `network_errors` and `retry_after` say what went wrong.
+`error_responses`, `network_errors` and `retry_after` read what went wrong, `refusal_table` has what it
+means.
 """
 
 from __future__ import annotations

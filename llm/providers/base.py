@@ -23,6 +23,7 @@ from llm.providers.call import ProviderCall
 from llm.providers.error_responses import ErrorResponse, read_error_response
 from llm.providers.network_errors import NETWORK_ERRORS, network_error
 from llm.providers.reader import Reader
+from llm.providers.refusals import deciding_line, meaning_of
 from llm.providers.stream import StreamError, parse_json
 from llm.providers.transport import CallDeadline, DeadlineExceeded, Transport
 
@@ -152,21 +153,16 @@ class Provider(ABC):
 
     # -- errors --------------------------------------------------------------------
 
-    def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:
-        """Return the class of the error if this provider has its own rule for it."""
-        return None
-
     def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
-        """Return (seconds to wait, True if waiting does not help)."""
-        # A single request larger than the limit per minute: Groq's rate limit as 413,
-        # https://github.com/continuedev/continue/issues/10218 (2026-02).
-        return error_responses.retry_delay(response), response.status == 413
+        """Return (seconds to wait, True if waiting does not help or for how long is not known)."""
+        return error_responses.retry_delay(response)
 
     def error_from(self, response: ErrorResponse, model: str) -> errors.ProviderError:
         """Return the error that a response means, by its status or in its body."""
         seconds, do_not_wait = self.retry_delay(response)
+        line = deciding_line(response)
         return error_responses.error_from(
-            self.classify_error(response) or error_responses.classify_error(response),
+            meaning_of(response, line),
             response,
             name=self.name,
             label=self.label,
@@ -174,6 +170,7 @@ class Provider(ABC):
             secret=self.api_key,
             retry_after_seconds=seconds,
             do_not_wait=do_not_wait,
+            by_model=line is not None and line.meaning is errors.BadReply,
         )
 
     def without_rejected_fields(

@@ -1,24 +1,27 @@
-"""What a provider's error response means: its status and text become one of our errors.
+"""Reads a provider's error response, and makes the error that is raised for it.
 
 Errors come as an object, a text, a list of one, or not at all; with an HTTP status or inside
-a stream that began with 200; with codes that are words, numbers or numbers written as text.
-In order of precedence count: the provider's own rule (`Provider.classify_error`), codes that
-mean one thing, the status, the text.
+a stream that began with 200; with codes that are words, numbers or numbers written as text; and with
+the reason of another server in them, as an object or as JSON in a text. What they mean is in
+`llm.providers.refusal_table`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from requests.structures import CaseInsensitiveDict
 
 from llm import errors
 from llm.providers import retry_after
-from llm.providers.json_values import as_dict
+from llm.providers.json_values import as_dict, as_list
 from llm.providers.network_errors import NETWORK_ERRORS
 from llm.providers.reader import shown_code
 from llm.providers.stream import JSONStream, ResponseBody, StreamError
@@ -28,6 +31,8 @@ from llm.providers.transport import CallDeadline, DeadlineExceeded
 _READ_SECONDS = 2.0
 _READ_BYTES = 65536
 _MAX_DETAIL = 1000
+#: Of reasons in reasons, as gateways behind gateways pass them on.
+_MAX_DEPTH = 3
 
 #: A longer delay is a provider's mistake, such as a time where a duration is meant.
 MAX_RETRY_SECONDS = 31 * 86400.0
@@ -35,13 +40,22 @@ MAX_RETRY_SECONDS = 31 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An error as the provider put it. `codes` are its words in lower case, the most specific first."""
+    """An error as the provider put it. `codes` are its words in lower case, the most specific first.
+
+    `inner` is the reason that it passes on from the server behind it.
+    """
 
     status: int | None
     message: str
     codes: tuple[str, ...] = ()
     error: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    inner: ErrorResponse | None = None
+
+    @property
+    def sentences(self) -> list[str]:
+        """The messages of this error and of the reasons within it, the innermost last."""
+        return [self.message, *(self.inner.sentences if self.inner else ())]
 
     @property
     def is_redirect(self) -> bool:
@@ -81,7 +95,9 @@ def _decoded(content: bytearray) -> Any:
     return content.decode(errors="replace").strip()
 
 
-def parse_error(body: Any, *, status: int | None, headers: Mapping[str, str] | None = None) -> ErrorResponse:
+def parse_error(
+    body: Any, *, status: int | None, headers: Mapping[str, str] | None = None, depth: int = 0
+) -> ErrorResponse:
     """Return the error in a decoded body, or in the text of one that is not JSON.
 
     `status` is None inside a stream; a status in the error itself then counts.
@@ -89,25 +105,34 @@ def parse_error(body: Any, *, status: int | None, headers: Mapping[str, str] | N
     error = _innermost(body)
     if not isinstance(error, Mapping):
         text = error if isinstance(error, str) else "" if error is None else str(error)
-        return ErrorResponse(status, sanitized(text), headers=headers or {})
-    words = [
-        # OpenRouter's `error_type` is more specific than the status beside it, and its
-        # `availability` errors have no code: https://openrouter.ai/docs/api/reference/errors-and-debugging
-        # (the former), observed 2026-11 (the latter).
-        as_dict(error.get("metadata")).get("error_type"),
-        error.get("error_type"),
-        as_dict(error.get("availability")).get("code"),
-        error.get("code"),
-        error.get("type"),
-        error.get("status"),
-    ]
+        return ErrorResponse(
+            status, sanitized(text), headers=headers or {}, inner=_within(text, status, depth)
+        )
     numbers = [error.get(name) for name in ("http_status", "status_code", "code", "status")]
     if status is None or status < 400:
         status = next((number for value in numbers if (number := _http_status(value))), None)
-    codes = tuple(word.strip().lower() for word in words if isinstance(word, str) and not _http_status(word))
-    # FastAPI servers say {"detail": …}, which may also be a list: https://fastapi.tiangolo.com/tutorial/handling-errors/
-    message = next((error[name] for name in ("message", "detail", "msg") if error.get(name)), "")
-    return ErrorResponse(status, sanitized(str(message)), codes, error, headers or {})
+    message = _message(error)
+    metadata = as_dict(error.get("metadata"))
+    return ErrorResponse(
+        status,
+        sanitized(message),
+        tuple(_codes(error)),
+        error,
+        # OpenRouter puts the headers of its limits into the body:
+        # https://github.com/Gitlawb/openclaude/issues/936 (2026-04)
+        _joined(as_dict(metadata.get("headers")), headers or {}),
+        # What the host behind OpenRouter said:
+        # https://github.com/diegosouzapw/OmniRoute/issues/3044 (2026-06)
+        _within(metadata.get("raw"), status, depth, text=True) or _within(message, status, depth),
+    )
+
+
+def _joined(stated: Mapping[str, Any], headers: Mapping[str, str]) -> Mapping[str, str]:
+    if not stated:
+        return headers
+    joined = CaseInsensitiveDict({str(name): str(value) for name, value in stated.items()})
+    joined.update(headers)
+    return joined
 
 
 def _innermost(body: Any) -> Any:
@@ -120,10 +145,84 @@ def _innermost(body: Any) -> Any:
             body = body[0]
         elif isinstance(body, Mapping) and body.get("error"):
             inner = body["error"]
-            # OpenRouter and some local servers put the code beside a text (observed 2026-11).
+            # OpenRouter, xAI and some local servers put the code beside a text (observed 2026-11).
             body = {**body, "message": inner, "error": None} if isinstance(inner, str) else inner
+        elif isinstance(body, Mapping) and isinstance(body.get("errors"), list) and body["errors"]:
+            body = body["errors"]
         else:
             return body
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return the sentence of the error.
+
+    FastAPI servers say {"detail": …}, which may also be a list:"
+    " https://fastapi.tiangolo.com/tutorial/handling-errors/.
+    Bedrock behind a gateway writes Message, MiniMax base_resp.status_msg (2026-11).
+    """
+    base = as_dict(error.get("base_resp"))
+    names = ("message", "detail", "msg", "Message", "error_message", "reason", "title")
+    value = next((error[name] for name in names if error.get(name)), base.get("status_msg") or "")
+    if isinstance(value, Mapping):
+        value = value.get("message") or value.get("msg") or value
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _codes(error: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the words and numbers that name the error, the most specific first."""
+    metadata, inner = (
+        as_dict(error.get("metadata")),
+        as_dict(error.get("innererror") or error.get("inner_error")),
+    )
+    values = [
+        # OpenRouter's `error_type` is more specific than the status beside it, and its
+        # `availability` errors have no code: https://openrouter.ai/docs/api/reference/errors-and-debugging
+        # (the former), observed 2026-11 (the latter).
+        metadata.get("error_type"),
+        # Azure's reason for a filtered prompt: https://learn.microsoft.com/en-us/azure/ai-services/openai/concepts/content-filter
+        inner.get("code"),
+        error.get("error_type"),
+        as_dict(error.get("availability")).get("code"),
+        error.get("code"),
+        error.get("type"),
+        error.get("status"),
+        error.get("__type"),  # AWS: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
+        *(detail.get("reason") for detail in map(as_dict, as_list(error.get("details")))),
+        "limit_source" if metadata.get("limit_source") else None,
+        "flagged_input" if metadata.get("reasons") or metadata.get("flagged_input") else None,
+    ]
+    for value in values:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str) and value.strip() and not _http_status(value):
+            yield value.strip().lower()
+
+
+def _within(value: Any, status: int | None, depth: int, *, text: bool = False) -> ErrorResponse | None:
+    """Return the error that is nested in `value`: an object, or JSON somewhere in a text; None without one.
+
+    `text`: without JSON, the text itself is the reason.
+    """
+    if depth >= _MAX_DEPTH or not value:
+        return None
+    nested = _json_in(value) if isinstance(value, str) else value
+    if nested is None and text:
+        return ErrorResponse(status, sanitized(value))
+    if not isinstance(nested, (Mapping, list)):
+        return None
+    inner = parse_error(nested, status=None, depth=depth + 1)
+    if not (inner.message or inner.codes):
+        return None
+    return inner if inner.status else replace(inner, status=status)
+
+
+def _json_in(text: str) -> Any:
+    start = text.find("{")
+    if start < 0:
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.JSONDecoder().raw_decode(text, start)[0]
+    return None
 
 
 def _http_status(value: Any) -> int | None:
@@ -134,38 +233,31 @@ def _http_status(value: Any) -> int | None:
     return number if 400 <= number <= 599 else None
 
 
-# -- meaning -----------------------------------------------------------------------
+# -- what to raise ----------------------------------------------------------------
 
 
-def classify_error(response: ErrorResponse) -> type[errors.ProviderError]:
-    """Return the class of an error for which the provider has no rule of its own."""
-    for code in response.codes:
-        if code in _BY_CODE:
-            return _BY_CODE[code]
-    status, message = response.status, response.message
-    kind = _BY_STATUS.get(status) if status else None
-    if kind is None and status is not None:
-        kind = errors.Overloaded if status >= 500 else errors.BadRequest if status >= 400 else None
-    if kind is None:
-        kind = next(
-            (_BY_VAGUE_CODE[code] for code in response.codes if code in _BY_VAGUE_CODE), errors.BadReply
-        )
-    # llama.cpp may report a long prompt as 500: https://github.com/ggml-org/llama.cpp/issues/19774 (2026-02)
-    if kind in (errors.BadRequest, errors.BadReply) or status == 500:
-        if _TOO_LONG.search(message):
-            return errors.ContextTooLong
-        if _BAD_KEY.search(message) and status != 500:
-            return errors.Unauthorized
-    return kind
+#: A limit that no wait of a run outlasts.
+_LONG_LIMIT = re.compile(
+    r"(?:per|a|each|this)[ -](?:day|week|month)\b|\b(?:daily|weekly|monthly)\b|\b[tr]pd\b|free_tier_daily",
+    re.IGNORECASE,
+)
+
+#: Words of a window; a body that is too large for one host may be sent to another.
+_OF_THE_WINDOW = re.compile(r"token|context|window|prompt|conversation|messages|length", re.IGNORECASE)
 
 
-def retry_delay(response: ErrorResponse) -> float | None:
-    """Return the seconds that the response asks us to wait, None if it does not say."""
+def retry_delay(response: ErrorResponse) -> tuple[float | None, bool]:
+    """Return (seconds that the response asks us to wait or None, True if waiting does not help)."""
+    # A single request larger than the limit per minute: Groq's rate limit as 413,
+    # https://github.com/continuedev/continue/issues/10218 (2026-02).
+    do_not_wait = response.status == 413
+    words = " ".join([*response.sentences, str(response.metadata.get("limit_source") or "")])
     seconds = retry_after.from_headers(response.headers)
-    if seconds is not None:
-        return seconds
-    delay = response.availability.get("retry_after")
-    return retry_after.from_message(response.message) if delay is None else retry_after.seconds_of(str(delay))
+    if seconds is None and (delay := response.availability.get("retry_after")) is not None:
+        seconds = retry_after.seconds_of(str(delay))
+    if seconds is None:
+        seconds = retry_after.from_message(words)
+    return seconds, do_not_wait or (seconds is None and bool(_LONG_LIMIT.search(words)))
 
 
 def error_from(
@@ -178,12 +270,13 @@ def error_from(
     secret: str = "",
     retry_after_seconds: float | None = None,
     do_not_wait: bool = False,
+    by_model: bool = False,
 ) -> errors.ProviderError:
     """Return the error to raise: our sentence, with the provider's words without `secret` as `detail`."""
     sentence = _REDIRECTED if response.is_redirect else _SENTENCES[kind]
     status = f" (status {response.status})" if response.status else ""
     code = next((shown for code in response.codes if (shown := shown_code(code))), "")
-    words = " · ".join([*dict.fromkeys(response.codes), response.message]).strip(" ·")
+    words = " · ".join([*dict.fromkeys(response.codes), *response.sentences]).strip(" ·")
     if secret:
         words = words.replace(secret, "[key]")
     if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_SECONDS:
@@ -196,8 +289,10 @@ def error_from(
     }
     if issubclass(kind, errors.RateLimited):
         facts["do_not_wait"] = do_not_wait
+    if issubclass(kind, errors.ContextTooLong):
+        facts["of_the_body"] = not _OF_THE_WINDOW.search(words)
     if issubclass(kind, errors.BadReply):
-        facts["by_model"] = any(_BY_CODE.get(code) is errors.BadReply for code in response.codes)
+        facts["by_model"] = by_model
     return kind(
         sentence.format(label=label, model=model, variable=name.upper(), status=status, code=code), **facts
     )
@@ -211,70 +306,9 @@ _SENTENCES = {
     errors.RateLimited: "{label} allows no more requests for now.",
     errors.Overloaded: "{label} is overloaded or failing{status}.",
     errors.ModelNotFound: "{label} does not know the model {model}: check its name and {variable}_BASE_URL.",
+    errors.Unsupported: "{model} at {label} does not support what the request asks for.",
     errors.ContextTooLong: "The conversation is too long for {model} at {label}.",
     errors.BadRequest: "{label} refused the request as invalid{status}.",
     errors.Blocked: "{label} blocked the request or its answer{code}.",
     errors.BadReply: "{label} answered with an error{code}.",
 }
-
-#: Codes that mean one thing, whatever the status beside them (2026-11):
-#: OpenAI https://platform.openai.com/docs/guides/error-codes,
-#: Groq https://console.groq.com/docs/errors,
-#: OpenRouter https://openrouter.ai/docs/api/reference/errors-and-debugging,
-#: Gemini https://ai.google.dev/gemini-api/docs/troubleshooting,
-#: llama.cpp https://github.com/ggml-org/llama.cpp/tree/master/tools/server.
-_BY_CODE: dict[str, type[errors.ProviderError]] = {
-    code: kind
-    for kind, codes in {
-        errors.Unauthorized: "authentication authentication_error invalid_api_key api_key_invalid "
-        "unauthenticated permission_denied permission_error account_deactivated",
-        errors.BillingRefused: "payment_required insufficient_quota insufficient_credits billing_error "
-        "billing_hard_limit_reached billing_not_active",
-        errors.RateLimited: "rate_limit_exceeded rate_limit_error too_many_requests resource_exhausted",
-        errors.Overloaded: "provider_overloaded provider_unavailable overloaded overloaded_error "
-        "engine_overloaded server timeout unavailable unavailable_error service_unavailable "
-        "deadline_exceeded",
-        errors.ModelNotFound: "model_not_found model_decommissioned model_not_active",
-        errors.ContextTooLong: "context_length_exceeded exceed_context_size_error string_above_max_length",
-        errors.Blocked: "content_policy_violation content_filter content_filtered refusal moderation "
-        "moderation_blocked",
-        # Groq: the model wrote an invalid tool call or JSON, so that another attempt may succeed.
-        errors.BadReply: "tool_use_failed json_validate_failed output_parse_failed",
-    }.items()
-    for code in codes.split()
-}
-
-#: Codes that many different errors share: used only where there is no status.
-_BY_VAGUE_CODE: dict[str, type[errors.ProviderError]] = {
-    "invalid_request": errors.BadRequest,
-    "invalid_request_error": errors.BadRequest,
-    "invalid_argument": errors.BadRequest,
-    "bad_request": errors.BadRequest,
-    "not_found": errors.ModelNotFound,
-    "not_found_error": errors.ModelNotFound,
-    "server_error": errors.Overloaded,
-    "internal": errors.Overloaded,
-    "internal_error": errors.Overloaded,
-    "internal_server_error": errors.Overloaded,
-    "api_error": errors.Overloaded,
-}
-
-_BY_STATUS: dict[int, type[errors.ProviderError]] = {
-    401: errors.Unauthorized,
-    402: errors.BillingRefused,
-    403: errors.Unauthorized,
-    404: errors.ModelNotFound,
-    408: errors.Overloaded,
-    410: errors.ModelNotFound,
-    429: errors.RateLimited,
-    # Groq's flex tier at capacity: https://console.groq.com/docs/flex-processing (2026-11)
-    498: errors.RateLimited,
-}
-
-_TOO_LONG = re.compile(
-    r"context[ _-]?(?:length|window|size)|maximum context|prompt is too long|too many (?:input )?tokens"
-    r"|reduce the length of (?:the|your) (?:messages|prompt|input)|input token count.{0,80}exceeds"
-    r"|exceeds? the (?:model's )?(?:maximum|max) (?:number of )?(?:input )?tokens",
-    re.IGNORECASE | re.DOTALL,
-)
-_BAD_KEY = re.compile(r"(?:incorrect|invalid|missing|no) api[ _-]?key|api[ _-]?key not valid", re.IGNORECASE)

@@ -126,16 +126,6 @@ class Gemini(Provider):
             **{name: value for name, value in optional.items() if value is not None},
         }
 
-    def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:
-        """Return the meaning of Google's reasons: a bad key is a 400, and so are a region and unpaid bills.
-
-        https://github.com/google-gemini/gemini-cli/issues/25198 (2026-04) and
-        https://ai.google.dev/gemini-api/docs/troubleshooting (2026-11).
-        """
-        if any(detail.get("reason") == "API_KEY_INVALID" for detail in _details(response)):
-            return errors.Unauthorized
-        return errors.BillingRefused if "failed_precondition" in response.codes else None
-
     def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
         """Return the delay from the details: Gemini sends no Retry-After.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from llm import canonical, errors
+from llm import canonical
 from llm.providers.base import ListedModel
 from llm.providers.error_responses import ErrorResponse
 from llm.providers.json_values import as_count, as_dict, as_list, as_usd
@@ -85,19 +85,6 @@ class OpenRouter(OpenAIDialect):
             fields["reasoning_details"] = details
             fields.pop("reasoning", None)  # They contain it.
         return fields
-
-    def classify_error(self, response: ErrorResponse) -> type[errors.ProviderError] | None:
-        """Return the meaning of 403: a spent budget, a blocked prompt, or (None) a key without the right.
-
-        https://openrouter.ai/docs/api/errors (2026-11) lists insufficient permissions, guardrails and
-        moderation; that a spent budget is a 403 with a `limit_source` was observed 2026-11.
-        """
-        if response.status != 403 and "permission_denied" not in response.codes:
-            return None
-        if response.metadata.get("limit_source"):
-            return errors.BillingRefused
-        moderated = response.metadata.get("reasons") or response.metadata.get("flagged_input")
-        return errors.Blocked if moderated or "guardrail" in response.message.lower() else None
 
     def retry_delay(self, response: ErrorResponse) -> tuple[float | None, bool]:
         seconds, do_not_wait = super().retry_delay(response)

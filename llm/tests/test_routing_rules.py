@@ -108,6 +108,14 @@ def test_context_length_goes_only_to_a_larger_window(plan):
     assert fail(plan(FIRST, Target("groq", "unknown")), errors.ContextTooLong("Long.")) is None
 
 
+def test_body_too_large_for_one_host_goes_to_the_next_whatever_its_window(plan):
+    assert fail(plan(FIRST, SECOND), errors.ContextTooLong("Large.", of_the_body=True)) == (SECOND, 0)
+
+
+def test_target_that_cannot_do_it_is_followed_by_the_next(plan):
+    assert fail(plan(FIRST, SECOND), errors.Unsupported("No images.")) == (SECOND, 0)
+
+
 def test_bad_reply_is_retried_once(plan):
     plan = plan(FIRST, SECOND)
     assert fail(plan, errors.BadReply("Malformed.")) == (FIRST, 0)

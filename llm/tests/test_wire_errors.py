@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
@@ -26,11 +27,14 @@ def error_for(answers, status, body, name="groq", **headers):
         (404, errors.ModelNotFound),
         (405, errors.BadRequest),
         (408, errors.Overloaded),
+        (409, errors.Overloaded),
         (410, errors.ModelNotFound),
-        (413, errors.BadRequest),
+        (413, errors.ContextTooLong),
         (422, errors.BadRequest),
         (429, errors.RateLimited),
+        (451, errors.Blocked),
         (498, errors.RateLimited),
+        (499, errors.Overloaded),
         (500, errors.Overloaded),
         (502, errors.Overloaded),
         (503, errors.Overloaded),
@@ -164,6 +168,10 @@ def test_delay_until_a_date_is_the_time_left():
         ("Please retry in 10h17m5.7s.", 37025.7),
         ("Rate limit reached. Please try again in 7.66s. Visit …", 7.66),
         ("Try again in 3 seconds", 3),
+        ("Please try again in 5 minutes.", 300),
+        ("Request was throttled. Expected available in 2 seconds.", 2),
+        ("Rate limit exceeded, please wait for 1.5 hours", 5400),
+        ("Your quota resets in 2 days", 172_800),
         ("Try again later", None),
     ],
 )
@@ -190,6 +198,57 @@ def test_groq_limit_that_is_used_up_says_when_it_resets(answers):
         "x-ratelimit-reset-tokens": "7.66s",
     }
     assert error_for(answers, 429, "", **headers).retry_after_seconds == 7.66
+
+
+@pytest.mark.parametrize(
+    "resets_at",
+    [
+        lambda at: str(round(at * 1000)),
+        lambda at: str(round(at)),
+        lambda at: datetime.fromtimestamp(at, UTC).isoformat(),
+        lambda at: formatdate(at, usegmt=True),
+    ],
+    ids=["epoch milliseconds", "epoch seconds", "ISO 8601", "HTTP date"],
+)
+@pytest.mark.parametrize(
+    "name", ["X-RateLimit-Reset", "RateLimit-Reset", "anthropic-ratelimit-tokens-reset", "Retry-After"]
+)
+def test_time_of_a_reset_is_read_in_every_form(answers, name, resets_at):
+    headers = {name.replace("eset", "emaining"): "0", name: resets_at(time.time() + 7200)}
+    assert 7100 < error_for(answers, 429, "", **headers).retry_after_seconds <= 7201
+
+
+def test_reset_of_a_limit_that_is_not_used_up_says_nothing(answers):
+    headers = {"X-RateLimit-Reset": "50", "X-RateLimit-Remaining": "3"}
+    assert error_for(answers, 429, "", **headers).retry_after_seconds is None
+
+
+def test_limit_per_day_in_openrouters_body_has_its_true_wait(answers):
+    at = str(round((time.time() + 7200) * 1000))
+    error = {
+        "message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model"
+        " requests per day",
+        "code": 429,
+        "metadata": {
+            "headers": {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": at}
+        },
+    }
+    found = error_for(answers, 429, {"error": error}, "openrouter")
+    assert (type(found), found.do_not_wait) == (errors.RateLimited, False)
+    assert 7100 < found.retry_after_seconds <= 7201
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Rate limit exceeded: free-models-per-day",
+        "Your daily limit is reached",
+        "Limit of tokens per day (TPD)",
+    ],
+)
+def test_wait_for_a_limit_per_day_is_not_guessed(answers, message):
+    error = error_for(answers, 429, {"error": {"message": message}})
+    assert (error.do_not_wait, error.retry_after_seconds) == (True, None)
 
 
 def test_request_larger_than_the_limit_is_not_retried(answers):

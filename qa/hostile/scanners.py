@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -38,8 +39,10 @@ from core.mongo.text_search import words_of
 from core.server.environ import plain_content_type
 from core.time import now_in_milliseconds
 from llm.canonical import Media
-from llm.providers import retry_after
+from llm.providers import error_responses, retry_after
 from llm.providers.completion_builder import _is_json_object, _unwrapped
+from llm.providers.error_responses import parse_error
+from llm.providers.refusals import deciding_line
 from llm.providers.stream.body import StreamError
 from llm.providers.stream.json_stream import parse_json
 from llm.providers.stream.sse import EventParser
@@ -99,6 +102,12 @@ def _log(text: str) -> None:
         formatter.format(record)
 
 
+def _refusal(text: str) -> None:
+    response = parse_error(text, status=400, headers={f"x-ratelimit-reset-{text}": text})
+    deciding_line(response)
+    error_responses.retry_delay(response)
+
+
 #: Reader of text -> the places in the source that it covers.
 SCANNERS: dict[Read, tuple[str, ...]] = {
     _header("HTTP_AUTHORIZATION", MemberAuthentication().authenticate, "Bearer "): (
@@ -146,6 +155,7 @@ SCANNERS: dict[Read, tuple[str, ...]] = {
     _is_json_object: ("llm.providers.completion_builder:_is_json_object",),
     retry_after.seconds_of: ("llm.providers.retry_after:seconds_of",),
     retry_after.from_message: (),
+    retry_after.seconds_until: ("llm.providers.retry_after:seconds_until",),
     lambda text: _feed(EventParser(10**6), [text.encode()]): (
         "llm.providers.stream.sse:EventParser.feed",
         "llm.providers.stream.sse:_events",
@@ -180,6 +190,13 @@ def _feed(reader: Any, pieces: Any) -> None:
 #: Readers whose cost of a character is higher: it comes alone, or is written in several forms.
 COSTLIER: dict[Read, tuple[str, ...]] = {
     _log: ("core.logs:ConsoleFormatter.format",),
+    _refusal: (
+        "llm.providers.error_responses:_json_in",
+        "llm.providers.wording:shortened",
+        "llm.providers.length_wording:_int",
+        "llm.providers.retry_after:_resets_of_limits_used_up",
+    ),
+    lambda text: _refusal(json.dumps({"error": text})): (),
     lambda text: _feed(ThinkFilter(), text): ("llm.providers.text:ThinkFilter.feed",),
     lambda text: _feed(ThinkFilter(), "<think>" + text): (),
     lambda text: _feed(IncrementalSanitizer(), text): (),
@@ -204,8 +221,8 @@ NOT_REACHED = {
     "llm.catalogue:_entries": "the operator's file",
     "llm.catalogue:_day": "the operator's file",
     "llm.providers.base:Provider.check": "the operator's settings",
-    "llm.providers.error_responses:": "a table of ours",
     "llm.providers.openai_dialect:_part": "a media type of ours, before a format of ten characters",
+    "llm.providers.refusal_table:_codes": "a table of ours",
     "llm.providers.gemini:_function_call": "arguments of a tool call, which the request's parser has read",
     "tenants.billing.alerts:_single_line": "a tenant's name, which its field has bounded",
     "tenants.models.api_key:ApiKey.allows_address": "an address and networks that were parsed before",
