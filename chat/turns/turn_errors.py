@@ -117,7 +117,8 @@ def reply_error(reply: Reply) -> DomainError:
         extra["limit"] = limit
     retry_after = None
     if issubclass(error_class, LimitReached | Unavailable):
-        default = None if error.get("do_not_wait") else _DEFAULT_RETRY_SECONDS
-        seconds = error.get("retry_after_seconds") or default
-        retry_after = seconds and math.ceil(seconds)
+        seconds = error.get("retry_after_seconds")
+        if not seconds and not error.get("do_not_wait"):
+            seconds = _DEFAULT_RETRY_SECONDS
+        retry_after = math.ceil(seconds) if seconds else None
     return error_class(error["detail"], code, extra=extra, retry_after_seconds=retry_after)

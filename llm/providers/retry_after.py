@@ -67,8 +67,8 @@ def seconds_until(text: str) -> float | None:
         at = number / 1000 if number >= _EPOCH_MILLISECONDS else number
         return _finite(at - time.time())
     with contextlib.suppress(ValueError, OverflowError):
-        at = datetime.fromisoformat(text.strip())
-        return _finite((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
+        moment = datetime.fromisoformat(text.strip())
+        return _finite((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time())
     return seconds_of(text)
 
 
