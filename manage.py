@@ -1,11 +1,29 @@
 #!/usr/bin/env python
-"""Django's entry point for management commands."""
+"""Django's entry point for management commands. A wrong set-up ends them with a sentence."""
 
 import os
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
+from pymongo.errors import PyMongoError
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    except (DatabaseError, PyMongoError):
+        # Its own import needs settings.
+        from core.mongo.deployment import database_problem
+
+        if (problem := database_problem()) is None:
+            raise
+        sys.exit(str(problem))
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    execute_from_command_line(sys.argv)
+    main()

@@ -54,6 +54,7 @@ from core.api.etags import check_if_match, etag
 from core.api.throttling import counted
 from core.audit.models import AuditEvent
 from core.errors import Conflict, Forbidden
+from core.mail import require_mail_server
 
 AnySerializer = TypeVar("AnySerializer", bound=BaseSerializer[Any])
 
@@ -263,6 +264,7 @@ class PasswordResetView(APIView):
     @extend_schema(auth=[], request=EmailSerializer, responses={202: MailSentSerializer})
     def post(self, request: Request) -> Response:
         email = _validated(EmailSerializer(data=request.data)).validated_data["email"]
+        require_mail_server()
         source = source_of(request)
         return _mail_sent(request, email, lambda email: send_password_reset(email, source))
 

@@ -6,29 +6,27 @@ test compares both.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from config.env_file import env_file_values
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 #: In seconds. Of connections, bytes and everything else that is counted more is a mistake as well.
 TEN_YEARS = 10 * 365 * 86400
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
-#: Shorter secrets can be guessed offline from one signed token (RFC 7518, section 3.2).
-SECRET_BYTES = 32
-
-#: Placeholders of examples and repeated characters.
-_SAMPLE = re.compile(r"your-|change.?me|example|secret-key|insecure|placeholder|^(.)\1+$", re.IGNORECASE)
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 
 
 def duration(text: str) -> timedelta:
@@ -44,22 +42,22 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def networks(name: str, texts: list[str]) -> list[IPv4Network | IPv6Network]:
-    """Parse addresses and networks such as `192.0.2.7` or `10.0.0.0/8` of the variable `name`.
+def boolean(text: str) -> bool:
+    """Parse true, yes, on, 1 and their opposites, in any case. Raises ValueError."""
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text.lower()]
 
-    Raises ImproperlyConfigured, which names the variable and the malformed network.
-    """
-    try:
-        return [ip_network(text, strict=False) for text in texts]
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+_PARSERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": boolean, "str": str}
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One environment variable. `kind` is its type: str, int, float, bool, list or duration.
+    """One environment variable. `kind` is its type: str, int, float, bool, list, duration or url.
 
-    `least` and `most` bound numbers and, in seconds, durations.
+    `least` and `most` bound numbers and, in seconds, durations; `choices` are the texts that are accepted.
+    A url begins with one of `schemes`.
     """
 
     name: str
@@ -68,86 +66,92 @@ class Variable:
     meaning: str
     least: float = 0
     most: float = TEN_YEARS
+    choices: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ("http", "https")
 
-    def read(self, env: environ.Env) -> Any:
-        if self.kind == "duration":
-            try:
-                span = duration(env.str(self.name, default="") or self.default)
-            except ImproperlyConfigured as error:
-                raise ImproperlyConfigured(f"{self.name}: {error}") from error
-            self._check(span.total_seconds())
-            return span
+    def value_of(self, text: str) -> Any:
+        """Return what `text` means, the default for "".
+
+        Raises ImproperlyConfigured with a sentence that names the variable.
+        """
+        if text.strip() == "":
+            return duration(self.default) if self.kind == "duration" else self.default
         if self.kind == "list":
-            return [item.strip() for item in env.list(self.name, default=self.default) if item.strip()]
-        if env.str(self.name, default="") == "":
-            return self.default
-        try:
-            value = getattr(env, self.kind)(self.name)
-        except (ValueError, OverflowError) as error:
-            raise ImproperlyConfigured(f"{self.name} must be of type {self.kind}: {self.meaning}") from error
-        if self.kind in ("int", "float"):
-            self._check(value)
-        return value
-
-    def _check(self, value: float) -> None:
-        if not self.least <= value <= self.most:  # NaN is refused, too.
+            return [item.strip() for item in text.split(",") if item.strip()]
+        value = self._parsed(text)
+        if self.choices and value not in self.choices:
+            raise ImproperlyConfigured(f"{self.name} must be {one_of(self.choices)}.")
+        number = value.total_seconds() if isinstance(value, timedelta) else value
+        if self.kind in ("int", "float", "duration") and not self.least <= number <= self.most:  # nor NaN
             raise ImproperlyConfigured(
                 f"{self.name} must be between {self.least:g} and {self.most:.9g}: {self.meaning}"
             )
+        return value
+
+    def _parsed(self, text: str) -> Any:
+        if self.kind == "duration":
+            try:
+                return duration(text)
+            except ImproperlyConfigured as error:
+                raise ImproperlyConfigured(f"{self.name}: {error}") from error
+        if self.kind == "url":
+            return self._parsed_url(text.strip())
+        try:
+            return _PARSERS[self.kind](text.strip())
+        except (ValueError, OverflowError) as error:
+            raise ImproperlyConfigured(f"{self.name} must be of type {self.kind}: {self.meaning}") from error
+
+    def _parsed_url(self, text: str) -> str:
+        """Return a URL as it is. It may hold a password, so no message repeats it."""
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme.lower() not in self.schemes or not rest or rest.startswith("/"):
+            allowed = one_of([f"{scheme}://" for scheme in self.schemes])
+            raise ImproperlyConfigured(f"{self.name} must begin with {allowed} and a host: {self.meaning}")
+        return text
 
 
-def read(variables: list[Variable], env_file: Path) -> dict[str, Any]:
-    """Return the value of every variable: from the process, else from `env_file`, else its default.
+def one_of(texts: Sequence[str]) -> str:
+    """Return `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
 
-    Tests (DJANGO_ENV=test) don't read the file: they must not depend on a developer's settings, nor use
-    real keys.
+
+def read(variables: list[Variable], env_file: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the value of every variable, with the default for a wrong one, and the problems.
+
+    A variable's value is that of the process, else of `env_file`, else its default. Tests (DJANGO_ENV=test)
+    don't read the file: they must not depend on a developer's settings, nor use real keys.
     """
-    env = environ.Env()
-    if env_file.exists() and os.environ.get("DJANGO_ENV") != "test":
-        env.read_env(env_file)
-    return {variable.name: variable.read(env) for variable in variables}
+    problems: list[str] = []
+    if os.environ.get("DJANGO_ENV") != "test":
+        for name, text in env_file_values(env_file, problems).items():
+            os.environ.setdefault(name, text)
+    values = {}
+    for variable in variables:
+        try:
+            values[variable.name] = variable.value_of(os.environ.get(variable.name, ""))
+        except ImproperlyConfigured as error:
+            problems.append(str(error))
+            values[variable.name] = variable.value_of("")
+    return values, problems
 
 
-def strong_secret(name: str, value: str, *, required: bool, keep_in: Path) -> str:
-    """Return a secret that is strong enough to sign with.
-
-    If `required` (in production), raises ImproperlyConfigured for a missing, short or sample value.
-    Otherwise a missing one is generated once and stored, readable by its owner only, in `keep_in`.
-    """
-    if not value and not required:
-        return _stored_secret(keep_in / f"{name.lower()}.txt")
-    problem = ""
-    if not value:
-        problem = "is missing"
-    elif _SAMPLE.search(value):
-        problem = "still holds a sample value"
-    elif len(value.encode()) < SECRET_BYTES:
-        problem = f"is shorter than {SECRET_BYTES} bytes"
-    if problem and required:
-        raise ImproperlyConfigured(
-            f"{name} {problem}. Set it to a random value, for example the output of: "
-            'python -c "import secrets; print(secrets.token_urlsafe(48))"'
-        )
-    return value
-
-
-def _stored_secret(path: Path) -> str:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(48))
-        # A link is atomic and never overwrites: of two concurrent first starts both read the same secret.
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    return path.read_text()
+def require_valid(problems: list[str]) -> None:
+    """Raise ImproperlyConfigured with all `problems`, if there are any."""
+    if problems:
+        lines = "".join(f"\n- {problem}" for problem in problems)
+        raise ImproperlyConfigured(f"Change these settings, in the environment or in .env:{lines}")
 
 
 #: In the order of `config.settings`.
 VARIABLES = [
     # Server
-    Variable("DJANGO_ENV", "str", "development", "development, production or test"),
+    Variable(
+        "DJANGO_ENV",
+        "str",
+        "development",
+        "development, production or test",
+        choices=("development", "production", "test"),
+    ),
     Variable("PORT", "int", 3001, "TCP port to serve on", least=1, most=65535),
     Variable("HOST", "str", "127.0.0.1", "address to listen on; 0.0.0.0 for every interface"),
     Variable("WORKERS", "int", 0, "server processes; 0 means one per processor core", most=1024),
@@ -182,23 +186,58 @@ VARIABLES = [
     Variable("SECRET_KEY", "str", "", "secret, 32 bytes or more: signs console sessions, seals kept answers"),
     Variable("ALLOWED_HOSTS", "list", [], "host names to serve, comma-separated; any in development"),
     Variable("CORS_ORIGIN", "list", ["*"], "origins of browser clients, comma-separated; * for any"),
-    Variable("TRUSTED_PROXIES", "list", [], "addresses or networks of trusted reverse proxies"),
+    Variable(
+        "TRUSTED_PROXIES",
+        "list",
+        [],
+        "addresses or networks of the reverse proxies in front; none if clients connect directly",
+    ),
+    Variable(
+        "TRUSTED_ORIGINS",
+        "list",
+        [],
+        "origins at which the console is opened, where a proxy changes Host or port: https://chat.example.com:8443",
+    ),
+    Variable("PATH_PREFIX", "str", "", "path below which a proxy serves all of this, such as /assistant"),
+    Variable("HSTS_SECONDS", "int", 3600, "seconds for which browsers use https only, in production"),
+    Variable("HSTS_INCLUDE_SUBDOMAINS", "bool", False, "whether that is for all subdomains, too"),
+    Variable("HSTS_PRELOAD", "bool", False, "whether browsers may build that in; hard to undo"),
     Variable(
         "EMAIL_URL",
         "str",
         "consolemail://",
-        "mail server: smtp+tls://user:password@host:587; by default the log",
+        "mail server: smtp+tls://user:password@host:587; by default the log, in production no mail",
     ),
     Variable("EMAIL_FROM", "str", "noreply@localhost", "sender address of invitations and alerts"),
     Variable("INVITATIONS_PER_RECIPIENT", "int", 3, "invitations mailed to one address a day"),
     Variable("INVITATIONS_PER_TENANT", "int", 50, "invitations mailed for one tenant a day"),
     Variable("INVITATIONS_PER_INVITER", "int", 50, "invitations mailed by one user a day"),
-    Variable("LOG_LEVEL", "str", "INFO", "DEBUG, INFO, WARNING or ERROR"),
-    Variable("LOG_FORMAT", "str", "", "json or console; by default json in production"),
+    Variable(
+        "LOG_LEVEL",
+        "str",
+        "INFO",
+        "DEBUG, INFO, WARNING or ERROR",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    ),
+    Variable(
+        "LOG_FORMAT", "str", "", "json or console; by default json in production", choices=("json", "console")
+    ),
     # Database and cache
-    Variable("MONGODB_URI", "str", "", "MongoDB connection string; empty starts the embedded server"),
+    Variable(
+        "MONGODB_URI",
+        "url",
+        "",
+        "MongoDB connection string; empty starts the embedded server",
+        schemes=("mongodb", "mongodb+srv"),
+    ),
     Variable("MONGODB_POOL", "int", 100, "maximum number of database connections per worker", least=1),
-    Variable("REDIS_URL", "str", "", "Redis for the shared cache; empty uses MongoDB"),
+    Variable(
+        "REDIS_URL",
+        "url",
+        "",
+        "Redis for the shared cache; empty uses MongoDB",
+        schemes=("redis", "rediss"),
+    ),
     Variable("VAR_DIR", "str", "var", "folder for the embedded database, generated secrets and locks"),
     # Turns
     Variable(
@@ -218,30 +257,36 @@ VARIABLES = [
     Variable(
         "JWT_REFRESH_EXPIRY", "duration", "7d", "lifetime of a refresh token (90s, 15m, 12h, 7d)", least=0.001
     ),
-    Variable("REGISTRATION", "str", "open", "who may register: open, invitation or closed"),
+    Variable(
+        "REGISTRATION",
+        "str",
+        "open",
+        "who may register: open, invitation or closed",
+        choices=("open", "invitation", "closed"),
+    ),
     Variable("CONFIRM_EMAIL", "bool", False, "whether new users confirm their address before they sign in"),
     Variable("MAIL_TOKEN_EXPIRY", "duration", "1h", "lifetime of tokens mailed for passwords and addresses"),
     Variable("DEFAULT_PLAN", "str", "free", "code of the plan of new tenants"),
     Variable("API_KEY_PEPPER", "str", "", "secret, 32 bytes or more: key of the hashes of API keys"),
     # LLM providers
     Variable("GROQ_API_KEY", "str", "", "API key of Groq; empty: not used"),
-    Variable("GROQ_BASE_URL", "str", "https://api.groq.com/openai/v1", "base URL of Groq"),
+    Variable("GROQ_BASE_URL", "url", "https://api.groq.com/openai/v1", "base URL of Groq"),
     Variable("GROQ_MODEL", "str", "openai/gpt-oss-120b", "default model of Groq"),
     Variable("GEMINI_API_KEY", "str", "", "API key of Gemini; empty: not used"),
     Variable(
         "GEMINI_BASE_URL",
-        "str",
+        "url",
         "https://generativelanguage.googleapis.com/v1beta",
         "base URL of Gemini, with the API version",
     ),
     Variable("GEMINI_MODEL", "str", "gemini-3.5-flash-lite", "default model of Gemini"),
     Variable("OPENROUTER_API_KEY", "str", "", "API key of OpenRouter; empty: not used"),
-    Variable("OPENROUTER_BASE_URL", "str", "https://openrouter.ai/api/v1", "base URL of OpenRouter"),
+    Variable("OPENROUTER_BASE_URL", "url", "https://openrouter.ai/api/v1", "base URL of OpenRouter"),
     Variable("OPENROUTER_MODEL", "str", "openai/gpt-oss-120b", "default model of OpenRouter"),
     Variable("OPENAI_COMPATIBLE_API_KEY", "str", "", "API key of another OpenAI-compatible server; optional"),
-    Variable("OPENAI_COMPATIBLE_BASE_URL", "str", "", "base URL of that server; empty: not used"),
+    Variable("OPENAI_COMPATIBLE_BASE_URL", "url", "", "base URL of that server; empty: not used"),
     Variable("OPENAI_COMPATIBLE_MODEL", "str", "", "default model of that server"),
-    Variable("LOCAL_BASE_URL", "str", "", "base URL of the local model's server; set by `manage.py serve`"),
+    Variable("LOCAL_BASE_URL", "url", "", "base URL of the local model's server; set by `manage.py serve`"),
     Variable("LOCAL_MODEL", "str", "smollm2-135m-instruct", "name of the local model"),
     Variable("LLM_ROUTE", "list", [], "default route: provider or provider/model, comma-separated"),
     Variable(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +18,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core import metrics, shutdown
-from core.api.addresses import client_address
+from core.api.addresses import comes_from_private_network
 from core.api.errors import cache_errors, problem_response
+from core.api.proxies import is_forwarded
 from core.mongo.database import database
-from core.stores import State, states
+from core.stores import State, database_problem, states
 from llm import providers
 
 VERSION = settings.SPECTACULAR_SETTINGS["VERSION"]
@@ -38,14 +38,15 @@ def health(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> HttpResponse:
     """Readiness: 200 if database and counters can be written, which all requests need, else 503.
 
-    `stores` has the state of every store: ok, full, read-only or unavailable. The status of a worker that is
-    shutting down is "draining".
+    `stores` has the state of every store: ok, full, read-only, unsuitable or unavailable. `problems`
+    says what the operator has to do. The status of a worker that is shutting down is "draining".
     """
     if response := _method_not_allowed(request):
         return response
     stores = states()
     checks = {"database": stores["database"] == State.OK, "cache": stores["counters"] == State.OK}
-    body = {"checks": checks, "stores": stores}
+    problem = database_problem()
+    body = {"checks": checks, "stores": stores, "problems": [problem] if problem else []}
     draining = shutdown.is_draining()
     if all(checks.values()) and not draining:
         return JsonResponse({"status": "ready", **body})
@@ -71,11 +72,11 @@ def status(request: HttpRequest) -> HttpResponse:
 
 
 def prometheus_metrics(request: HttpRequest) -> HttpResponse:
-    """Metrics in Prometheus' format; 404 for addresses outside of private networks."""
+    """Metrics of all workers, for Prometheus; 404 through a proxy, and outside of private networks."""
     if response := _method_not_allowed(request):
         return response
-    address = ipaddress.ip_address(client_address(request))
-    if not (address.is_private or address.is_loopback):
+    # Behind a proxy, a client of the internet comes from a private address, too.
+    if is_forwarded(request) or not comes_from_private_network(request):
         return problem_response(request, 404, "not_found", "There is nothing at this path.")
     return HttpResponse(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 

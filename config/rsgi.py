@@ -75,6 +75,7 @@ application = WSGIAdapter(
         total_seconds=BODY_TOTAL_SECONDS,
     ),
     client_of=network_of,
+    path_prefix=settings.PATH_PREFIX,
 )
 
 # From its first second a worker settles what dead workers left, even if it never gets a turn itself.

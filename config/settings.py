@@ -9,20 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
-from environ import Env
-
-from config import environment
+from config import environment, strong_secrets, web_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-_env = environment.read(environment.VARIABLES, BASE_DIR / ".env")
+#: A sentence for everything that is wrong; the last line refuses to start with any.
+_env, _problems = environment.read(environment.VARIABLES, BASE_DIR / ".env")
 
 # -- Server -------------------------------------------------------------------
 
 DJANGO_ENV = _env["DJANGO_ENV"]
-if DJANGO_ENV not in {"development", "production", "test"}:
-    raise ImproperlyConfigured("DJANGO_ENV must be development, production or test.")
 PRODUCTION = DJANGO_ENV == "production"
 DEBUG = False  # Error pages must never show settings and source; the log has the traceback.
 
@@ -40,16 +36,25 @@ VAR_DIR = BASE_DIR / _env["VAR_DIR"]
 
 
 def _secret(name: str) -> str:
-    return environment.strong_secret(name, _env[name], required=PRODUCTION, keep_in=VAR_DIR / "secrets")
+    keep_in = VAR_DIR / "secrets"
+    return strong_secrets.strong_secret(name, _env[name], _problems, required=PRODUCTION, keep_in=keep_in)
 
 
 SECRET_KEY = _secret("SECRET_KEY")
 ALLOWED_HOSTS = _env["ALLOWED_HOSTS"] or ([] if PRODUCTION else ["*"])
 if PRODUCTION and not ALLOWED_HOSTS:
-    raise ImproperlyConfigured("ALLOWED_HOSTS is missing. Name the hosts served, comma-separated.")
-TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES", _env["TRUSTED_PROXIES"])
+    _problems.append("ALLOWED_HOSTS is missing. Name the hosts served, comma-separated.")
 
-vars().update(Env.email_url_config(_env["EMAIL_URL"]))  # EMAIL_BACKEND, EMAIL_HOST and so on
+TRUSTED_PROXIES = web_settings.proxies(_env["TRUSTED_PROXIES"], _problems)
+PROXIES_ARE_NAMED = bool(_env["TRUSTED_PROXIES"])  # If only as `none`.
+# Where a proxy changes Host or port, a browser's Origin is not what Django derives from the request.
+CSRF_TRUSTED_ORIGINS = web_settings.origins(_env["TRUSTED_ORIGINS"], _problems)
+PATH_PREFIX = web_settings.path_prefix(_env["PATH_PREFIX"], _problems)
+FORCE_SCRIPT_NAME = PATH_PREFIX or None
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PATH_PREFIX or "/"
+
+_email = web_settings.email(_env["EMAIL_URL"], _problems, production=PRODUCTION)
+vars().update(_email)  # EMAIL_BACKEND, EMAIL_HOST and so on
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = _env["EMAIL_FROM"]
 
@@ -92,6 +97,8 @@ MIDDLEWARE = [
     "core.api.middleware.CachePolicy",
     "core.api.middleware.RequestBounds",
     "core.api.middleware.RejectWhileDraining",
+    "core.api.proxies.ForwardedHeaders",
+    "core.api.proxies.ProbeHost",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -119,7 +126,7 @@ TEMPLATES = [
     },
 ]
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{PATH_PREFIX}/static/"
 # Production serves collected copies; elsewhere the files are served from their apps.
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 WHITENOISE_USE_FINDERS = not PRODUCTION
@@ -130,7 +137,7 @@ WHITENOISE_AUTOREFRESH = not PRODUCTION
 
 MONGODB_URI = _env["MONGODB_URI"]
 if PRODUCTION and not MONGODB_URI:
-    raise ImproperlyConfigured("MONGODB_URI is missing. The embedded server is for development only.")
+    _problems.append("MONGODB_URI is missing. The embedded server is for development only.")
 
 DATABASES = {
     "default": {
@@ -213,14 +220,17 @@ SIMPLE_JWT = {
     "AUTH_HEADER_TYPES": ("Bearer",),
     "TOKEN_OBTAIN_SERIALIZER": None,
 }
-if PRODUCTION and SIMPLE_JWT["SIGNING_KEY"] == JWT_REFRESH_SECRET:
-    raise ImproperlyConfigured("JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets.")
+if PRODUCTION and JWT_REFRESH_SECRET and SIMPLE_JWT["SIGNING_KEY"] == JWT_REFRESH_SECRET:
+    _problems.append("JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets.")
 REGISTRATION = _env["REGISTRATION"]
-if REGISTRATION not in {"open", "invitation", "closed"}:
-    raise ImproperlyConfigured("REGISTRATION must be open, invitation or closed.")
 # Called with a token and an e-mail address; accounts stands below tenants.
 INVITATION_CHECK = "tenants.models.invitation.is_invited"
 CONFIRM_EMAIL = _env["CONFIRM_EMAIL"]
+if _email["EMAIL_BACKEND"] == web_settings.NO_MAIL_SERVER and (CONFIRM_EMAIL or REGISTRATION == "invitation"):
+    _problems.append(
+        "EMAIL_URL is missing. CONFIRM_EMAIL=True and REGISTRATION=invitation need a mail server: "
+        "smtp+tls://user:password@host:587."
+    )
 PASSWORD_RESET_TIMEOUT = int(_env["MAIL_TOKEN_EXPIRY"].total_seconds())
 DEFAULT_PLAN = _env["DEFAULT_PLAN"]
 API_KEY_PEPPER = _secret("API_KEY_PEPPER")
@@ -250,6 +260,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Tenants, API keys, chat sessions and assistants behind one API.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    **({"SERVERS": [{"url": PATH_PREFIX}]} if PATH_PREFIX else {}),
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -334,7 +345,14 @@ LLM_PROVIDERS = {
     for name in ("groq", "gemini", "openrouter", "openai_compatible", "local")
 }
 LLM_ROUTE = _env["LLM_ROUTE"]
+for _target in LLM_ROUTE:
+    if _target.partition("/")[0] not in LLM_PROVIDERS:
+        _problems.append(
+            f"LLM_ROUTE: {_target!r} names no provider. Use {environment.one_of([*LLM_PROVIDERS])}."
+        )
 LLM_CATALOGUE = _env["LLM_CATALOGUE"]
+if LLM_CATALOGUE and not Path(LLM_CATALOGUE).is_file():
+    _problems.append(f"LLM_CATALOGUE: there is no file {LLM_CATALOGUE}.")
 LLM_CONNECT_SECONDS = _env["LLM_CONNECT_SECONDS"]
 LLM_FIRST_TOKEN_SECONDS = _env["LLM_FIRST_TOKEN_SECONDS"]
 LLM_BETWEEN_TOKENS_SECONDS = _env["LLM_BETWEEN_TOKENS_SECONDS"]
@@ -357,12 +375,14 @@ SESSION_COOKIE_SECURE = PRODUCTION
 CSRF_COOKIE_SECURE = PRODUCTION
 CSRF_FAILURE_VIEW = "core.api.errors.csrf_failure"
 SECURE_SSL_REDIRECT = False  # A proxy terminates TLS; an API must not redirect a key sent in clear text.
-SECURE_HSTS_SECONDS = 31_536_000 if PRODUCTION else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
-SECURE_HSTS_PRELOAD = PRODUCTION
+web_settings.check_hsts(_env, _problems)
+SECURE_HSTS_SECONDS = _env["HSTS_SECONDS"] if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _env["HSTS_INCLUDE_SUBDOMAINS"]
+SECURE_HSTS_PRELOAD = _env["HSTS_PRELOAD"]
 if PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SILENCED_SYSTEM_CHECKS += ["security.W008"]  # See SECURE_SSL_REDIRECT.
+    # See SECURE_SSL_REDIRECT. How strict HSTS is, is the operator's choice: it concerns other servers, too.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W005", "security.W008", "security.W021"]
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -409,3 +429,5 @@ LOGGING = {
         },
     },
 }
+
+environment.require_valid(_problems)

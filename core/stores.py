@@ -11,7 +11,9 @@ from django.conf import settings
 from django.core.cache import caches
 from pymongo.errors import NotPrimaryError, OperationFailure
 
+from core.mongo import deployment
 from core.mongo.database import database
+from core.mongo.deployment import Problem
 from core.mongo.engine.errors import is_full
 
 #: A state is at most this old. Each check writes, and anyone may ask.
@@ -25,6 +27,7 @@ class State(StrEnum):
     OK = "ok"
     FULL = "full"
     READ_ONLY = "read-only"
+    UNSUITABLE = "unsuitable"
     UNAVAILABLE = "unavailable"
 
 
@@ -46,24 +49,41 @@ _PROBES: dict[str, tuple[str, Callable[[], None]]] = {
 
 _lock = threading.Lock()
 _states: dict[str, State] = {}
+_problem: Problem | None = None
 _checked_at = 0.0
 
 
 def states() -> dict[str, State]:
     """Return the state of every store, checked within the last second."""
-    global _checked_at
+    _check()
     with _lock:
-        if time.monotonic() - _checked_at >= FRESH_SECONDS:
-            _states.clear()
-            _states.update(
-                {
-                    name: _state(write)
-                    for name, (alias, write) in _PROBES.items()
-                    if not alias or alias in settings.CACHES
-                }
-            )
-            _checked_at = time.monotonic()
         return dict(_states)
+
+
+def database_problem() -> str:
+    """Return what the operator has to do about the database, "" if nothing."""
+    _check()
+    with _lock:
+        return _problem.sentence if _problem else ""
+
+
+def _check() -> None:
+    global _checked_at, _problem
+    with _lock:
+        if time.monotonic() - _checked_at < FRESH_SECONDS:
+            return
+        _problem = deployment.database_problem()
+        _states.clear()
+        _states.update(
+            {
+                name: _state(write)
+                for name, (alias, write) in _PROBES.items()
+                if not alias or alias in settings.CACHES
+            }
+        )
+        if _problem and _states["database"] == State.OK:
+            _states["database"] = State.UNSUITABLE
+        _checked_at = time.monotonic()
 
 
 def forget() -> None:

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.utils import timezone
 from pymongo.errors import BulkWriteError
 
-from chat.turns import replies
+from chat.turns import metrics, replies
 from chat.turns.finished_run import FinishedRun, ledger_entries, settlement_of
 from chat.turns.lease import SWEEPS_PER_LEASE, suspending_expiry
 from chat.turns.session_counters import update_sessions
@@ -61,6 +61,10 @@ def settle_soon(run: FinishedRun) -> None:
     If this process dies first, a sweep settles a stored reply. Of a run that is not stored the reservation
     expires, and a sweep settles it with the ledger entries that are written by then.
     """
+    try:
+        metrics.count_run(run)
+    except Exception:  # Whatever it raises for this run, it is settled, or set aside, like any other.
+        logger.warning("a run could not be counted in the metrics", exc_info=True)
     with _changed:
         _queue.append(run)
     _thread.wake()

@@ -171,8 +171,6 @@ class Turn:
         self, status: Status, completion: canonical.Completion | None, error: StoredError | None
     ) -> Reply:
         attempts = self._run.attempts
-        for attempt in attempts:
-            metrics.attempts.labels(attempt.target.provider, attempt.outcome).inc()
         usage = completion.usage if completion else canonical.Usage()
         costs = [attempt.cost for attempt in attempts if attempt.cost is not None]
         now = timezone.now()

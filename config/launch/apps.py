@@ -6,3 +6,7 @@ class LaunchConfig(AppConfig):
 
     name = "config.launch"
     label = "launch"
+
+    def ready(self) -> None:
+        # Apps are not loaded before.
+        from config import checks  # noqa: F401 - registers them

@@ -18,6 +18,7 @@ from granian.server import MPServer
 
 from config.launch import open_files
 from config.launch.backoff import START_SECONDS, delay_seconds
+from core import metrics
 
 #: As long as no worker has lived longer, the application itself may be broken: then exit after this many.
 MAX_FAILED_STARTS = 5
@@ -49,6 +50,9 @@ class RespawningServer(MPServer):
         if failed_starts >= MAX_FAILED_STARTS and not self._has_started:
             self._give_up(dead)
             return
+        for index in dead:
+            if pid := self.wrks[index].inner.pid:
+                metrics.forget_process(pid)
         self._wait(delay_seconds(failed_starts))
         if not self.interrupt_signal:
             super()._respawn_workers(dead, spawn_target, target_loader)

@@ -20,23 +20,27 @@ import io
 import math
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import Tags, run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
+from config.checks import DEPLOYMENT, missing_migrations
 from config.launch import open_files
 from config.launch.locks import lock_folder, lock_port
 from config.launch.processes import ManagedProcess, RestartedProcess, exit_status
+from core.metrics import MULTIPROCESS_FOLDER
 from core.mongo import database, embedded
+from core.mongo.deployment import database_problem
 from core.ports import free_port
 from llm.route import default_route
 
@@ -86,6 +90,7 @@ class Supervisor:
         self._model: RestartedProcess | None = None
         self._server: ManagedProcess | None = None
         self._jobs: RestartedProcess | None = None
+        self._metrics: dict[str, str] = {}
 
     def run(self) -> None:
         """Serve until a stop is requested. Raises SupervisorError, or LockError because of another start."""
@@ -109,8 +114,10 @@ class Supervisor:
         self._model = self._start_model()  # Loads while the database starts.
         uri = self._start_database()
         self._migrate()
-        for warning in run_checks(tags=[Tags.database], databases=["default"]):
+        tags = [Tags.database, DEPLOYMENT]
+        for warning in run_checks(tags=tags, databases=["default"], include_deployment_checks=True):
             self._report(f"Warning: {warning.msg} {warning.hint}")
+        self._metrics = {MULTIPROCESS_FOLDER: str(_empty_folder(settings.VAR_DIR / "metrics"))}
         self._server = self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._wait_for_model()})
         self._wait_for_server(self._server)
         self._jobs = self._start_jobs({"MONGODB_URI": uri})
@@ -140,20 +147,23 @@ class Supervisor:
 
     def _start_database(self) -> str:
         """Return the URI of the database, started if none is configured."""
-        if uri := str(settings.MONGODB_URI):
-            return uri
-        self._report("Starting the embedded MongoDB.")
-        return embedded.ensure(embedded.data_dir(settings))
+        uri = str(settings.MONGODB_URI)
+        if not uri:
+            self._report("Starting the embedded MongoDB.")
+            try:
+                uri = embedded.ensure(embedded.data_dir(settings))
+            except (ImproperlyConfigured, embedded.EmbeddedServerError) as error:
+                raise SupervisorError(str(error)) from error
+        if problem := database_problem():
+            raise SupervisorError(str(problem))
+        return uri
 
     def _migrate(self) -> None:
-        executor = MigrationExecutor(connection)
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        missing = missing_migrations()
         if missing and settings.PRODUCTION:
-            raise SupervisorError(
-                f"{len(missing)} migrations are missing. First run: python manage.py migrate"
-            )
+            raise SupervisorError(f"{missing} migrations are missing. First run: python manage.py migrate")
         if missing:
-            self._report(f"Preparing the database: {len(missing)} migrations.")
+            self._report(f"Preparing the database: {missing} migrations.")
             call_command("migrate", interactive=False, verbosity=0)
 
     def _wait_for_model(self) -> str:
@@ -170,15 +180,16 @@ class Supervisor:
 
     def _start_server(self, environment: dict[str, str]) -> ManagedProcess:
         self._report("Starting the server.")
-        environment = ALLOCATOR | os.environ | environment
+        environment = ALLOCATOR | os.environ | self._metrics | environment
         return ManagedProcess.start("The server", self._server_command(), env=environment)
 
     def _start_jobs(self, environment: dict[str, str]) -> RestartedProcess | None:
         if not settings.RUN_JOBS:
             return None
         command = [sys.executable, "manage.py", "run_jobs", "--loop"]
+        environment = os.environ | self._metrics | environment
         return RestartedProcess(
-            lambda: ManagedProcess.start("The jobs process", command, env=os.environ | environment),
+            lambda: ManagedProcess.start("The jobs process", command, env=environment),
             self._report,
         )
 
@@ -244,10 +255,9 @@ class Supervisor:
         return min(most, wanted)
 
     def _is_healthy(self) -> bool:
-        host = settings.ALLOWED_HOSTS[0].lstrip(".").replace("*", "localhost")
         server = http.client.HTTPConnection(_reachable(settings.HOST), settings.PORT, timeout=2)
         try:
-            server.request("GET", "/health", headers={"Host": host})
+            server.request("GET", "/health")
             return server.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
@@ -298,6 +308,13 @@ def _stop_signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _empty_folder(path: Path) -> Path:
+    """Return the folder for the counters of this start; those of the last one would be counted again."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
 
 
 def _reachable(host: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import VARIABLES, Variable, duration, read
+from config.environment import VARIABLES, Variable, boolean, duration, read
 
 STRONG = {
     "SECRET_KEY": "0bJ4vX7mQ2sT9kWz5rLp8nYc3hGd6fAe1uRiOo7tMx2b",
@@ -37,12 +37,12 @@ def written(variable: Variable) -> str:
     return ",".join(default) if isinstance(default, list) else str(default)
 
 
-def check_in_production(**changes: str) -> subprocess.CompletedProcess:
-    """Run `manage.py check` with these variables and without any other of this product."""
+def in_production(*command: str, **changes: str) -> subprocess.CompletedProcess:
+    """Run a management command with these variables and without any other of this product."""
     ours = {variable.name for variable in VARIABLES}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
-        [sys.executable, "manage.py", "check"],
+        [sys.executable, "manage.py", *command],
         cwd=settings.BASE_DIR,
         env=inherited | PRODUCTION | changes,
         capture_output=True,
@@ -58,10 +58,10 @@ def test_example_lists_every_variable_in_order_with_its_meaning_and_default():
 def test_example_copied_as_it_is_gives_the_defaults(monkeypatch):
     for variable in VARIABLES:
         monkeypatch.delenv(variable.name, raising=False)
-    defaults = read(VARIABLES, settings.BASE_DIR / "no such file")
+    defaults, _ = read(VARIABLES, settings.BASE_DIR / "no such file")
     for _, name, value in documented():
         monkeypatch.setenv(name, value)
-    assert read(VARIABLES, settings.BASE_DIR / "no such file") == defaults
+    assert read(VARIABLES, settings.BASE_DIR / "no such file") == (defaults, [])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_malformed_durations_are_rejected(text):
 
 @pytest.mark.slow
 def test_production_starts_with_strong_secrets():
-    result = check_in_production()
+    result = in_production("check")
     assert result.returncode == 0, result.stderr
 
 
@@ -104,7 +104,7 @@ def test_production_starts_with_strong_secrets():
     ],
 )
 def test_production_rejects_a_weak_secret_and_names_it(name, value, problem):
-    result = check_in_production(**{name: value})
+    result = in_production("check", **{name: value})
     assert result.returncode != 0
     assert f"{name} {problem}" in result.stderr
     assert not value or value not in result.stderr
@@ -112,7 +112,7 @@ def test_production_rejects_a_weak_secret_and_names_it(name, value, problem):
 
 @pytest.mark.slow
 def test_production_rejects_one_secret_for_both_tokens():
-    result = check_in_production(JWT_REFRESH_SECRET=STRONG["JWT_ACCESS_SECRET"])
+    result = in_production("check", JWT_REFRESH_SECRET=STRONG["JWT_ACCESS_SECRET"])
     assert result.returncode != 0
     assert "JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets" in result.stderr
 
@@ -120,7 +120,7 @@ def test_production_rejects_one_secret_for_both_tokens():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ALLOWED_HOSTS", "MONGODB_URI"])
 def test_production_has_no_default_hosts_and_database(name):
-    result = check_in_production(**{name: ""})
+    result = in_production("check", **{name: ""})
     assert result.returncode != 0
     assert f"{name} is missing" in result.stderr
 
@@ -130,7 +130,7 @@ def test_production_has_no_default_hosts_and_database(name):
     ("name", "value"), [("PORT", "http"), ("DRAIN_SECONDS", "soon"), ("JWT_ACCESS_EXPIRY", "a while")]
 )
 def test_a_value_of_the_wrong_type_is_named(name, value):
-    result = check_in_production(**{name: value})
+    result = in_production("check", **{name: value})
     assert result.returncode != 0
     assert name in result.stderr
 
@@ -141,5 +141,74 @@ def test_tests_do_not_read_the_env_file(django_env, port, tmp_path, monkeypatch)
     monkeypatch.delenv("PORT", raising=False)
     (tmp_path / ".env").write_text("PORT=4000\n")
 
-    assert read(VARIABLES, tmp_path / ".env")["PORT"] == port
+    values, _ = read(VARIABLES, tmp_path / ".env")
+    assert values["PORT"] == port
     monkeypatch.delenv("PORT", raising=False)  # reading a file sets what it has
+
+
+@pytest.mark.slow
+def test_everything_that_is_wrong_is_reported_at_once_without_a_traceback():
+    wrong = {
+        **dict.fromkeys(PRODUCTION, ""),
+        "DJANGO_ENV": "production",
+        "PORT": "http",
+        "JOBS": "maybe",
+        "LOG_LEVEL": "loud",
+        "REDIS_URL": "localhost:6379",
+        "GROQ_BASE_URL": "api.groq.com",
+        "LLM_ROUTE": "groq,nosuch",
+        "LLM_CATALOGUE": "/no/such/file.json",
+        "TRUSTED_PROXIES": "nginx,0.0.0.0/0",
+        "TRUSTED_ORIGINS": "chat.example.com",
+        "PATH_PREFIX": "assistant",
+        "HSTS_PRELOAD": "True",
+        "CONFIRM_EMAIL": "True",
+    }
+
+    result = in_production("serve", **wrong)
+
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    reported = re.findall(r"^- (\w+)", result.stderr, re.MULTILINE)
+    expected = {*wrong, "EMAIL_URL"} - {"DJANGO_ENV", "CONFIRM_EMAIL"}
+    assert set(reported) == expected
+    assert reported.count("TRUSTED_PROXIES") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES must not be 0.0.0.0/0"),
+        ({"REGISTRATION": "invitation"}, "EMAIL_URL is missing"),
+        ({"HSTS_PRELOAD": "True", "HSTS_SECONDS": "31536000"}, "HSTS_PRELOAD needs"),
+        ({"EMAIL_URL": "smtp+tls://user:secret-word@"}, "EMAIL_URL"),
+        ({"EMAIL_URL": "smtp+tls://user:secret-word@host:port"}, "EMAIL_URL"),
+        ({"MONGODB_URI": "127.0.0.1:27017"}, "MONGODB_URI must begin with mongodb:// or mongodb+srv://"),
+    ],
+)
+def test_unsafe_combinations_do_not_start_in_production(variables, sentence):
+    result = in_production("check", **variables)
+    assert result.returncode == 1
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "secret-word" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["serve"], ["migrate"], ["check", "--deploy"], ["run_jobs"]], ids=" ".join
+)
+def test_a_database_that_does_not_answer_is_one_sentence(command):
+    result = in_production(*command, GROQ_API_KEY="never-used")
+    assert result.returncode == 1
+    assert "The database does not answer. Check MONGODB_URI, and that MongoDB runs." in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("True", True), ("yes", True), ("ON", True), ("1", True), ("false", False), ("no", False), ("0", False)],
+)
+def test_booleans_are_parsed(text, expected):
+    assert boolean(text) is expected

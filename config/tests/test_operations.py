@@ -18,6 +18,7 @@ def test_ready_lists_its_checks(db, client):
     response = client.get("/ready")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
     assert response.json()["checks"] == {"database": True, "cache": True}
+    assert response.json()["problems"] == []
 
 
 def test_status_lists_providers_without_secrets(db, client, settings):

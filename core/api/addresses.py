@@ -34,6 +34,18 @@ def network_of(environ: Mapping[str, Any]) -> str:
     return str(ip_network((address, _IPV6_CLIENT_PREFIX), strict=False)) if ":" in address else address
 
 
+def comes_from_trusted_proxy(request: HttpRequest) -> bool:
+    """Return whether the connection is from an address in `settings.TRUSTED_PROXIES`."""
+    address = _parsed(request.META.get("REMOTE_ADDR", ""))
+    return address is not None and _is_trusted(address)
+
+
+def comes_from_private_network(request: HttpRequest) -> bool:
+    """Return whether the connection, by a proxy or not, is from a private network."""
+    address = _parsed(request.META.get("REMOTE_ADDR", ""))
+    return address is not None and (address.is_private or address.is_loopback)
+
+
 def _address_of(environ: Mapping[str, Any]) -> str:
     address = _parsed(environ.get("REMOTE_ADDR", ""))
     if address is None:

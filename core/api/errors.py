@@ -24,6 +24,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from core import metrics
 from core.api.problems import CONTENT_TYPE, FieldError, ProblemDetails
 from core.errors import Conflict, DomainError, Unavailable
 from core.mongo.engine.errors import is_full, is_transient, is_unreachable
@@ -57,6 +58,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if problem is None:
         logger.error("unhandled exception", exc_info=exc, extra={"path": request.path})
         problem = ProblemDetails(500, "server_error", "An unexpected error happened. It has been logged.")
+    metrics.count_refusal(problem.code)
     return Response(
         problem.body(getattr(request, "id", "")),
         status=problem.status,
@@ -156,6 +158,7 @@ def problem_response(
 ) -> JsonResponse:
     """Return a problem from outside a REST view: unknown paths, middleware."""
     problem = ProblemDetails(status_code, code, detail)
+    metrics.count_refusal(problem.code)
     return JsonResponse(
         problem.body(getattr(request, "id", "")),
         status=status_code,

@@ -19,6 +19,7 @@ from core import logs, metrics, shutdown
 from core.api.addresses import client_address
 from core.api.errors import problem_response
 from core.api.limits import set_rate_limit_headers
+from core.api.proxies import PROBES
 
 #: One line per request; named apart from its module so that its level can be set alone.
 logger = logging.getLogger("core.requests")
@@ -35,9 +36,6 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Answers below these paths depend on the caller, whichever header carries its credential.
 _API_PATHS = ("/api/", "/v1/")
 _CREDENTIAL_HEADERS = ("Authorization", "X-API-Key")
-
-#: Served until the end, so that monitoring sees the worker drain rather than vanish.
-_PROBES = {"/health", "/ready", "/status", "/metrics"}
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -164,7 +162,8 @@ class RejectWhileDraining:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not shutdown.is_draining() or request.path in _PROBES:
+        # Probes are served until the end, so that monitoring sees the worker drain rather than vanish.
+        if not shutdown.is_draining() or request.path_info in PROBES:
             return self.get_response(request)
         headers = {"Retry-After": str(shutdown.RETRY_AFTER_SECONDS)}
         return problem_response(request, 503, "draining", "This server is being stopped. Try again.", headers)

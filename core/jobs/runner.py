@@ -6,14 +6,17 @@ import contextlib
 import io
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.core.management import call_command
 from django.db import DatabaseError
+from prometheus_client import Counter, Gauge, Histogram
 from pymongo.errors import PyMongoError
 
 from core.jobs.models import CLAIM, Job
+from core.metrics import registry
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +26,36 @@ PAUSE_SECONDS = 5.0
 #: A job is polled as often as it is due, but at least this often.
 MAX_POLL_SECONDS = 30.0
 
+_runs = Counter("job_runs", "Runs of periodic jobs", ["job", "outcome"], registry=registry)
+_seconds = Histogram(
+    "job_seconds",
+    "Seconds of a run",
+    ["job"],
+    buckets=(0.1, 0.5, 1, 5, 10, 60, 300, 1800, 7200),
+    registry=registry,
+)
+_succeeded_at = Gauge(
+    "job_last_success_timestamp_seconds",
+    "When a job last succeeded, in Unix time",
+    ["job"],
+    registry=registry,
+    multiprocess_mode="max",
+)
+
 
 def run(name: str, every: timedelta, claim: datetime) -> str:
     """Run a claimed job and record its end; return its error, "" if it succeeded."""
     output, error = io.StringIO(), ""
+    began = time.monotonic()
     try:
         call_command(name, stdout=output)
     except Exception as failure:  # Whatever a command raises, the other jobs go on.
         logger.exception("job failed", extra={"job": name})
         error = f"{type(failure).__name__}: {failure}"
+    _runs.labels(name, "failed" if error else "done").inc()
+    _seconds.labels(name).observe(time.monotonic() - began)
+    if not error:
+        _succeeded_at.labels(name).set_to_current_time()
     logger.debug("job ended", extra={"job": name, "output": output.getvalue()})
     Job.objects.finish(name, claim, every, error)
     return error

@@ -110,11 +110,13 @@ class WSGIAdapter:
         pools: SlotPools,
         bodies: BodyReader,
         client_of: Callable[[Environ], str],
+        path_prefix: str = "",
     ) -> None:
         self._application = application
         self._pools = pools
         self._bodies = bodies
         self._client_of = client_of
+        self._path_prefix = path_prefix
         self._threads = WorkerThreads()
         self._waiting_files = threading.Semaphore(_MAX_WAITING_FILES)
 
@@ -124,11 +126,11 @@ class WSGIAdapter:
             loop.call_later(_LISTENING_POLL_SECONDS, self.__rsgi_init__, loop)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        environ = environ_of(scope)
+        environ = environ_of(scope, self._path_prefix)
         address = self._client_of(environ)
         size = 0
         try:
-            body = await self._bodies.read(scope.headers, protocol, address, scope.path)
+            body = await self._bodies.read(scope.headers, protocol, address, environ["PATH_INFO"])
             size = len(body)
             set_body(environ, body)
             del body  # The application may free it once it has read it.
@@ -140,7 +142,7 @@ class WSGIAdapter:
             return
         shutdown.work.begin()
         try:
-            slot = await self._pools.of(scope.path).acquire(Caller(address, _credential(environ)))
+            slot = await self._pools.of(environ["PATH_INFO"]).acquire(Caller(address, _credential(environ)))
             await self._respond(environ, protocol, slot)
         except NoSlot:
             _refuse(protocol, ProblemDetails(503, "server_busy", "Too many requests are waiting. Try again."))

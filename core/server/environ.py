@@ -33,17 +33,21 @@ class Scope(Protocol):
     headers: Headers
 
 
-def environ_of(scope: Scope) -> Environ:
+def environ_of(scope: Scope, path_prefix: str = "") -> Environ:
     """Return the environment of a request without its body.
 
+    A proxy may pass the prefix below which it serves the application on, or remove it.
     Of header names with an underscore none is passed on: in CGI's notation `X_Forwarded_For` would be
     `X-Forwarded-For`, which proxies remove only in that spelling.
     """
     server, _, port = scope.server.rpartition(":")
+    path = scope.path.encode("utf-8", "surrogateescape").decode("latin-1")
+    if path_prefix and f"{path}/".startswith(f"{path_prefix}/"):
+        path = path.removeprefix(path_prefix) or "/"
     environ: Environ = {
         "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path.encode("utf-8", "surrogateescape").decode("latin-1"),
+        "SCRIPT_NAME": path_prefix,
+        "PATH_INFO": path,
         "QUERY_STRING": scope.query_string,
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
         "SERVER_NAME": server.strip("[]"),

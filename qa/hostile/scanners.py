@@ -32,6 +32,7 @@ from core.api.idempotency import idempotency_key
 from core.api.negotiation import JSONNegotiation
 from core.api.pagination import CursorPages
 from core.api.parsers import StrictJSONParser
+from core.api.proxies import take_host
 from core.errors import DomainError
 from core.logs import ConsoleFormatter, JSONFormatter
 from core.mongo.ids import object_id
@@ -124,6 +125,7 @@ SCANNERS: dict[Read, tuple[str, ...]] = {
         "core.api.addresses:_parsed",
         "core.api.addresses:network_of",
     ),
+    _header("HTTP_X_FORWARDED_HOST", take_host): ("core.api.proxies:take_host",),
     _header("HTTP_IF_MATCH", lambda request: check_if_match(request, _document())): (
         "core.api.etags:check_if_match",
     ),
@@ -209,13 +211,15 @@ NOT_REACHED = {
     "chat.openai.views:_model": "names of the catalogue",
     "chat.turns.replies:is_settled": "names of columns",
     "chat.turns.replies:_set_aside": "names of columns",
-    "config.environment:networks": "the operator's settings",
-    "config.health:prometheus_metrics": "the canonical address that client_address returns",
+    "config.environment:Variable._parsed_url": "the operator's settings",
+    "config.environment:Variable.value_of": "the operator's settings",
     "config.settings:": "the operator's settings",
+    "config.web_settings:proxies": "the operator's settings",
     "core.api.idempotency:_seal": "an answer of our own",
     "core.api.idempotency:_replay": "an answer of our own",
     "core.api.throttling:_period_seconds": "the operator's settings",
     "core.mongo.cache:_decoded": "a value of our own",
+    "core.mongo.deployment:_reason": "an error of a connection",
     "core.server.adapter:StartResponse.__call__": "the status line of our own answer",
     "core.server.environ:environ_of": "addresses of sockets",
     "llm.catalogue:_entries": "the operator's file",

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.models import User, can_be_mailed
 from core.jobs.set_aside import serve_each
+from core.mail import has_mail_server
 from tenants.billing.limits import json_amount, limit_data, month_of
 from tenants.models import LedgerEntry, Membership, Tenant, Usage
 from tenants.models.membership import Role
@@ -153,6 +154,8 @@ def _enqueue(alert: Alert, now: datetime) -> None:
 
 
 def _mail(alert: Alert) -> None:
+    if not has_mail_server():
+        return  # Its webhook is sent all the same.
     admins = Membership.objects.filter(tenant=alert.tenant, role=Role.ADMIN).order_by()
     users = User.objects.filter(pk__in=list(admins.values_list("user_id", flat=True)), is_active=True)
     send_mail(alert.subject, alert.text, None, [user.email for user in users if can_be_mailed(user.email)])

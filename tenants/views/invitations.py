@@ -23,6 +23,7 @@ from core.api.limits import rate_limit_reached
 from core.api.serializers import validated
 from core.api.throttling import counted
 from core.errors import NotFound, Unavailable
+from core.mail import require_mail_server
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
 from tenants.models import Invitation, Tenant
@@ -54,6 +55,7 @@ class InvitationViewSet(TenantScopedView, ListModelMixin, RetrieveModelMixin, Ge
     @idempotent
     def _send(self, request: Request, tenant: Tenant) -> Response:
         fields = validated(InvitationSerializer(data=request.data))
+        require_mail_server()
         email = normalised_email(fields["email"])
         Invitation.objects.require_none_pending(tenant, email)
         _count_mail(request, "inviter", str(request.user.pk))

@@ -1,12 +1,12 @@
 """The address of a request, for every form of a forged or malformed header."""
 
+import re
 from ipaddress import ip_network
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory, override_settings
 
-from config.environment import networks
+from config.web_settings import proxies
 from core.api.addresses import client_address, client_network
 
 PROXY = "10.0.0.7"
@@ -96,5 +96,12 @@ def test_one_ipv6_client_is_counted_by_its_network():
 
 
 def test_a_malformed_proxy_is_an_error_that_names_it():
-    with pytest.raises(ImproperlyConfigured, match=r"TRUSTED_PROXIES.*10\.0\.0\.0/99"):
-        networks("TRUSTED_PROXIES", ["10.0.0.0/8", "10.0.0.0/99"])
+    problems: list[str] = []
+    assert proxies(["10.0.0.0/8", "10.0.0.0/99"], problems) == [ip_network("10.0.0.0/8")]
+    assert re.search(r"TRUSTED_PROXIES.*10\.0\.0\.0/99", problems[0])
+
+
+def test_a_server_without_proxies_says_so():
+    problems: list[str] = []
+    assert proxies(["none"], problems) == proxies([], problems) == []
+    assert problems == []
