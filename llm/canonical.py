@@ -109,7 +109,8 @@ class Request:
     """A chat request. None means not sent: the provider's default applies.
 
     `tool_choice` is "auto", "none", "required" or the name of one tool.
-    `json_schema` is `{"name", "schema", "strict"?}`; `json_mode` requests any JSON object.
+    `json_schema` is `{"name", "schema", "strict"?}`; `json_mode` requests any JSON object. `notes` say what
+    of the client's request is not in this one.
     """
 
     messages: tuple[Message, ...]
@@ -125,6 +126,10 @@ class Request:
     json_mode: bool = False
     json_schema: dict[str, Any] | None = None
     reasoning_effort: str | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    verbosity: str | None = None
+    notes: tuple[str, ...] = ()
 
     def continuing(self, partial: str) -> Request:
         """This request with `partial` as an assistant prefix to be continued."""
@@ -169,7 +174,8 @@ class Attempt:
     `outcome` is "ok", "cancelled" or the `kind` of the `ProviderError`. `waited_ms` is the
     time waited before the call (Retry-After, backoff). `first_token_ms` and `latency_ms`
     count from the start of the call. `cost` is in USD. `delivered`: it has no whole answer, and yet
-    counts as one, because not the provider ended it (`llm.receipt`).
+    counts as one, because not the provider ended it (`llm.receipt`). `notes` say in sentences what of the
+    client's request was left out or changed for the target.
     """
 
     target: Target
@@ -185,6 +191,7 @@ class Attempt:
     cost: Decimal | None = None
     cost_basis: CostBasis = "unpriced"
     delivered: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class AttemptRecorder:
             usage=usage,
             cost=cost,
             cost_basis=basis,
+            notes=tuple(call.notes) if call else (),
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.utils import timezone
 
+from chat.openai.fields import invalid
 from chat.openai.openai_errors import ModelNotFound
 from chat.turns import ModelNotAllowed, requested_target, require_allowed_models
 from llm import canonical, providers
@@ -30,6 +32,25 @@ def chosen_route(access: Access, model: str, fallbacks: Sequence[str]) -> tuple[
         raise ModelNotFound("No provider is configured on this server.")
     require_allowed_models(access.key, route)
     return route
+
+
+def targets_accepting(
+    request: canonical.Request, route: Sequence[canonical.Target]
+) -> tuple[canonical.Request, tuple[canonical.Target, ...]]:
+    """Return the targets that accept the media of `request`, and it with a note on each other one.
+
+    Raises ValidationError if there are none.
+    """
+    kinds = {media.kind for message in request.messages for media in message.media}
+    accepting = tuple(target for target in route if kinds <= providers.get(target.provider).media)
+    if not accepting:
+        labels = ", ".join(dict.fromkeys(providers.get(target.provider).label for target in route))
+        sentence = f"No model of the route accepts all of it: {', '.join(sorted(kinds))}, sent to {labels}."
+        raise invalid("messages", sentence, "unsupported_parameter")
+    passed_over = (
+        f"{target} was not called: it accepts no such content." for target in route if target not in accepting
+    )
+    return replace(request, notes=(*request.notes, *passed_over)), accepting
 
 
 def available_models(access: Access) -> list[str]:

@@ -82,6 +82,11 @@ class MeteredRun:
         """Whether the access to it ended before the run did."""
         return self._grant.revoked
 
+    @property
+    def notes(self) -> list[str]:
+        """What of the client's request was left out or changed for the target that answered, in sentences."""
+        return list(self._run.attempts[-1].notes) if self._run.attempts else []
+
     def cancel(self) -> None:
         """Stop the provider, from any thread; what it has generated until then is billed."""
         self._run.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from llm import canonical
@@ -26,8 +27,10 @@ _FINISH = {
 }
 
 
-def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str, Any]:
-    """Return a `chat.completion` object."""
+def completion_body(
+    completion: canonical.Completion, reply_id: str, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return a `chat.completion` object; `notes` are the receipt's."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": completion.text or (None if completion.tool_calls or completion.refusal else ""),
@@ -59,7 +62,12 @@ def completion_body(completion: canonical.Completion, reply_id: str) -> dict[str
         "model": _model_name(completion),
         "choices": [choice],
         "usage": _usage_body(completion.usage),
+        **_notes_body(notes),
     }
+
+
+def _notes_body(notes: Sequence[str]) -> dict[str, Any]:
+    return {"notes": list(notes)} if notes else {}
 
 
 class Chunks:
@@ -97,9 +105,9 @@ class Chunks:
             call["function"]["name"] = part.name
         return self._choice({"tool_calls": [call]})
 
-    def end(self, completion: canonical.Completion) -> bytes:
+    def end(self, completion: canonical.Completion, notes: Sequence[str] = ()) -> bytes:
         """Return the end of the stream: finish reason, usage if it is requested, and `[DONE]`."""
-        self._head["model"] = _model_name(completion)
+        self._head |= {"model": _model_name(completion), **_notes_body(notes)}
         delta = {"provider_details": completion.opaque} if completion.opaque else {}
         last = self._choice(delta, _FINISH[completion.finish])
         if self._include_usage:

@@ -2,8 +2,8 @@
 
 https://platform.openai.com/docs/api-reference/chat/create
 
-A parameter that can't be honoured is rejected with a sentence, never dropped. `docs/openai.md` lists the few
-that are ignored because they only matter to OpenAI itself.
+A parameter is passed on if the target uses it, left out with a note on the receipt if the answer is as good
+without it, and refused with a sentence if it would be a wrong one. `docs/openai.md` lists them all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chat.openai.messages import conversation
 from chat.turns import longest_answer
 from core.api.serializers import BoundedListField, StrictSerializer
 from llm.canonical import Request, Target, Tool
+from llm.providers.json_values import as_dict, as_list
 from llm.route import MAX_TARGET_LENGTH
 from tenants.models import Plan
 from tenants.models.tenant import MAX_TOKENS
@@ -38,24 +39,27 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "functions": (([],), "Send them as tools."),
     "function_call": ((), "Use tools and tool_choice."),
     "n": ((1,), "Send the request once for each answer."),
-    "store": ((False,), "Nothing of a conversation is stored here."),
-    "frequency_penalty": ((0,), "Leave it out."),
-    "presence_penalty": ((0,), "Leave it out."),
     "logit_bias": (({},), "Leave it out."),
     "logprobs": ((False,), "Leave it out."),
     "top_logprobs": ((0,), "Leave it out."),
     "modalities": ((["text"],), "Answers are text."),
     "audio": ((), "Answers are text."),
-    "prediction": ((), "Leave it out."),
-    "verbosity": (("medium",), "Say in the prompt how long the answer should be."),
     "moderation": ((), "Leave it out."),
     "web_search_options": ((), "Offer a tool that searches."),
 }
 
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+#: Parameters without which an answer is as good -> the values that mean nothing, and why they are left out.
+LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
+    "store": ((False,), "nothing of a conversation is stored here."),
+    "prediction": ((), "it makes an answer faster, not another one."),
+}
 
-#: The names of tools that every provider accepts.
-_TOOL_NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
+#: What some provider has a word for. Each gets the nearest of its own.
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "default")
+
+_CHOICES = "auto, none, required or one of the tools is expected."
+
+_TOOL_NAME = r"[A-Za-z0-9_-]{1,64}"
 
 
 class StopField(BoundedListField):
@@ -76,14 +80,23 @@ class StreamOptionsSerializer(StrictSerializer):
     include_obfuscation = JSONBoolean(required=False, allow_null=True)
 
 
-class FunctionSerializer(StrictSerializer):
+class CacheableSerializer(StrictSerializer):
+    """Drops the marks of what a provider may cache, as Anthropic's clients write them."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            data = {name: value for name, value in data.items() if name != "cache_control"}
+        return super().to_internal_value(data)
+
+
+class FunctionSerializer(CacheableSerializer):
     name = serializers.RegexField(rf"\A{_TOOL_NAME}\Z")
     description = JSONText(default="", allow_blank=True, allow_null=True, trim_whitespace=False)
     parameters = serializers.DictField(default=None, allow_null=True)
     strict = JSONBoolean(default=None, allow_null=True)
 
 
-class ToolSerializer(StrictSerializer):
+class ToolSerializer(CacheableSerializer):
     type = serializers.ChoiceField(["function"])
     function = FunctionSerializer()
 
@@ -124,14 +137,21 @@ class CompletionRequestSerializer(StrictSerializer):
     parallel_tool_calls = JSONBoolean(required=False, allow_null=True)
     response_format = ResponseFormatSerializer(required=False, allow_null=True)
     reasoning_effort = serializers.ChoiceField(_EFFORTS, required=False, allow_null=True)
+    frequency_penalty = JSONNumber(min_value=-2, max_value=2, required=False, allow_null=True)
+    presence_penalty = JSONNumber(min_value=-2, max_value=2, required=False, allow_null=True)
+    verbosity = serializers.ChoiceField(["low", "medium", "high"], required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
+        notes: list[str] = []
         if isinstance(data, dict):
             for name, (neutral, advice) in UNSUPPORTED.items():
                 if data.get(name) is not None and data[name] not in neutral:
                     raise invalid(name, f"This can't be honoured here. {advice}", "unsupported_parameter")
-            data = {name: value for name, value in data.items() if name not in (*UNSUPPORTED, *IGNORED)}
+            dropped = (*UNSUPPORTED, *IGNORED, *LEFT_OUT)
+            notes = _notes(data)
+            data = {name: value for name, value in data.items() if name not in dropped}
         validated: dict[str, Any] = super().to_internal_value(data)
+        validated["notes"] = notes
         return validated
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +168,7 @@ def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target])
     system, messages = conversation(body["messages"], plan.max_input_chars)
     requested = body.get("max_completion_tokens") or body.get("max_tokens")
     limits = (requested, longest_answer(plan, route))
-    tools = tuple(_tool(tool["function"]) for tool in body.get("tools") or ())
+    tools, tool_choice = _tools(body)
     response_format = body.get("response_format") or {}
     return Request(
         messages=messages,
@@ -159,28 +179,61 @@ def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target])
         stop=tuple(body.get("stop") or ()),
         seed=body.get("seed"),
         tools=tools,
-        tool_choice=_tool_choice(body.get("tool_choice"), tools),
+        tool_choice=tool_choice,
         parallel_tool_calls=body.get("parallel_tool_calls") if tools else None,
         json_mode=response_format.get("type") == "json_object",
         json_schema=_json_schema(response_format.get("json_schema")),
         reasoning_effort=body.get("reasoning_effort"),
+        frequency_penalty=body.get("frequency_penalty"),
+        presence_penalty=body.get("presence_penalty"),
+        verbosity=body.get("verbosity"),
+        notes=tuple(body["notes"]),
     )
+
+
+def _notes(data: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} was left out: {why}"
+        for name, (neutral, why) in LEFT_OUT.items()
+        if data.get(name) is not None and data[name] not in neutral
+    ]
 
 
 def _tool(function: dict[str, Any]) -> Tool:
     return Tool(function["name"], function["description"] or "", function["parameters"], function["strict"])
 
 
-def _tool_choice(choice: Any, tools: tuple[Tool, ...]) -> str | None:
-    if choice is None:
-        return None
-    if isinstance(choice, str) and choice in ("auto", "none", "required"):
-        return choice if tools else None
-    function = choice.get("function") if isinstance(choice, dict) else None
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str) or name not in [tool.name for tool in tools]:
-        raise invalid("tool_choice", "auto, none, required or one of the tools is expected.")
-    return name
+def _tools(body: dict[str, Any]) -> tuple[tuple[Tool, ...], str | None]:
+    """Return the tools that the model may call, and how it chooses: as `Request.tool_choice`.
+
+    Of `allowed_tools` the others are left out: no provider but OpenAI knows that choice.
+    """
+    tools = tuple(_tool(tool["function"]) for tool in body.get("tools") or ())
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict):
+        if choice not in (None, "auto", "none", "required"):
+            raise invalid("tool_choice", _CHOICES)
+        return tools, choice if tools else None
+    if choice.get("type") == "allowed_tools":
+        allowed = as_dict(choice.get("allowed_tools")) or choice
+        names = [_name(entry) for entry in as_list(allowed.get("tools"))]
+        mode = allowed.get("mode", "auto")
+        if mode not in ("auto", "required") or not names or not set(names) <= {tool.name for tool in tools}:
+            raise invalid(
+                "tool_choice.allowed_tools", "A mode, auto or required, and some of the tools are expected."
+            )
+        return tuple(tool for tool in tools if tool.name in names), mode
+    name = _name(choice)
+    if name not in [tool.name for tool in tools]:
+        raise invalid("tool_choice", _CHOICES)
+    return tools, name
+
+
+def _name(choice: Any) -> str:
+    """Return the name of a function in a choice, also in the form of the Responses API; "" without one."""
+    choice = as_dict(choice)
+    name = as_dict(choice.get("function")).get("name") or choice.get("name")
+    return name if isinstance(name, str) else ""
 
 
 def _json_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:

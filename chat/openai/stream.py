@@ -73,6 +73,10 @@ class _RunEvents:
     def is_revoked(self) -> bool:
         return self._run.is_revoked
 
+    @property
+    def notes(self) -> list[str]:
+        return self._run.notes
+
     def cancel(self) -> None:
         self._run.cancel()
 
@@ -120,9 +124,9 @@ class _Body:
             case canonical.ToolCallDelta():
                 return self._chunks.tool_call(event)
             case canonical.Finished(completion):
-                return self._chunks.end(completion)
+                return self._chunks.end(completion, self._events.notes)
             case canonical.Failed(errors.Blocked(), canonical.Completion() as partial):
-                return self._chunks.end(partial)
+                return self._chunks.end(partial, self._events.notes)
             case canonical.Failed() if self._events.is_revoked:
                 return encode(error_body(AccessEnded()))
             case canonical.Failed(error):

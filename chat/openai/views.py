@@ -14,7 +14,7 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.openai.choice import available_models, chosen_route
+from chat.openai.choice import available_models, chosen_route, targets_accepting
 from chat.openai.metering import MeteredRun
 from chat.openai.openai_errors import (
     CompletionFailed,
@@ -90,13 +90,14 @@ class CompletionsView(OpenAIView):
         if body["stream"] and not plan.streaming:
             raise PermissionDenied("This plan does not include streaming.", "streaming_not_in_plan")
         route = chosen_route(access, body["model"], body["fallbacks"])
+        prompt, route = targets_accepting(canonical_request(body, plan, route), route)
         # What a stream has sent cannot be taken back.
-        run = MeteredRun(access, canonical_request(body, plan, route), route, can_restart=not body["stream"])
+        run = MeteredRun(access, prompt, route, can_restart=not body["stream"])
         show_plan_rate(request, run.admission.minute)
         if body["stream"]:
             include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
             return CompletionStream(run, include_usage=include_usage)
-        return Response(completion_body(_completion(run), str(run.id)))
+        return Response(completion_body(_completion(run), str(run.id), run.notes))
 
 
 def _completion(run: MeteredRun) -> canonical.Completion:

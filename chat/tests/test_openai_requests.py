@@ -59,6 +59,9 @@ def error(response, status: int = 400) -> dict:
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": [""]}, "stop.0"),
         ({"reasoning_effort": "enormous"}, "reasoning_effort"),
+        ({"frequency_penalty": 2.1}, "frequency_penalty"),
+        ({"presence_penalty": "high"}, "presence_penalty"),
+        ({"verbosity": "loud"}, "verbosity"),
         ({"fallbacks": "groq"}, "fallbacks"),
         ({"fallbacks": [5]}, "fallbacks.0"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
@@ -82,6 +85,27 @@ def error(response, status: int = 400) -> dict:
             "tools.0.function.parameters",
         ),
         ({"tools": [TOOL], "tool_choice": "clock"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+        (
+            {
+                "tools": [TOOL],
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "auto", "tools": [{"name": "x"}]},
+                },
+            },
+            "tool_choice.allowed_tools",
+        ),
+        (
+            {
+                "tools": [TOOL],
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": ["auto"], "tools": [TOOL]},
+                },
+            },
+            "tool_choice.allowed_tools",
+        ),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": "clock"}}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": ["x"]}}}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "clock"}}}, "tool_choice"),
@@ -184,14 +208,9 @@ def test_an_unknown_parameter_is_named(app):
         ("logprobs", True),
         ("top_logprobs", 3),
         ("logit_bias", {"50256": -100}),
-        ("frequency_penalty", 0.5),
-        ("presence_penalty", -1),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy", "format": "wav"}),
-        ("prediction", {"type": "content", "content": "x"}),
         ("web_search_options", {}),
-        ("store", True),
-        ("verbosity", "low"),
         ("moderation", {"model": "x"}),
     ],
 )

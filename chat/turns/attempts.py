@@ -30,6 +30,7 @@ class StoredAttempt(TypedDict):
     reasoning_tokens: NotRequired[int]
     tokens_estimated: NotRequired[bool]
     delivered: NotRequired[bool]
+    notes: NotRequired[list[str]]
 
 
 class StoredError(TypedDict):
@@ -54,7 +55,7 @@ DELETED: StoredError = {"kind": "deleted", "detail": "The conversation was delet
 
 def stored_attempt(attempt: canonical.Attempt, run: int) -> StoredAttempt:
     usage = attempt.usage
-    return {
+    stored: StoredAttempt = {
         "run": run,
         "target": str(attempt.target),
         "provider": attempt.target.provider,
@@ -76,6 +77,9 @@ def stored_attempt(attempt: canonical.Attempt, run: int) -> StoredAttempt:
         "cost": None if attempt.cost is None else f"{attempt.cost:f}",
         "cost_basis": attempt.cost_basis,
     }
+    if attempt.notes:
+        stored["notes"] = list(attempt.notes)
+    return stored
 
 
 def interrupted_attempt(run: int, target: canonical.Target) -> StoredAttempt:

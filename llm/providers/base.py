@@ -29,6 +29,9 @@ from llm.providers.transport import CallDeadline, DeadlineExceeded, Transport
 
 MIB = 1024 * 1024
 
+#: Parameters without which an answer is no wrong one.
+_OPTIONAL = ("seed", "parallel_tool_calls", "frequency_penalty", "presence_penalty", "verbosity")
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -61,6 +64,8 @@ class Provider(ABC):
     name: str
     label: str
     needs_key = True
+    #: What it accepts in a message of the user, beside text.
+    media: frozenset[canonical.MediaKind] = frozenset({"image", "audio", "file"})
 
     def __init__(self, *, api_key: str, base_url: str, model: str) -> None:
         self.api_key = api_key
@@ -142,6 +147,20 @@ class Provider(ABC):
     @abstractmethod
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
         """Return the body of the request, as the provider expects it."""
+
+    def ignored(self, model: str) -> frozenset[str]:
+        """Return the names of parameters that are left out for `model`, as it would refuse or ignore them."""
+        return frozenset()
+
+    def notes(self, request: canonical.Request, model: str) -> tuple[str, ...]:
+        """Return a sentence for each parameter of `request` that is left out for `model`."""
+        given = {
+            "name": any(message.name for message in request.messages),
+            "detail": any(media.detail for message in request.messages for media in message.media),
+            **{name: getattr(request, name) is not None for name in _OPTIONAL},
+        }
+        names = (name for name in sorted(self.ignored(model)) if given[name])
+        return tuple(f"{name} was left out: {self.label} does not use it." for name in names)
 
     @abstractmethod
     def reader(self, request: canonical.Request, target: canonical.Target) -> Reader:

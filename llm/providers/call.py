@@ -57,6 +57,8 @@ class ProviderCall:
         self._stream = stream
         self._limits = limits
         self._payload = provider.payload(request, model, stream)
+        #: What of the client's request is not in the payload, in sentences.
+        self.notes = [*request.notes, *provider.notes(request, model)]
         self._headers = provider.headers()
         self._url = provider.chat_url(model, stream)
         self._reader = provider.reader(request, canonical.Target(provider.name, model))

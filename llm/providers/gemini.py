@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +34,10 @@ class GeminiReader(Reader):
     `opaque` is a list of `{"from", "at": offsets in the text before and after the part, "call"?: id,
     "thoughtSignature"?}` in the order of the parts.
     """
+
+    def __init__(self, request: canonical.Request, target: canonical.Target) -> None:
+        super().__init__(request, target)
+        self._tool_names = {_wire_name(tool.name): tool.name for tool in request.tools}
 
     def feed(self, document: Document) -> None:
         value = document.value
@@ -88,7 +92,9 @@ class GeminiReader(Reader):
             arguments = call.get("args")
             text = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
             index = len(builder.calls)  # Calls come whole, without an index (observed 2026-11).
-            mark["call"] = builder.add_tool_call(index, call.get("id"), call.get("name"), text)
+            name = call.get("name")
+            name = self._tool_names.get(name, name) if isinstance(name, str) else name
+            mark["call"] = builder.add_tool_call(index, call.get("id"), name, text)
         if isinstance(part.get("thoughtSignature"), str):
             mark["thoughtSignature"] = part["thoughtSignature"]
         if len(mark) > 2:
@@ -106,6 +112,11 @@ class Gemini(Provider):
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return f"{self.base_url}/models/{quote(model.removeprefix('models/'), safe='')}:{method}"
 
+    def ignored(self, model: str) -> frozenset[str]:
+        """Gemini 4 refuses penalties: https://ai.google.dev/gemini-api/docs/models (2026-11)."""
+        penalties = {"frequency_penalty", "presence_penalty"} if "gemini-4" in model else set()
+        return frozenset({"name", "detail", "verbosity", "parallel_tool_calls", *penalties})
+
     def reader(self, request: canonical.Request, target: canonical.Target) -> Reader:
         return GeminiReader(request, target)
 
@@ -115,7 +126,7 @@ class Gemini(Provider):
             system, messages = "", (canonical.Message("user", system),)
         optional = {
             "systemInstruction": {"parts": [{"text": system}]} if system else None,
-            "generationConfig": _generation_config(request) or None,
+            "generationConfig": _generation_config(request, self.ignored(model)) or None,
             "tools": [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}]
             if request.tools
             else None,
@@ -186,7 +197,7 @@ def _sum(usage: Mapping[str, Any], *names: str) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _generation_config(request: canonical.Request) -> dict[str, Any]:
+def _generation_config(request: canonical.Request, ignored: Collection[str]) -> dict[str, Any]:
     effort = request.reasoning_effort
     config = {
         "temperature": request.temperature,
@@ -194,6 +205,8 @@ def _generation_config(request: canonical.Request) -> dict[str, Any]:
         "maxOutputTokens": request.max_tokens,
         "stopSequences": list(request.stop) or None,
         "seed": request.seed,
+        "frequencyPenalty": None if "frequency_penalty" in ignored else request.frequency_penalty,
+        "presencePenalty": None if "presence_penalty" in ignored else request.presence_penalty,
         "responseMimeType": "application/json" if request.json_mode or request.json_schema else None,
         "responseJsonSchema": (request.json_schema or {}).get("schema"),
         "thinkingConfig": {"thinkingLevel": "minimal" if effort == "none" else effort} if effort else None,
@@ -202,11 +215,19 @@ def _generation_config(request: canonical.Request) -> dict[str, Any]:
 
 
 def _declaration(tool: canonical.Tool) -> dict[str, Any]:
-    declaration: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    declaration: dict[str, Any] = {"name": _wire_name(tool.name), "description": tool.description}
     if (tool.parameters or {}).get("properties"):
         # `parameters` accepts only a subset of OpenAPI; neither may be empty (observed 2026-11).
         declaration["parametersJsonSchema"] = tool.parameters
     return declaration
+
+
+def _wire_name(name: str) -> str:
+    """Return the name of a tool as Gemini accepts it: beginning with a letter or an underscore (2026-11).
+
+    https://ai.google.dev/api/caching#FunctionDeclaration
+    """
+    return name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
 
 
 def _tool_config(choice: str | None) -> dict[str, Any] | None:
@@ -215,7 +236,7 @@ def _tool_config(choice: str | None) -> dict[str, Any] | None:
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
     if choice in modes:
         return {"functionCallingConfig": {"mode": modes[choice]}}
-    return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [choice]}}
+    return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [_wire_name(choice)]}}
 
 
 def _contents(messages: tuple[canonical.Message, ...]) -> list[dict[str, Any]]:
@@ -241,7 +262,7 @@ def _parts(message: canonical.Message, names: Mapping[str, str]) -> Iterator[dic
         yield from _model_parts(message)
     elif message.role == "tool":
         call_id = message.tool_call_id or ""
-        name = names.get(call_id) or call_id or "tool"
+        name = _wire_name(names.get(call_id) or call_id or "tool")
         response = {"id": call_id, "name": name, "response": {"output": message.text}}
         yield {"functionResponse": response}
     else:
@@ -300,7 +321,11 @@ def _function_call(call: canonical.ToolCall) -> dict[str, Any]:
         arguments = json.loads(call.arguments or "{}")
     except ValueError:
         arguments = {}
-    return {"id": call.id, "name": call.name, "args": arguments if isinstance(arguments, dict) else {}}
+    return {
+        "id": call.id,
+        "name": _wire_name(call.name),
+        "args": arguments if isinstance(arguments, dict) else {},
+    }
 
 
 def _media(media: canonical.Media) -> dict[str, Any]:

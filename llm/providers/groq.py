@@ -29,7 +29,14 @@ class Groq(OpenAIDialect):
     name = "groq"
     label = "Groq"
     reader_class = GroqReader
-    takes_names = False  # They are a 400: https://console.groq.com/docs/openai (2026-11)
+    media = frozenset({"image"})
+
+    def ignored(self, model: str) -> frozenset[str]:
+        """Names and unknown parameters are a 400 there, penalties are accepted and not used.
+
+        https://console.groq.com/docs/openai and https://console.groq.com/docs/api-reference (2026-11)
+        """
+        return frozenset({"name", "verbosity", "frequency_penalty", "presence_penalty"})
 
     def listed_model(self, entry: Mapping[str, Any]) -> ListedModel | None:
         if entry.get("active") is False:

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/chat (2026-11)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from llm import canonical
@@ -169,8 +169,6 @@ class OpenAIDialect(Provider):
     #: Whether usage at the end of a stream has to be requested.
     requests_usage = True
     reader_class: type[OpenAIReader] = OpenAIReader
-    #: Whether a message may name its author.
-    takes_names = True
     #: The field in which a message with tool calls repeats the reasoning that led to them; None if in none.
     reasoning_field: str | None = None
 
@@ -193,12 +191,16 @@ class OpenAIDialect(Provider):
             "response_format": _response_format(request),
             "stream": True if stream else None,
             "stream_options": {"include_usage": True} if stream and self.requests_usage else None,
+            "frequency_penalty": request.frequency_penalty,
+            "presence_penalty": request.presence_penalty,
+            "verbosity": request.verbosity,
             **self.reasoning(request),
         }
+        ignored = self.ignored(model)
         return {
             "model": model,
-            "messages": list(self._messages(request)),
-            **{name: value for name, value in optional.items() if value is not None},
+            "messages": list(self._messages(request, ignored)),
+            **{name: value for name, value in optional.items() if value is not None and name not in ignored},
         }
 
     def reasoning(self, request: canonical.Request) -> dict[str, Any]:
@@ -206,7 +208,7 @@ class OpenAIDialect(Provider):
         return {"reasoning_effort": request.reasoning_effort}
 
     def assistant_message(self, message: canonical.Message) -> dict[str, Any]:
-        fields: dict[str, Any] = {"role": "assistant", "content": message.text or None, **self._name(message)}
+        fields: dict[str, Any] = {"role": "assistant", "content": message.text or None}
         if message.tool_calls:
             if message.reasoning and self.reasoning_field:
                 fields[self.reasoning_field] = message.reasoning
@@ -231,19 +233,17 @@ class OpenAIDialect(Provider):
         """Return the model of one entry; None if it cannot be used now."""
         return ListedModel(entry["id"])
 
-    def _messages(self, request: canonical.Request) -> Iterator[dict[str, Any]]:
+    def _messages(self, request: canonical.Request, ignored: Collection[str]) -> Iterator[dict[str, Any]]:
         if request.system:
             yield {"role": "system", "content": request.system}
         for message in request.messages:
+            name = {"name": message.name} if message.name and "name" not in ignored else {}
             if message.role == "assistant":
-                yield self.assistant_message(message)
+                yield self.assistant_message(message) | name
             elif message.role == "tool":
                 yield {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
             else:
-                yield {"role": "user", "content": _content(message), **self._name(message)}
-
-    def _name(self, message: canonical.Message) -> dict[str, str]:
-        return {"name": message.name} if message.name and self.takes_names else {}
+                yield {"role": "user", "content": _content(message), **name}
 
 
 def _content(message: canonical.Message) -> str | list[dict[str, Any]]:
