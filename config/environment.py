@@ -298,7 +298,11 @@ VARIABLES = [
     # LLM limits
     Variable("LLM_CONNECT_SECONDS", "float", 5.0, "seconds to connect to a provider", least=0.001),
     Variable(
-        "LLM_FIRST_TOKEN_SECONDS", "float", 10.0, "seconds until the first token of an answer", least=0.001
+        "LLM_FIRST_TOKEN_SECONDS",
+        "float",
+        10.0,
+        "seconds until the first token of an answer; of models that think a multiple (docs/failover.md)",
+        least=0.001,
     ),
     Variable(
         "LLM_BETWEEN_TOKENS_SECONDS", "float", 10.0, "seconds between two tokens of an answer", least=0.001

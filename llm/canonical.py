@@ -223,7 +223,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A call failed and another one may follow: a chance to send the client a sign of life."""
+    """There is nothing new, but the run goes on: a chance to send the client a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)

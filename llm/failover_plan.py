@@ -70,8 +70,13 @@ class FailoverPlan:
 
     @property
     def has_more(self) -> bool:
-        """Whether the route has further targets."""
-        return bool(self._pending)
+        """Whether the route has further targets that may be called."""
+        return any(
+            target not in self._excluded
+            and self._large_enough(target)
+            and not self.breakers.seconds_until_probe(target, self.origin)
+            for target in self._pending
+        )
 
     @property
     def may_retry(self) -> bool:

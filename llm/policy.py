@@ -60,11 +60,22 @@ class Policy:
         """Return the same policy with all times multiplied by `factor`."""
         return replace(self, **{name: getattr(self, name) * factor for name in _TIMES})
 
-    def limits(self, remaining_seconds: float) -> Limits:
-        """Return the limits of one call when the run has that much time left."""
+    def limits(
+        self, remaining_seconds: float, *, first_token_factor: float = 1, is_last: bool = False
+    ) -> Limits:
+        """Return the limits of one call when the run has that much time left.
+
+        `first_token_factor` multiplies the time to the first token, which leaves half of the time to other
+        targets. Without any (`is_last`) a provider that has accepted the request may take all of it.
+        """
+        first_token_seconds = self.first_token_seconds * first_token_factor
+        if not is_last:
+            half = max(self.first_token_seconds, remaining_seconds / 2)
+            first_token_seconds = min(first_token_seconds, half)
         return Limits(
             connect_seconds=min(self.connect_seconds, remaining_seconds),
-            first_token_seconds=min(self.first_token_seconds, remaining_seconds),
+            first_token_seconds=min(first_token_seconds, remaining_seconds),
+            is_patient=is_last,
             between_tokens_seconds=min(self.between_tokens_seconds, remaining_seconds),
             total_seconds=remaining_seconds,
             max_reply_bytes=self.max_reply_bytes,

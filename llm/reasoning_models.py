@@ -1,4 +1,7 @@
-"""Which models think before they answer, by their names: hosts give the same model different ids."""
+"""Which models think before they answer, by their names: hosts give the same model different ids.
+
+And how long they may take for it, in which many send nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,3 +32,15 @@ def reasons(target: Target) -> bool:
 def opens_thoughts_in_prompt(target: Target) -> bool:
     """Whether an answer may begin with thoughts that no tag opens."""
     return target.provider == "openai_compatible" and bool(_OPENED_BY_TEMPLATE.search(target.model.lower()))
+
+
+#: The time to the first token, as a multiple of that of a model that does not think.
+_FACTORS = {"none": 1.0, "minimal": 1.0, "low": 2.0, "medium": 3.0, "high": 6.0, "xhigh": 8.0, "max": 8.0}
+_UNASKED = 2.0
+
+
+def first_token_factor(target: Target, effort: str | None) -> float:
+    """Return how much longer than a model that does not think `target` may take for its first token."""
+    if effort in _FACTORS:
+        return _FACTORS[effort]
+    return _UNASKED if reasons(target) else 1.0

@@ -37,6 +37,7 @@ from llm.failed_calls import is_provoked, log_failure
 from llm.failover_plan import FailoverPlan, NextCall
 from llm.policy import Policy
 from llm.providers import Provider, ProviderCall
+from llm.reasoning_models import first_token_factor
 from llm.receipt import AttemptRecorder, skipped, with_usage
 from llm.rescue import Splice, StreamSplicer, can_be_continued, continuation
 from llm.route import default_route, parse_route
@@ -263,7 +264,11 @@ class Run:
             # A whole answer gives no sign of life; half the time must remain for the other targets.
             seconds /= 2
         provider = self._provider_of(target.provider)
-        limits = self.policy.limits(seconds)
+        limits = self.policy.limits(
+            seconds,
+            first_token_factor=first_token_factor(target, request.reasoning_effort),
+            is_last=not self._plan.has_more,
+        )
         call = provider.open(
             request,
             target.model,
@@ -284,6 +289,10 @@ class Run:
         """Pass on the events of a call, spliced onto what the client has; return the call's completion."""
         before = "".join(self._sent)
         for event in call:
+            if isinstance(event, Waiting):
+                if self.emit_waiting:
+                    yield event
+                continue
             if not self._started:
                 self._started = True
                 yield Started(target)

@@ -40,7 +40,8 @@ class Limits:
     `first_token_seconds` counts from the start of the call and applies to streams; an answer
     that is not streamed is bounded by `total_seconds` only, because its first byte is its
     last. A token is text, reasoning or a piece of a tool call: comments and empty chunks
-    extend nothing.
+    extend nothing. With `is_patient` a provider that has accepted the request (a status of 2xx) may take
+    `total_seconds` for its first token, too.
     """
 
     connect_seconds: float = 5
@@ -49,6 +50,7 @@ class Limits:
     total_seconds: float = 120
     max_reply_bytes: int = 8 * MIB
     max_event_bytes: int = 2 * MIB
+    is_patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from llm.providers.transport import CallDeadline, DeadlineExceeded, Stopped
 if TYPE_CHECKING:
     from llm.providers.base import Limits, Provider
 
+#: After so much silence the reader gets a sign of life.
+_SIGN_OF_LIFE_SECONDS = 5.0
+
 #: Waits after the finish reason (for usage) and after [DONE] (for the end of the body).
 _AFTER_FINISH_SECONDS = 2.0
 _AFTER_DONE_SECONDS = 0.05
@@ -29,7 +32,8 @@ class ProviderCall:
     """One call to a provider; iterate over it once.
 
     Yields `Text`, `Refusal`, `Reasoning` and `ToolCallDelta` as they arrive (those of one read are
-    joined), `Retracted` when text turns out to be reasoning, and `Finished` last. Everything else
+    joined), `Retracted` when text turns out to be reasoning, and `Finished` last; with patient limits
+    also `Waiting`, every few seconds, before the first of them. Everything else
     is raised as a `ProviderError`: it never yields `Failed` and never ends without `Finished`. A
     content filter is raised as `Blocked`, with the text before it in `partial`
     (`partial.finish == "blocked"`).
@@ -66,7 +70,7 @@ class ProviderCall:
         self._builder.checks_tools, self._builder.can_restart = checks_tools, can_restart
         self._deadline = CallDeadline(connect_seconds=limits.connect_seconds, expires_at=float("inf"))
         self._body: ResponseBody | None = None
-        self._started = 0.0
+        self._started = self._alive_at = 0.0
         self._finish_seen = False
 
     @property
@@ -93,11 +97,13 @@ class ProviderCall:
                 return event.completion
         raise AssertionError("A call ends with Finished or raises.")
 
-    def __iter__(self) -> Iterator[canonical.Delta | canonical.Finished]:
-        self._started = time.monotonic()
+    def __iter__(self) -> Iterator[canonical.Waiting | canonical.Delta | canonical.Finished]:
+        self._started = self._alive_at = time.monotonic()
         self._allow(self._limits.first_token_seconds if self._stream else self._limits.total_seconds)
         with self._provider_errors(), open_streams if self._stream else contextlib.nullcontext():
             body = self._send()
+            if self._stream and self._limits.is_patient:
+                self._allow(self._limits.total_seconds)
             stream = JSONStream(
                 body,
                 max_event_bytes=self._limits.max_event_bytes,
@@ -110,6 +116,9 @@ class ProviderCall:
                 yield from self._take_events()
                 if error is not None:
                     raise error  # It came after the events.
+                if body.is_idle:
+                    self._alive_at = time.monotonic()
+                    yield canonical.Waiting()
                 self._restart_clock(self._builder.received > received)
             self._drain(body)
             yield from self._finish(stream.is_complete)
@@ -149,6 +158,8 @@ class ProviderCall:
 
     def _receive(self, stream: JSONStream) -> Exception | None:
         """Read once and parse what has arrived. Return the error that ends the call, if any."""
+        is_awaited = self._limits.is_patient and self._stream and self.first_token_ms is None
+        self._deadline.idle_at = self._alive_at + _SIGN_OF_LIFE_SECONDS if is_awaited else float("inf")
         try:
             for document in stream.read():
                 self._reader.feed(document)
@@ -183,7 +194,10 @@ class ProviderCall:
         """Read the rest of the body, so that the connection can be reused; close it if that takes long."""
         if body.ended:
             return
-        self._deadline.expires_at = time.monotonic() + _AFTER_DONE_SECONDS
+        self._deadline.expires_at, self._deadline.idle_at = (
+            time.monotonic() + _AFTER_DONE_SECONDS,
+            float("inf"),
+        )
         with contextlib.suppress(DeadlineExceeded, Stopped, StreamError, *NETWORK_ERRORS):
             body.read_into(bytearray(), _AFTER_DONE_BYTES)
         body.close()
@@ -237,11 +251,14 @@ class ProviderCall:
 
     def _timeout(self, facts: dict[str, Any]) -> errors.ProviderSilent:
         label, limits = self._provider.label, self._limits
-        if time.monotonic() - self._started >= limits.total_seconds:
+        is_over = time.monotonic() - self._started >= limits.total_seconds
+        has_begun = self.first_token_ms is not None
+        if is_over and (has_begun or not self._stream):
             message = f"{label} did not finish within {limits.total_seconds:g} s."
             return errors.ProviderSilent(message, out_of_time=True, **facts)
-        if self.first_token_ms is None:
-            message = f"{label} sent no token within {limits.first_token_seconds:g} s."
+        if not has_begun:
+            seconds = limits.total_seconds if is_over else limits.first_token_seconds
+            message = f"{label} sent no token within {seconds:g} s."
         else:
             message = f"{label} stopped in the middle of its answer for {limits.between_tokens_seconds:g} s."
         return errors.ProviderSilent(message, **facts)

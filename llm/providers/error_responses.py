@@ -86,8 +86,12 @@ def read_error_response(body: ResponseBody, deadline: CallDeadline) -> ErrorResp
     return parse_error(_decoded(content), status=body.status, headers=body.headers)
 
 
+class _Bytes(io.BytesIO):
+    is_idle = False
+
+
 def _decoded(content: bytearray) -> Any:
-    stream = JSONStream(io.BytesIO(content), max_event_bytes=2 * _READ_BYTES, max_reply_bytes=2 * _READ_BYTES)
+    stream = JSONStream(_Bytes(content), max_event_bytes=2 * _READ_BYTES, max_reply_bytes=2 * _READ_BYTES)
     with contextlib.suppress(StreamError):
         while not stream.done:
             for document in stream.read():

@@ -30,7 +30,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from llm.providers.stream import ResponseBody
+from llm.providers.stream import Idle, ResponseBody
 
 
 class DeadlineExceeded(Exception):
@@ -44,12 +44,14 @@ class Stopped(Exception):
 class CallDeadline:
     """Limits one request in time, and lets any thread stop it.
 
-    `expires_at` is in `time.monotonic` seconds and may be moved during the call.
+    `expires_at` is in `time.monotonic` seconds and may be moved during the call. At `idle_at`, if that is
+    earlier, reading the body pauses.
     """
 
     def __init__(self, *, connect_seconds: float, expires_at: float) -> None:
         self.connect_seconds = connect_seconds
         self.expires_at = expires_at
+        self.idle_at = float("inf")
         self.stopped = False
         #: A whole request has been written. One that was stopped before reached no provider.
         self.request_sent = False
@@ -67,6 +69,15 @@ class CallDeadline:
         seconds = self.expires_at - time.monotonic()
         if seconds <= 0:
             raise DeadlineExceeded
+        return seconds
+
+    def readable_seconds(self) -> float:
+        """Return how long a read may wait. Raises as `remaining_seconds` does, and Idle."""
+        seconds = self.remaining_seconds()
+        if self.idle_at < self.expires_at:
+            seconds = min(seconds, self.idle_at - time.monotonic())
+            if seconds <= 0:
+                raise Idle
         return seconds
 
     def pause(self, seconds: float) -> None:
@@ -266,11 +277,11 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self._error is not None:
             raise self._error
-        self._sock.settimeout(self._deadline.remaining_seconds())
+        self._sock.settimeout(self._deadline.readable_seconds())
         try:
             count = self._sock.recv_into(buffer)
         except TimeoutError:
-            raise DeadlineExceeded from None
+            raise (Idle if self._deadline.idle_at < self._deadline.expires_at else DeadlineExceeded) from None
         except OSError:
             self._deadline.remaining_seconds()
             raise

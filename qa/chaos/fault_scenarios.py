@@ -142,6 +142,7 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
         "1:timeout 2:ok",
         "1:timeout",
         longest=first_token,
+        longest_alone=total,
         check=is_complete_or_failed,
     ),
     FaultScenario(
@@ -150,6 +151,7 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
         "1:timeout 2:ok",
         "1:timeout",
         longest=first_token,
+        longest_alone=total,
         check=is_complete_or_failed,
     ),
     FaultScenario(

@@ -47,7 +47,7 @@ def backoffs(policy: Policy) -> float:
 
 
 def first_token(policy: Policy) -> float:
-    return policy.first_token_seconds
+    return policy.first_token_seconds * 2  # of a model that thinks
 
 
 def between_tokens(policy: Policy) -> float:
@@ -64,8 +64,9 @@ class FaultScenario:
 
     `fault` is a spec of the fake provider; `{…}` in it are seconds of the policy, scaled.
     `expected` are the receipts allowed where the route has further targets, `expected_alone` where
-    it has none. `rescuer` selects the second target: "plain" restarts, "prefix" continues.
-    `second_target` is a script for it; `times` limits the fault to the first calls.
+    it has none, and `longest_alone` how long that may take. `rescuer` selects the second target:
+    "plain" restarts, "prefix" continues. `second_target` is a script for it; `times` limits the
+    fault to the first calls.
     """
 
     name: str
@@ -73,6 +74,7 @@ class FaultScenario:
     expected: str
     expected_alone: str
     longest: Seconds = no_time
+    longest_alone: Seconds | None = None
     shortest: Seconds = no_time
     alerts: int = 0
     rescuer: str = ""
@@ -99,14 +101,15 @@ class FaultScenario:
         result.problems = [
             *receipt_is(result.receipt, _with_larger_window(expected, selected)),
             *violated_invariants(harness, observed),
-            *self._wrong_numbers(observed, policy),
+            *self._wrong_numbers(observed, policy, is_alone=len(selected) == 1),
             *self.check(harness, observed),
         ]
         return result
 
-    def _wrong_numbers(self, observed: Observation, policy: Policy) -> list[str]:
+    def _wrong_numbers(self, observed: Observation, policy: Policy, *, is_alone: bool) -> list[str]:
         problems = []
-        longest, shortest = self.longest(policy) + SLACK_SECONDS, self.shortest(policy)
+        limit = (self.longest_alone if is_alone else None) or self.longest
+        longest, shortest = limit(policy) + SLACK_SECONDS, self.shortest(policy)
         if observed.seconds > longest:
             problems.append(f"took {observed.seconds:.1f} s, {longest:.1f} s are allowed")
         if observed.seconds < shortest:

@@ -27,7 +27,7 @@ class Outcome:
     """The outcome of one call: its events, and the completion or the error."""
 
     call: ProviderCall
-    events: list[canonical.Delta | canonical.Finished] = field(default_factory=list)
+    events: list[canonical.Waiting | canonical.Delta | canonical.Finished] = field(default_factory=list)
     completion: canonical.Completion | None = None
     error: ProviderError | None = None
 

@@ -32,6 +32,10 @@ class ProtocolError(StreamError):
     """The body violates its framing, its encoding or its format."""
 
 
+class Idle(Exception):
+    """Nothing has come for a while; reading may go on."""
+
+
 class ResponseBody:
     """Status, headers and body of a response.
 
@@ -52,6 +56,8 @@ class ResponseBody:
         self.ended = False
         #: The last read filled its buffer, so that more has probably arrived.
         self.last_read_was_full = False
+        #: The last read returned b"" because nothing has come for a while.
+        self.is_idle = False
         self._response = response
         self._raw = raw
         self._on_end = on_end
@@ -62,10 +68,13 @@ class ResponseBody:
         return 200 <= self.status < 300
 
     def read(self) -> bytes:
-        """Wait for bytes and return them decoded; b"" at the end, with the connection back in its pool."""
+        """Wait for bytes and return them decoded; b"" at the end, with the connection back in its pool.
+
+        Also b"" if it `is_idle`: the next read goes on.
+        """
         try:
             for part in self._parts:
-                if part:
+                if part or self.is_idle:
                     return part
         except BaseException:
             self.close()  # After an error the position in the body is unknown.
@@ -108,31 +117,52 @@ class ResponseBody:
         read = functools.partial(self._read_available, raw)
         if raw.chunked:
             return _chunks(read)
-        return iter(read, b"") if raw.length is None else _first_bytes(read, raw.length)
+        return _all_bytes(read) if raw.length is None else _first_bytes(read, raw.length)
 
-    def _read_available(self, raw: http.client.HTTPResponse) -> bytes:
+    def _read_available(self, raw: http.client.HTTPResponse) -> bytes | None:
+        """Return the bytes that have arrived, b"" at the end, None after a while without any."""
+        self.is_idle = False
         if raw.isclosed():  # http.client closes a response that it knows to be empty.
             return b""
-        data = raw.fp.read1(READ_BYTES)
+        try:
+            data = raw.fp.read1(READ_BYTES)
+        except Idle:
+            self.is_idle = True
+            return None
         self.last_read_was_full = len(data) == READ_BYTES
         return data
 
 
-def _first_bytes(read: Callable[[], bytes], length: int) -> Iterator[bytes]:
+#: Returns what has arrived, b"" at the end, None if nothing has come for a while.
+_Read = Callable[[], bytes | None]
+
+
+def _all_bytes(read: _Read) -> Iterator[bytes]:
+    while (data := read()) != b"":
+        yield data or b""
+
+
+def _first_bytes(read: _Read, length: int) -> Iterator[bytes]:
     while length:
         data = read()
+        if data is None:
+            yield b""
+            continue
         if not data:
             raise Truncated
         yield data[:length]
         length -= min(length, len(data))
 
 
-def _chunks(read: Callable[[], bytes]) -> Iterator[bytes]:
+def _chunks(read: _Read) -> Iterator[bytes]:
     """Yield the content of all chunks that one read returned, joined; see RFC 9112, section 7.1."""
     buffer = b""
     left = 0  # bytes still to come of the current chunk, its CRLF included
     while True:
         data = read()
+        if data is None:
+            yield b""
+            continue
         if not data:
             raise Truncated
         buffer += data
@@ -167,7 +197,7 @@ def _chunks(read: Callable[[], bytes]) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def _skip_trailers(buffer: bytes, read: Callable[[], bytes]) -> None:
+def _skip_trailers(buffer: bytes, read: _Read) -> None:
     while not (buffer.startswith((b"\r\n", b"\n")) or b"\r\n\r\n" in buffer or b"\n\n" in buffer):
         data = read()
         if not data or len(buffer) > _MAX_FRAMING_BYTES:
@@ -189,6 +219,8 @@ def _chunk_size(line: bytes) -> int:
 def _decompressed(parts: Iterator[bytes]) -> Iterator[bytes]:
     inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, whichever the header says
     for part in parts:
+        if not part:
+            yield part
         while part:
             try:
                 # Bounded, so that a small body cannot become a large one in memory.

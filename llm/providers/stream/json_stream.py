@@ -38,6 +38,8 @@ class Document(NamedTuple):
 
 
 class Readable(Protocol):
+    is_idle: bool
+
     def read(self) -> bytes: ...
 
 
@@ -64,6 +66,8 @@ class JSONStream:
         is not JSON, after those before it.
         """
         data = self._body.read()
+        if not data and self._body.is_idle:
+            return ()
         if not data:
             self.done = True
             if self._text is None:
