@@ -277,6 +277,8 @@ CORS_URLS_REGEX = r"^/(?:api|v1)/"
 CORS_ALLOW_ALL_ORIGINS = "*" in _env["CORS_ORIGIN"]
 CORS_ALLOWED_ORIGINS = [origin for origin in _env["CORS_ORIGIN"] if origin != "*"]
 CORS_ALLOW_HEADERS = [
+    # Any header: clients add their own, such as x-stainless-os. It does not stand for `authorization`.
+    "*",
     "accept",
     "authorization",
     "content-type",

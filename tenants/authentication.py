@@ -84,18 +84,22 @@ class BearerKeyAuthentication(ApiKeyAuthentication):
         return 'Bearer realm="api"'
 
 
+#: Detail and code, by whether the key is public.
+_WRONG_ORIGIN = {
+    True: ("This public key may only be used by pages of its allowed origins.", "origin_not_allowed"),
+    False: (
+        "A secret key must not be used in a browser. Use a public key there, or for a desktop app a key that "
+        "is issued with allow_browser.",
+        "secret_key_in_browser",
+    ),
+}
+
+
 def refuse_misuse(key: ApiKey, address: str, origin: str) -> None:
     """Raise KeyMisused where the key must not be used, by itself or by the visitors' tokens it gave."""
     if not key.allows_address(address):
         raise KeyMisused(key, "This key may not be used from this network.", "network_not_allowed")
-    if key.is_public and not key.allows_origin(origin):
-        detail = "This public key may only be used by pages of its allowed origins."
-        raise KeyMisused(key, detail, "origin_not_allowed")
-    if not key.is_public and origin:
-        raise KeyMisused(
-            key,
-            "A secret key must not be used in a browser. Use a public key there.",
-            "secret_key_in_browser",
-        )
+    if not key.accepts_origin(origin):
+        raise KeyMisused(key, *_WRONG_ORIGIN[key.is_public])
     if key.tenant.is_suspended:
         raise KeyMisused(key, TenantSuspended.default_detail, TenantSuspended.default_code)

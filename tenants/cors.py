@@ -17,12 +17,18 @@ from tenants.models.origins import is_localhost, patterns_allowing
 def allow_origin(sender: Any, request: HttpRequest, **kwargs: Any) -> bool:
     """Whether the page may read the response.
 
-    A preflight carries no key: it passes if any tenant or key allows its origin, or if the page is on
-    localhost. The request that follows is checked by its own key (tenants.authentication).
+    A preflight carries no key: it passes if any tenant or key allows its origin, if any secret key allows
+    browsers, or if the page is on localhost. The request that follows is checked by its own key
+    (tenants.authentication).
     """
     origin = request.headers.get("Origin", "")
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-        return is_localhost(origin) or _is_allowed_by(origin, ApiKey) or _is_allowed_by(origin, Tenant)
+        return (
+            is_localhost(origin)
+            or _is_allowed_by(origin, ApiKey)
+            or _is_allowed_by(origin, Tenant)
+            or ApiKey.collection().find_one({"allow_browser": True}, {"_id": 1}) is not None
+        )
     return bool(origin) and getattr(request, "origin_of_key", None) == origin
 
 

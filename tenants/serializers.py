@@ -168,6 +168,7 @@ class ApiKeySerializer(DocumentSerializer):
             "allowed_origins",
             "allowed_networks",
             "allowed_models",
+            "allow_browser",
             "expires_at",
             "replaced_by",
             "created_by",
@@ -197,6 +198,10 @@ class ApiKeySerializer(DocumentSerializer):
             if fields.get("scopes"):
                 raise serializers.ValidationError(
                     {"scopes": "Public keys open sessions and send in them, and have no other scopes."}
+                )
+            if fields.get("allow_browser"):
+                raise serializers.ValidationError(
+                    {"allow_browser": "It is for secret keys: public keys are made for browsers."}
                 )
             fields["scopes"] = []
         else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import requests
 
+from qa.testing.tenants import issue
+
 #: As pages and clients send them: none of them may make a request one that needs Django's CSRF token.
 HEADERS = {
     "Cookie": "csrftoken=x; sessionid=y",
@@ -91,3 +93,16 @@ def test_a_form_of_the_console_without_a_token_keeps_its_page(openai_server):
 
     assert response.status_code == 403
     assert response.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("origin", ["app://obsidian.md", "null", "https://desk.example"])
+def test_a_desktop_app_uses_a_key_that_allows_browsers(openai_server, fake, acme, alice, origin):
+    def models(**fields: bool) -> requests.Response:
+        key = issue(acme, alice, scopes=["messages:send"], **fields).secret
+        return call(openai_server, "GET", "/v1/models", Authorization=f"Bearer {key}", Origin=origin)
+
+    refused, accepted = models(), models(allow_browser=True)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "secret_key_in_browser")
+    assert "allow_browser" in refused.json()["error"]["message"]
+    assert accepted.status_code == 200
+    assert accepted.headers["Access-Control-Allow-Origin"] == "*"

@@ -60,6 +60,7 @@ _KEY_COLUMNS = (
     "allowed_origins",
     "allowed_networks",
     "allowed_models",
+    "allow_browser",
     "expires_at",
     "revoked_at",
 )
@@ -157,7 +158,7 @@ def _key_allows(granted: StreamGrant, document: dict[str, Any], tenant: Tenant) 
         key.is_usable
         and replace(access, key=key).may(granted.right)
         and key.allows_address(access.address)
-        and (not key.is_public or key.allows_origin(access.origin))
+        and key.accepts_origin(access.origin)
         and all(key.allows_target(target) for target in granted.targets)
     )
 

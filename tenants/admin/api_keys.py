@@ -52,6 +52,7 @@ class ApiKeyAdmin(DomainErrorMessages, TenantOwnedAdmin):
         "allowed_origins",
         "allowed_networks",
         "allowed_models",
+        "allow_browser",
         "expires_at",
         "revoked_at",
         "replaced_by",

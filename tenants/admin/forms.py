@@ -127,6 +127,7 @@ class NewApiKeyForm(forms.ModelForm):
             "allowed_origins",
             "allowed_networks",
             "allowed_models",
+            "allow_browser",
             "expires_at",
         )
 
@@ -137,3 +138,4 @@ class NewApiKeyForm(forms.ModelForm):
         )
         if self.cleaned_data.get("kind") == ApiKey.Kind.PUBLIC:
             self.cleaned_data["scopes"] = []
+            self.cleaned_data["allow_browser"] = False

@@ -134,6 +134,11 @@ class ApiKey(Document):
     allowed_origins = ArrayField(models.CharField(max_length=300), default=list, blank=True)
     allowed_networks = ArrayField(models.CharField(max_length=50), default=list, blank=True)
     allowed_models = ArrayField(models.CharField(max_length=MAX_TARGET_LENGTH), default=list, blank=True)
+    allow_browser = models.BooleanField(
+        default=False,
+        help_text="Whether a secret key is accepted from browsers and desktop apps, whose requests have an "
+        "Origin. Who can open the page or the app can read the key.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     replaced_by = models.ForeignKey(
@@ -167,6 +172,7 @@ class ApiKey(Document):
         indexes = (
             models.Index(fields=["tenant", "-created_at", "-id"], name="api_key_newest"),
             models.Index(fields=["allowed_origins"], name="api_key_origins"),
+            models.Index(fields=["allow_browser"], name="api_key_browser"),
         )
 
     def __str__(self) -> str:
@@ -188,6 +194,19 @@ class ApiKey(Document):
         if self.environment == self.Environment.TEST and is_localhost(origin):
             return True
         return origin_is_allowed(origin, self.allowed_origins or self.tenant.allowed_origins)
+
+    def accepts_origin(self, origin: str) -> bool:
+        """Whether a request with this Origin may use the key; "" is a request without one.
+
+        A secret key accepts none, unless it allows browsers: then those of its own list, or any.
+        """
+        if self.is_public:
+            return self.allows_origin(origin)
+        if not origin:
+            return True
+        return bool(self.allow_browser) and (
+            not self.allowed_origins or origin_is_allowed(origin, self.allowed_origins)
+        )
 
     def allows_address(self, address: str) -> bool:
         """Whether the key may be used from `address`. Without a list of networks it may from any."""
@@ -265,4 +284,5 @@ _COPIED_BY_ROTATION = (
     "allowed_origins",
     "allowed_networks",
     "allowed_models",
+    "allow_browser",
 )

@@ -78,6 +78,8 @@ def test_a_public_key_has_no_scopes_of_its_own(alice, acme):
         ({"allowed_networks": ["10.0.0.0/33"]}, "allowed_networks"),
         ({"allowed_networks": ["10.0.0.1/8"]}, "allowed_networks"),
         ({"allowed_models": ["nowhere/x"]}, "allowed_models"),
+        ({"allow_browser": "yes"}, "allow_browser"),
+        ({"kind": "pk", "allow_browser": True}, "allow_browser"),
         ({"key": "cap_sk_live_mine"}, "key"),
         ({"digest": "0"}, "digest"),
         ({"prefix": "cap_"}, "prefix"),
@@ -89,6 +91,15 @@ def test_an_error_names_the_invalid_field(alice, acme, change, field):
 
     assert problem(response, 400) == "invalid"
     assert field in [error["field"] for error in response.json()["errors"]]
+
+
+def test_a_key_allows_browsers_if_that_is_requested_and_so_does_its_successor(alice, acme):
+    client = signed_in(alice)
+    assert client.post(url(acme), {"name": "Server"}).data["allow_browser"] is False
+    made = client.post(url(acme), {"name": "Desktop app", "allow_browser": True}).data
+
+    assert made["allow_browser"] is True
+    assert client.post(url(acme, made["id"], "rotate"), {}).data["allow_browser"] is True
 
 
 def test_developers_manage_keys(dave, acme):

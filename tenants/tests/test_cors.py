@@ -3,7 +3,7 @@
 import pytest
 from rest_framework.test import APIClient
 
-from qa.testing.tenants import by, with_key
+from qa.testing.tenants import by, issue, with_key
 
 SHOP = "https://shop.example"
 ALLOWED = "Access-Control-Allow-Origin"
@@ -57,3 +57,14 @@ def test_a_page_of_another_origin_cannot(public_key, acme):
 
 def test_a_known_origin_without_a_key_cannot(public_key):
     assert ALLOWED not in APIClient().get("/api/tenants", HTTP_ORIGIN=SHOP)
+
+
+@pytest.mark.parametrize("origin", ["app://obsidian.md", "null", "https://desk.example"])
+def test_a_preflight_of_a_desktop_app_passes_once_a_key_allows_browsers(acme, alice, origin):
+    assert ALLOWED not in preflight(origin)
+    issue(acme, alice, allow_browser=True)
+
+    response = preflight(origin)
+    assert response[ALLOWED] == origin
+    # The package of OpenAI sends x-stainless-lang and more; the asterisk does not stand for authorization.
+    assert {"*", "authorization"} <= set(response["Access-Control-Allow-Headers"].split(", "))

@@ -113,6 +113,38 @@ def test_a_secret_key_in_a_browser_is_refused(acme, secret_key):
     assert problem(response, 403) == "secret_key_in_browser"
 
 
+@pytest.mark.parametrize("origin", ["null", "app://obsidian.md", "tauri://localhost", "file://", SHOP])
+def test_a_secret_key_that_allows_browsers_is_accepted_from_any_origin(acme, alice, origin):
+    key = issue(acme, alice, scopes=["usage:read"], allow_browser=True)
+
+    assert with_key(key.secret, HTTP_ORIGIN=origin).get(usage(acme)).status_code == 200
+    assert with_key(key.secret).get(usage(acme)).status_code == 200
+
+
+def test_a_secret_key_that_allows_browsers_has_its_own_list_of_origins(acme, alice):
+    acme.update(allowed_origins=["https://other.example"])
+    key = issue(acme, alice, scopes=["usage:read"], allow_browser=True, allowed_origins=[SHOP])
+
+    assert with_key(key.secret, HTTP_ORIGIN=SHOP).get(usage(acme)).status_code == 200
+    for origin in ("null", "https://other.example"):
+        response = with_key(key.secret, HTTP_ORIGIN=origin).get(usage(acme))
+        assert problem(response, 403) == "secret_key_in_browser"
+
+
+def test_origins_of_a_secret_key_alone_do_not_allow_browsers(acme, alice):
+    key = issue(acme, alice, allowed_origins=["*", SHOP])
+    response = with_key(key.secret, HTTP_ORIGIN=SHOP).get(usage(acme))
+
+    assert problem(response, 403) == "secret_key_in_browser"
+
+
+def test_a_key_of_the_time_before_it_could_allow_browsers_does_not(acme, secret_key):
+    ApiKey.collection().update_one({"_id": secret_key.key.pk}, {"$unset": {"allow_browser": ""}})
+    response = with_key(secret_key.secret, HTTP_ORIGIN=SHOP).get(usage(acme))
+
+    assert problem(response, 403) == "secret_key_in_browser"
+
+
 @pytest.mark.parametrize(
     "origin",
     [None, "", "null", "https://evil.example", "http://shop.example", f"{SHOP}.evil.example", f"{SHOP}:8443"],
