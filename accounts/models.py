@@ -23,6 +23,7 @@ from django.utils.crypto import salted_hmac
 from rest_framework_simplejwt.exceptions import TokenError
 
 from accounts import tokens
+from accounts.passwords import normalised_password
 from core.audit.denials import record_denial
 from core.audit.models import NO_SOURCE, SYSTEM, Actor, AuditEvent, Source
 from core.mongo.indexes import TTLIndex
@@ -163,7 +164,12 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         return changes
 
     def set_password(self, raw_password: str | None) -> None:
-        super().set_password(raw_password)
+        normalised = raw_password and normalised_password(raw_password)
+        if raw_password and normalised != raw_password:
+            # As check_password computes it: Django sets a password to answer for an unknown address, and the
+            # time must not reveal that it is one.
+            make_password(raw_password)
+        super().set_password(normalised)
         self._password_is_new = True
 
     def set_unusable_password(self) -> None:
@@ -171,14 +177,25 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         self._password_is_new = True
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Return whether the password is correct; a hash with outdated parameters is replaced."""
+        """Return whether the password is correct; a hash with outdated parameters is replaced.
+
+        Hashes made before passwords were normalised (2026-11) are of the password as it was typed.
+        """
+        if raw_password is None:
+            return False
+        normalised = normalised_password(raw_password)
 
         def rehash(raw: str) -> None:
             verified = self.password
-            self.password = make_password(raw)
+            self.password = make_password(normalised)
             User.objects.filter(pk=self.pk, password=verified).update(password=self.password)
 
-        return check_password(raw_password, self.password, rehash)
+        if check_password(normalised, self.password, rehash):
+            return True
+        if normalised == raw_password or not check_password(raw_password, self.password):
+            return False
+        rehash(normalised)
+        return True
 
     def change_password(self, raw_password: str, *, by: Actor, except_family: str | None = None) -> bool:
         """Replace the password and end all sessions except `except_family`.
@@ -186,7 +203,7 @@ class User(AbstractBaseUser, PermissionsMixin, Document):
         Returns False, with nothing changed, if the password was changed since this user was read.
         """
         verified = self.password
-        self.password = make_password(raw_password)
+        self.password = make_password(normalised_password(raw_password))
         unchanged = User.objects.filter(pk=self.pk, password=verified)
         if not unchanged.update(password=self.password, updated_at=timezone.now()):
             return False

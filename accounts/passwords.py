@@ -1,8 +1,19 @@
-"""The password hasher (`settings.PASSWORD_HASHERS`)."""
+"""The form in which passwords are compared, and their hasher (`settings.PASSWORD_HASHERS`)."""
 
 import threading
+import unicodedata
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
+
+
+def normalised_password(password: str) -> str:
+    """Return the one form of what looks alike: composed characters, and spaces of every kind as U+0020.
+
+    Keyboards and systems write the same letter in different ways. This is what the profile OpaqueString
+    does: https://www.rfc-editor.org/rfc/rfc8265#section-4.2
+    """
+    spaces = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
+    return unicodedata.normalize("NFC", spaces)
 
 
 class Argon2Hasher(Argon2PasswordHasher):

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.fields import get_error_detail
 
 from accounts.models import MAX_EMAIL_LENGTH, RefreshToken, User, can_be_mailed, normalised_email
+from accounts.passwords import normalised_password
 from core.api.actors import actor_of
 from core.api.serializers import DocumentSerializer, StrictSerializer
 from core.audit.denials import record_denial
@@ -160,6 +161,6 @@ class SessionSerializer(DocumentSerializer):
 
 def require_strong_password(field: str, password: str, user: User) -> None:
     try:
-        validate_password(password, user)
+        validate_password(normalised_password(password), user)
     except InvalidValue as error:
         raise serializers.ValidationError({field: get_error_detail(error)}) from error

@@ -2,7 +2,8 @@
 
 Both are HS256 with `iss`, `aud`, `exp`, `iat`, `jti`, `token_type`, `sub` (the user's id) and `sid`
 (the session). Decoding checks all of these. It raises simplejwt's `TokenError`; for a token that is
-only too old the subclass `ExpiredTokenError`.
+only too old the subclass `ExpiredTokenError`. A token may be from a machine whose clock is `LEEWAY`
+seconds ahead, but ends on time: a client that refreshes it a little early loses nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Self
 
 from django.conf import settings
 from rest_framework_simplejwt.backends import TokenBackend
-from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import Token
 
@@ -23,6 +24,7 @@ def _signed_with(secret: str) -> TokenBackend:
         signing_key=secret,
         audience=api_settings.AUDIENCE,
         issuer=api_settings.ISSUER,
+        leeway=api_settings.LEEWAY,
     )
 
 
@@ -42,6 +44,8 @@ class SessionToken(Token):
 
     def verify(self) -> None:
         super().verify()
+        if self["exp"] <= self.current_time.timestamp():
+            raise ExpiredTokenError("Token has expired")
         if "sub" not in self or "sid" not in self:
             raise TokenError("Token has no user or no session")
 

@@ -205,18 +205,20 @@ class ProfileView(APIView):
     def get(self, request: AuthenticatedRequest) -> Response:
         return self._render(request.user)
 
-    @extend_schema(request=UserSerializer, responses=UserSerializer)
+    @extend_schema(request=UserSerializer(partial=True), responses=UserSerializer)
     def put(self, request: AuthenticatedRequest) -> Response:
-        return self._update(request, partial=False)
+        """Change the fields that are sent."""
+        return self._update(request)
 
-    @extend_schema(request=UserSerializer, responses=UserSerializer)
+    @extend_schema(request=UserSerializer(partial=True), responses=UserSerializer)
     def patch(self, request: AuthenticatedRequest) -> Response:
-        return self._update(request, partial=True)
+        """Change the fields that are sent."""
+        return self._update(request)
 
-    def _update(self, request: AuthenticatedRequest, *, partial: bool) -> Response:
+    def _update(self, request: AuthenticatedRequest) -> Response:
         check_if_match(request, request.user)
         user = request.user
-        fields = _validated(UserSerializer(user, data=request.data, partial=partial)).validated_data
+        fields = _validated(UserSerializer(user, data=request.data, partial=True)).validated_data
         if changes := user.update(**fields):
             AuditEvent.objects.record(actor_of(request), "user.updated", user, changes=changes)
         return self._render(user)

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django_filters.constants import EMPTY_VALUES
 
 from chat.models import ChatSession, Message, MessageQuerySet
-from core.api.filters import DateTimeFilter
+from core.api.filters import ChoiceFilter, DateTimeFilter
 from core.mongo.ids import object_id
 
 #: Each word of a search takes a look-up in the text index.
@@ -27,7 +27,7 @@ class ObjectIdFilter(filters.CharFilter):
 
 
 class SessionFilter(filters.FilterSet):
-    status = filters.ChoiceFilter(choices=ChatSession.Status.choices)
+    status = ChoiceFilter(choices=ChatSession.Status.choices)
     visitor = filters.CharFilter(max_length=100)
     user_id = ObjectIdFilter(field_name="user")
     created_after = DateTimeFilter(field_name="created_at", lookup_expr="gte")
@@ -39,8 +39,8 @@ class SessionFilter(filters.FilterSet):
 
 
 class MessageFilter(filters.FilterSet):
-    role = filters.ChoiceFilter(choices=Message.Role.choices)
-    status = filters.ChoiceFilter(choices=Message.Status.choices)
+    role = ChoiceFilter(choices=Message.Role.choices)
+    status = ChoiceFilter(choices=Message.Status.choices)
     created_after = DateTimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = DateTimeFilter(field_name="created_at", lookup_expr="lt")
     search = filters.CharFilter(

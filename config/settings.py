@@ -216,6 +216,7 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": _env["JWT_REFRESH_EXPIRY"],
     "ISSUER": "chat-agent-platform",
     "AUDIENCE": "chat-agent-platform",
+    "LEEWAY": 30,  # seconds by which the clock of a machine that issues tokens may be ahead
     "USER_ID_CLAIM": "sub",
     "AUTH_HEADER_TYPES": ("Bearer",),
     "TOKEN_OBTAIN_SERIALIZER": None,

@@ -11,10 +11,13 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from accounts.authentication import JWTAuthentication
+from accounts.callers import UserCaller
+from accounts.models import User
 from core.api.addresses import client_address, client_network
 from core.api.middleware import add_log_fields
 from tenants.access.access import TenantSuspended
 from tenants.access.callers import KeyCaller, MemberCaller
+from tenants.access.misplaced_credentials import refuse_key_as_token, refuse_token_as_key
 from tenants.models import ApiKey
 
 
@@ -22,6 +25,10 @@ class MemberAuthentication(JWTAuthentication):
     """A user's access token. On routes below a tenant the user acts as its member."""
 
     caller_class = MemberCaller
+
+    def authenticate(self, request: Request) -> tuple[User, UserCaller] | None:
+        refuse_key_as_token(request)
+        return super().authenticate(request)
 
 
 class InvalidKey(AuthenticationFailed):
@@ -54,6 +61,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         secret = self.secret(request)
         if secret is None:
             return None
+        refuse_token_as_key(secret)
         key = ApiKey.objects.find_by_secret(secret)
         if key is None or not key.is_usable:
             raise InvalidKey(key)

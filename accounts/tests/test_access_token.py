@@ -196,3 +196,19 @@ def test_repr_does_not_show_tokens(alice):
     for kind in (AccessToken, RefreshToken):
         token = kind.of_session(alice.pk, "family")
         assert str(token).rpartition(".")[2] not in repr(token)
+
+
+@pytest.mark.parametrize("seconds", [-29, -1, 1, 29])
+def test_a_token_of_a_machine_whose_clock_differs_is_accepted(alice, laptop, seconds):
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds)):
+        laptop.log_in()
+
+    assert laptop.is_signed_in()
+    assert laptop.post("refresh-token", {"refresh": laptop.refresh}).status_code == 200
+
+
+def test_a_token_from_the_future_is_rejected(laptop):
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=60)):
+        laptop.log_in()
+
+    assert rejection(laptop.access) == "token_invalid"

@@ -100,7 +100,7 @@ def _route(
         else:
             route = default_route()
     except ValueError as error:
-        raise InvalidInput({"model" if target else "route": [str(error)]}) from error
+        raise InvalidInput({_field_of(requested) if target else "route": [str(error)]}) from error
     if not route:
         raise Unavailable(
             "No provider is configured. Set a provider's key or name a route.",
@@ -108,6 +108,12 @@ def _route(
             retry_after_seconds=60,
         )
     return route
+
+
+def _field_of(requested: RequestedOptions) -> str:
+    """Return the field that names what does not exist."""
+    provider = requested.get("provider")
+    return "provider" if provider is not None and provider not in providers.PROVIDERS else "model"
 
 
 def requested_target(provider: str | None, model: str | None) -> str | None:

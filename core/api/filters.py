@@ -21,5 +21,20 @@ class UTCDateTimeField(IsoDateTimeField):
             raise ValidationError(self.error_messages["invalid"], code="invalid") from error
 
 
+class ChoiceField(filters.fields.ChoiceField):
+    """Its error names the values that it takes."""
+
+    def validate(self, value: Any) -> None:
+        try:
+            super().validate(value)
+        except ValidationError as error:
+            listed = ", ".join(str(choice) for choice, _ in self.choices if choice)
+            raise ValidationError(f"Choose one of: {listed}.", code="invalid_choice") from error
+
+
+class ChoiceFilter(filters.ChoiceFilter):
+    field_class = ChoiceField
+
+
 class DateTimeFilter(filters.IsoDateTimeFilter):
     field_class = UTCDateTimeField

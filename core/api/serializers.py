@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.errors import MAX_FIELD_ERRORS
+from core.api.suggestions import name_choices, probably_meant
 
 OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
@@ -45,6 +46,12 @@ class StrictMixin(_Base):
     Numbers are no text, texts and `true` are no numbers, and texts and numbers are neither true nor false.
     """
 
+    def get_fields(self) -> Any:
+        fields = super().get_fields()
+        for field in fields.values():
+            name_choices(field)
+        return fields
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
             rejections = ((name, why) for name in data if (why := self._rejection(name, data[name])))
@@ -55,7 +62,11 @@ class StrictMixin(_Base):
     def _rejection(self, name: str, value: object) -> serializers.ErrorDetail | None:
         field = self.fields.get(name)
         if field is None:
-            return serializers.ErrorDetail("There is no such field.", "unknown_field")
+            meant = probably_meant(
+                name, (known for known, field in self.fields.items() if not field.read_only)
+            )
+            hint = f" Did you mean {meant}?" if meant else ""
+            return serializers.ErrorDetail(f"There is no such field.{hint}", "unknown_field")
         if field.read_only:
             return serializers.ErrorDetail("This field can't be set.", "read_only_field")
         if isinstance(field, serializers.CharField) and isinstance(value, int | float):

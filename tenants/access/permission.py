@@ -9,6 +9,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from tenants.access.misplaced_credentials import refuse_key_as_token
 from tenants.access.rights import Right
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class HasRight(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.auth is None:
+            refuse_key_as_token(request)
             return False
         method = request.method or ""
         if _required_right(request, view) is None or not hasattr(view, method.lower()):

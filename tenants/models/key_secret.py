@@ -21,6 +21,8 @@ _CHECKSUM_LENGTH = 6  # 62**6 > 2**32
 _VISIBLE_RANDOM = 8
 
 _KEY = re.compile(r"cap_(pk|sk)_(live|test)_[0-9A-Za-z]{38}")
+#: With what a key begins.
+KEY_PREFIXES = ("cap_sk_", "cap_pk_")
 _PREFIX_LENGTH = len("cap_sk_live_") + _VISIBLE_RANDOM
 
 

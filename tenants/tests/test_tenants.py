@@ -240,11 +240,6 @@ def test_developers_change_settings(dave, acme, method):
     assert signed_in(dave).get(url(acme)).data == response.data
 
 
-def test_put_needs_the_name_and_patch_does_not(alice, acme):
-    assert problem(signed_in(alice).put(url(acme), {"domain": "a.example"}), 400) == "invalid"
-    assert signed_in(alice).patch(url(acme), {"domain": "a.example"}).data["domain"] == "a.example"
-
-
 def test_viewers_change_nothing(bob, acme):
     for response in (
         signed_in(bob).patch(url(acme), {"name": "Bobs"}),
@@ -308,3 +303,20 @@ def test_granting_a_plan_does_not_drop_a_request_made_meanwhile(acme, alice):
 
     tenant = Tenant.objects.get(pk=acme.pk)
     assert (tenant.plan.code, tenant.requested_plan.code) == ("free", "enterprise")
+
+
+@pytest.mark.parametrize("method", ["put", "patch"])
+def test_fields_that_are_not_sent_stay_as_they_are(alice, method):
+    settings = {"system_prompt": "Be kind.", "temperature": 0.5, "route": ["groq"]}
+    body = {"name": "Shop", "domain": "shop.example", "allowed_origins": ["https://shop.example"]}
+    tenant = signed_in(alice).post("/api/tenants", {**body, "settings": settings}).json()
+    change = getattr(signed_in(alice), method)
+
+    for fields in ({}, {"domain": "new.example"}, {"settings": {"temperature": 1}}, {"name": "Other"}):
+        response = change(f"/api/tenants/{tenant['id']}", fields)
+        assert response.status_code == 200, response.content
+
+    after = response.json()
+    assert (after["name"], after["domain"]) == ("Other", "new.example")
+    assert after["allowed_origins"] == ["https://shop.example"]
+    assert after["settings"] == {**tenant["settings"], "temperature": 1}

@@ -70,11 +70,14 @@ class TenantViewSet(TenantScopedView, GenericViewSet[Tenant]):
     def retrieve(self, request: Request, tenant_id: str) -> Response:
         return self._tenant_response()
 
+    @extend_schema(request=TenantSerializer(partial=True))
     def update(self, request: Request, tenant_id: str) -> Response:
-        return self._change(request, partial=False)
+        """Change the fields that are sent."""
+        return self._change(request)
 
     def partial_update(self, request: Request, tenant_id: str) -> Response:
-        return self._change(request, partial=True)
+        """Change the fields that are sent."""
+        return self._change(request)
 
     def destroy(self, request: Request, tenant_id: str) -> Response:
         tenant = self.get_tenant()
@@ -86,10 +89,10 @@ class TenantViewSet(TenantScopedView, GenericViewSet[Tenant]):
         access = self.get_access()
         return {"roles": {access.tenant.pk: access.role}}
 
-    def _change(self, request: Request, *, partial: bool) -> Response:
+    def _change(self, request: Request) -> Response:
         access = self.get_access()
         check_if_match(request, access.tenant)
-        fields = validated(self.get_serializer(data=request.data, partial=partial))
+        fields = validated(self.get_serializer(data=request.data, partial=True))
         if "requested_plan" in fields and not access.may(ADMINISTER):
             raise Forbidden("Only admins of the tenant may ask for another plan.")
         access.tenant.change(actor_of(request), **fields)
