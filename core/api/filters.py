@@ -28,7 +28,7 @@ class ChoiceField(filters.fields.ChoiceField):
         try:
             super().validate(value)
         except ValidationError as error:
-            listed = ", ".join(str(choice) for choice, _ in self.choices if choice)
+            listed = ", ".join(value for value, _ in self.widget.choices if value)
             raise ValidationError(f"Choose one of: {listed}.", code="invalid_choice") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 from rest_framework import serializers
 
@@ -43,7 +44,7 @@ def probably_meant(name: str, known: Iterable[str]) -> str | None:
     return next((candidate for candidate in candidates if candidate in fields), None)
 
 
-def name_choices(field: serializers.Field) -> None:
+def name_choices(field: serializers.Field[Any, Any, Any, Any]) -> None:
     """Have the errors of a field of choices, or of the items of its list, name the values that it takes."""
     field = getattr(field, "child", field)
     if isinstance(field, serializers.ChoiceField) and 0 < len(field.choices) <= _MAX_CHOICES:
