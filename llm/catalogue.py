@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from llm.canonical import CostBasis, Target, Usage, quantized_usd
+from llm.reasoning_effort import SCALE
 
 BUILT_IN = Path(__file__).with_name("catalogue.json")
 
@@ -69,6 +70,8 @@ class Model:
     vision: bool | None = None
     #: Whether the model continues a conversation that ends with an assistant message.
     assistant_prefix: bool | None = None
+    #: The levels of reasoning that can be requested; empty: none can.
+    reasoning_efforts: tuple[str, ...] | None = None
     prices: tuple[Price, ...] = ()
     #: The first day on which the provider no longer serves it.
     retires: datetime.date | None = None
@@ -84,7 +87,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
+    """`checked` is the day on which the built-in entries were compared with their sources."""
+
     models: dict[Target, Model]
+    checked: datetime.date | None = None
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self.models.values())
@@ -125,25 +131,31 @@ def catalogue() -> Catalogue:
 
 @functools.cache
 def _read(operators_file: str) -> Catalogue:
-    entries = _entries(BUILT_IN)
+    built_in = _document(BUILT_IN)
+    entries = _entries(BUILT_IN, built_in)
     if operators_file:
-        for target, fields in _entries(Path(operators_file)).items():
+        path = Path(operators_file)
+        for target, fields in _entries(path, _document(path)).items():
             entries[target] = {**entries.get(target, {}), **fields}
-    return Catalogue({target: Model(target, **fields) for target, fields in entries.items()})
+    models = {target: Model(target, **fields) for target, fields in entries.items()}
+    return Catalogue(models, checked=_day(built_in["checked"], "checked"))
 
 
 # -- the file -----------------------------------------------------------------
 
 
-def _entries(path: Path) -> dict[Target, dict[str, Any]]:
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"Catalogue {path} cannot be read as JSON: {error}") from error
+
+
+def _entries(path: Path, document: Any) -> dict[Target, dict[str, Any]]:
     """Return the fields that the file sets for each target.
 
     Raises ImproperlyConfigured, naming the file, the place and what to change.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ImproperlyConfigured(f"Catalogue {path} cannot be read as JSON: {error}") from error
     try:
         models = _typed(document, dict, "the file").get("models")
         return dict(
@@ -236,6 +248,12 @@ def _flag(value: Any, where: str) -> bool | None:
     raise ValueError(f"{where} must be true, false or null.")
 
 
+def _efforts(value: Any, where: str) -> tuple[str, ...] | None:
+    if value is None or (isinstance(value, list) and all(level in SCALE for level in value)):
+        return None if value is None else tuple(value)
+    raise ValueError(f"{where} must be a list of {', '.join(SCALE)}, or null.")
+
+
 def _text(value: Any, where: str) -> str:
     if isinstance(value, str) and value.strip():
         return value
@@ -255,6 +273,7 @@ _READERS = {
     "json_schema": _flag,
     "vision": _flag,
     "assistant_prefix": _flag,
+    "reasoning_efforts": _efforts,
     "prices": _prices,
     "retires": _day,
 }

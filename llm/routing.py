@@ -35,6 +35,7 @@ from llm.canonical import (
 from llm.catalogue import catalogue
 from llm.failed_calls import is_provoked, log_failure
 from llm.failover_plan import FailoverPlan, NextCall
+from llm.fitting import fitted
 from llm.policy import Policy
 from llm.providers import Provider, ProviderCall
 from llm.reasoning_models import first_token_factor
@@ -269,6 +270,7 @@ class Run:
             first_token_factor=first_token_factor(target, request.reasoning_effort),
             is_last=not self._plan.has_more,
         )
+        request = fitted(request, self._catalogue.get(target))
         call = provider.open(
             request,
             target.model,

@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 from chat.openai.fields import JSONBoolean, JSONInteger, JSONNumber, JSONText, invalid
 from chat.openai.messages import conversation
-from chat.turns import longest_answer
+from chat.turns import answer_limit
 from core.api.serializers import BoundedListField, StrictSerializer
 from llm.canonical import Request, Target, Tool
 from llm.providers.json_values import as_dict, as_list
@@ -167,7 +167,6 @@ def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target])
     """
     system, messages = conversation(body["messages"], plan.max_input_chars)
     requested = body.get("max_completion_tokens") or body.get("max_tokens")
-    limits = (requested, longest_answer(plan, route))
     tools, tool_choice = _tools(body)
     response_format = body.get("response_format") or {}
     return Request(
@@ -175,7 +174,7 @@ def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target])
         system=system,
         temperature=body.get("temperature"),
         top_p=body.get("top_p"),
-        max_tokens=min((limit for limit in limits if limit is not None), default=None),
+        max_tokens=answer_limit(requested, plan, route),
         stop=tuple(body.get("stop") or ()),
         seed=body.get("seed"),
         tools=tools,

@@ -18,7 +18,7 @@ from chat.turns.finished_run import FinishedRun
 from chat.turns.following import follow, wait_for_end
 from chat.turns.heartbeat import local_turn
 from chat.turns.history import HISTORY_LIMIT, ConversationMessage, newest_within_bounds
-from chat.turns.options import longest_answer, requested_target, require_allowed_models
+from chat.turns.options import answer_limit, requested_target, require_allowed_models
 from chat.turns.question import NewMessage, Question, RequestedOptions
 from chat.turns.replies import request_cancel, store_feedback
 from chat.turns.reply import Reply
@@ -58,6 +58,7 @@ __all__ = [
     "Turn",
     "TurnEvent",
     "acquire_permit",
+    "answer_limit",
     "encode",
     "existing_question",
     "follow",
@@ -65,7 +66,6 @@ __all__ = [
     "heartbeat",
     "last_position",
     "local_turn",
-    "longest_answer",
     "newest_within_bounds",
     "release_on_database_error",
     "replies",

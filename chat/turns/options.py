@@ -69,23 +69,23 @@ def choose_options(tenant: Tenant, overrides: dict[str, Any], requested: Request
         route=route,
         system=_first(overrides.get("system_prompt"), tenant.system_prompt) or "",
         temperature=_first(requested.get("temperature"), overrides.get("temperature"), tenant.temperature),
-        max_tokens=_smallest(max_tokens, longest_answer(plan, route)),
+        max_tokens=answer_limit(max_tokens, plan, route),
         history_messages=min(limit for limit in history_limits if limit is not None),
     )
 
 
-def longest_answer(plan: Plan, route: Sequence[canonical.Target]) -> int | None:
-    """Return the most tokens that an answer may have; None without a limit.
+def answer_limit(requested: int | None, plan: Plan, route: Sequence[canonical.Target]) -> int | None:
+    """Return the most tokens that an answer may have: of `requested` and the plan's; None without a limit.
 
-    There is one wherever the plan limits tokens or cost: usage without a bound could not be reserved.
+    Without one the model's own maximum applies, and none is sent: Groq counts a limit that is sent as if it
+    were used (https://console.groq.com/docs/rate-limits, 2026-11). Where that maximum is not known, a plan
+    that limits tokens or cost sets one: usage without a bound could not be reserved.
     """
-    models = [catalogue().get(target).max_output for target in route]
-    limits = [plan.max_output_tokens, *models]
-    if plan.max_output_tokens is None and None in models:
-        if plan.tokens_per_month is None and plan.cost_per_month is None:
-            return None
-        limits.append(ANSWER_TOKENS)
-    return _smallest(*limits)
+    limit = _smallest(requested, plan.max_output_tokens)
+    if limit is None and (plan.tokens_per_month is not None or plan.cost_per_month is not None):
+        unknown = any(catalogue().get(target).max_output is None for target in route)
+        return ANSWER_TOKENS if unknown else None
+    return limit
 
 
 def _route(
@@ -159,8 +159,9 @@ def upper_bound(request: canonical.Request, route: Sequence[canonical.Target]) -
     texts = list(_texts(request))
     media = sum(_media_bound(media) for message in request.messages for media in message.media)
     sent = token_bound("".join(texts)) + len(texts) * _TOKENS_PER_MESSAGE + media
-    answer = request.max_tokens or max(
-        (catalogue().get(target).max_output or ANSWER_TOKENS for target in route), default=ANSWER_TOKENS
+    models = [catalogue().get(target).max_output for target in route]
+    answer = max(
+        (_smallest(request.max_tokens, most) or ANSWER_TOKENS for most in models), default=ANSWER_TOKENS
     )
     bound = canonical.Usage(input=sent, output=answer)
     costs = [catalogue().cost(target, bound)[0] for target in route]

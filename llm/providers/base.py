@@ -24,6 +24,7 @@ from llm.providers.error_responses import ErrorResponse, read_error_response
 from llm.providers.network_errors import NETWORK_ERRORS, network_error
 from llm.providers.reader import Reader
 from llm.providers.refusals import deciding_line, meaning_of
+from llm.providers.repairs import Paths, RepairMemory
 from llm.providers.stream import StreamError, parse_json
 from llm.providers.transport import CallDeadline, DeadlineExceeded, Transport
 
@@ -68,12 +69,15 @@ class Provider(ABC):
     needs_key = True
     #: What it accepts in a message of the user, beside text.
     media: frozenset[canonical.MediaKind] = frozenset({"image", "audio", "file"})
+    #: Where a payload has the parameters that can be repaired.
+    parameters: Paths = {}
 
     def __init__(self, *, api_key: str, base_url: str, model: str) -> None:
         self.api_key = api_key
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.transport = Transport(pool_size=settings.LLM_POOL)
+        self.repairs = RepairMemory()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url}>"

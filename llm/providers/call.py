@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from llm import canonical, errors
 from llm.providers.coalescing import open_streams
-from llm.providers.error_responses import parse_error, read_error_response
+from llm.providers.error_responses import ErrorResponse, parse_error, read_error_response
 from llm.providers.network_errors import NETWORK_ERRORS, network_error
 from llm.providers.reader import InBandError
+from llm.providers.repairs import Repair, find_repair
 from llm.providers.stream import JSONStream, ResponseBody, SizeLimitExceeded, StreamError, Truncated
 from llm.providers.transport import CallDeadline, DeadlineExceeded, Stopped
 
 if TYPE_CHECKING:
     from llm.providers.base import Limits, Provider
 
+logger = logging.getLogger(__name__)
+
 #: After so much silence the reader gets a sign of life.
 _SIGN_OF_LIFE_SECONDS = 5.0
+
+#: Of one request; each is sent once more.
+_MAX_REPAIRS = 3
 
 #: Waits after the finish reason (for usage) and after [DONE] (for the end of the body).
 _AFTER_FINISH_SECONDS = 2.0
@@ -63,6 +70,7 @@ class ProviderCall:
         self._payload = provider.payload(request, model, stream)
         #: What of the client's request is not in the payload, in sentences.
         self.notes = [*request.notes, *provider.notes(request, model)]
+        self.notes += provider.repairs.apply(model, self._payload)
         self._headers = provider.headers()
         self._url = provider.chat_url(model, stream)
         self._reader = provider.reader(request, canonical.Target(provider.name, model))
@@ -126,26 +134,43 @@ class ProviderCall:
     # -- request -----------------------------------------------------------------
 
     def _send(self) -> ResponseBody:
-        """Return the response; a rejected request is sent once more, without the rejected fields."""
-        body = self._post(self._payload)
-        if not body.ok:
-            error = self._error_from(body)
-            payload = self._provider.without_rejected_fields(self._payload, error)
-            if payload is None:
+        """Return the response; a request that is refused for its parameters is repaired and sent again."""
+        made: list[Repair] = []
+        rounds = 0
+        while not (body := self._post(self._payload)).ok:
+            expires_at = self._deadline.expires_at
+            response = read_error_response(body, self._deadline)
+            error = self._provider.error_from(response, self._model)
+            rounds += 1
+            if rounds > _MAX_REPAIRS or not self._repair(response, error, made):
                 raise error
-            body = self._post(payload)
-            if not body.ok:
-                raise self._error_from(body)
+            self._deadline.expires_at = expires_at
+        self._provider.repairs.remember(self._model, tuple(made))
         return body
+
+    def _repair(self, response: ErrorResponse, error: errors.ProviderError, made: list[Repair]) -> bool:
+        """Change the payload as the refusal calls for; False if nothing changes."""
+        changes = []
+        for repair in find_repair(response, error, self._payload, self._provider.parameters):
+            if any(repair.replaces(other) for other in made):
+                continue
+            if change := repair.apply(self._payload):
+                changes.append(change)
+                made.append(repair)
+        if not changes and (payload := self._provider.without_rejected_fields(self._payload, error)):
+            self._payload = payload
+            changes.append("Thought signatures were left out: they were refused.")
+        self.notes += changes
+        if changes:
+            facts = {"provider": self._provider.name, "model": self._model, "changes": changes}
+            logger.warning("llm_request_repaired", extra=facts)
+        return bool(changes)
 
     def _post(self, payload: dict[str, Any]) -> ResponseBody:
         content = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
         body = self._provider.transport.send(self._deadline, "POST", self._url, self._headers, content)
         self.status, self._body = body.status, body
         return body
-
-    def _error_from(self, body: ResponseBody) -> errors.ProviderError:
-        return self._provider.error_from(read_error_response(body, self._deadline), self._model)
 
     # -- response ------------------------------------------------------------------
 

@@ -104,6 +104,15 @@ class GeminiReader(Reader):
 class Gemini(Provider):
     name = "gemini"
     label = "Gemini"
+    parameters = {
+        "max_tokens": ("generationConfig", "maxOutputTokens"),
+        "temperature": ("generationConfig", "temperature"),
+        "top_p": ("generationConfig", "topP"),
+        "seed": ("generationConfig", "seed"),
+        "frequency_penalty": ("generationConfig", "frequencyPenalty"),
+        "presence_penalty": ("generationConfig", "presencePenalty"),
+        "reasoning_effort": ("generationConfig", "thinkingConfig", "thinkingLevel"),
+    }
 
     def authorization(self) -> dict[str, str]:
         return {"x-goog-api-key": self.api_key}  # As `?key=` it would be in logs and exceptions.

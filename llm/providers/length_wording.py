@@ -6,6 +6,7 @@ Every server has its own sentence, so these rules read what exceeds which limit,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from llm.providers.wording import Wording, shortened
 
@@ -100,17 +101,23 @@ def is_about_the_prompts_length(message: str) -> bool:
 _NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.-])\d{1,9}(?![\w-]|\.\d)")
 
 _A_NUMBER = r"(\d{1,3}(?:,\d{3}){1,3}|\d{1,9})"
-_WINDOW = Wording(
-    rf"\d \+ [\d,]{{1,12}} > {_A_NUMBER}",
-    rf"must be <= {_A_NUMBER}",
-    r"(?:context (?:length|window|limit|size)|maximum model length|max_model_len|context)"
-    rf"\D{{0,40}}?{_A_NUMBER}",
+#: In order: the sum says more than the first number beside a word.
+_WINDOW = (
+    Wording(rf"\d \+ [\d,]{{1,12}} > {_A_NUMBER}"),
+    Wording(rf"must be <= {_A_NUMBER}"),
+    Wording(
+        r"(?:context (?:length|window|limit|size)|maximum model length|max_model_len|context)"
+        rf"\D{{0,40}}?{_A_NUMBER}"
+    ),
 )
-_SENT = Wording(
-    rf"{_A_NUMBER} (?:tokens )?(?:in|from|of) (?:the|your) (?:input |text )?(?:messages?|prompt|input)",
-    rf"(?:request|prompt|messages?|input)\S* (?:has|contains?|have)(?: at least)? {_A_NUMBER}"
-    r" (?:input )?tokens?",
-    rf"{_A_NUMBER} \+ [\d,]{{1,12}} > \d|{_A_NUMBER} of text input|given: {_A_NUMBER} `?inputs`? tokens",
+_SENT = (
+    Wording(rf"{_A_NUMBER} \+ [\d,]{{1,12}} > \d"),
+    Wording(rf"given: {_A_NUMBER} `?inputs`? tokens|{_A_NUMBER} of text input"),
+    Wording(
+        rf"{_A_NUMBER} (?:tokens )?(?:in|from|of) (?:the|your) (?:input |text )?(?:messages?|prompt|input)",
+        rf"(?:request|prompt|messages?|input)\S* (?:has|contains?|have)(?: at least)? {_A_NUMBER}"
+        r" (?:input )?tokens?",
+    ),
 )
 
 
@@ -121,12 +128,13 @@ def numbers(message: str) -> list[int]:
 
 def room_for_answer(message: str) -> tuple[int | None, int | None]:
     """Return (the window, what the prompt leaves of it for the answer); None for what is not said."""
-    window, sent = (_first_number(wording.found_in(message)) for wording in (_WINDOW, _SENT))
+    window, sent = _first_number(_WINDOW, message), _first_number(_SENT, message)
     return window, None if window is None or sent is None else window - sent
 
 
-def _first_number(match: re.Match[str] | None) -> int | None:
-    return _int(next(group for group in match.groups() if group)) if match else None
+def _first_number(wordings: Iterable[Wording], message: str) -> int | None:
+    found = (match for wording in wordings if (match := wording.found_in(message)))
+    return next((_int(group) for match in found for group in match.groups() if group), None)
 
 
 def _int(text: str) -> int:

@@ -13,6 +13,7 @@ from llm.errors import BadReply
 from llm.providers.base import Limits, ListedModel, Provider
 from llm.providers.json_values import MAX_NAME_LENGTH, as_count, as_dict, as_list
 from llm.providers.reader import InBandError, Reader
+from llm.providers.repairs import SAMPLING, Path, Paths
 from llm.providers.stream import Document
 from llm.providers.text import sanitized
 
@@ -171,6 +172,16 @@ class OpenAIDialect(Provider):
     reader_class: type[OpenAIReader] = OpenAIReader
     #: The field in which a message with tool calls repeats the reasoning that led to them; None if in none.
     reasoning_field: str | None = None
+    reasoning_effort_path: Path = ("reasoning_effort",)
+
+    @property
+    def parameters(self) -> Paths:  # type: ignore[override]  # depends on the name of a field
+        plain = (*SAMPLING, "parallel_tool_calls", "verbosity", "stream_options")
+        return {
+            "max_tokens": (self.max_tokens_field,),
+            **{name: (name,) for name in plain},
+            "reasoning_effort": self.reasoning_effort_path,
+        }
 
     def chat_url(self, model: str, stream: bool) -> str:
         return f"{self.base_url}/chat/completions"

@@ -65,6 +65,7 @@ class OpenRouter(OpenAIDialect):
     # Usage always comes: https://openrouter.ai/docs/use-cases/usage-accounting (2026-11)
     requests_usage = False
     reader_class = OpenRouterReader
+    reasoning_effort_path = ("reasoning", "effort")
     # https://openrouter.ai/docs/guides/best-practices/reasoning-tokens (2026-11)
     reasoning_field = "reasoning"
 

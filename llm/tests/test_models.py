@@ -1,6 +1,7 @@
 """`manage.py models`: the catalogue compared with what the providers list now."""
 
 import json
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -9,6 +10,9 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from llm import providers
+from llm.catalogue import catalogue
+from llm.management.commands.models import FRESH_DAYS
+from llm.policy import Policy
 from qa.testing.llm import KEY
 
 
@@ -38,12 +42,12 @@ def models(**options):
     return out.getvalue(), err.getvalue()
 
 
-@time_machine.travel("2026-11-22T12:00:00Z")
+@time_machine.travel("2026-11-28T12:00:00Z")
 def test_table_shows_windows_prices_and_dates():
     out, _ = models(offline=True)
     assert "groq/openai/gpt-oss-120b                      131072    65536  0.15 / 0.60" in out
     assert "2 / 10               4 / 20 from 2026-12-01" in out
-    assert "unpriced             retires 2026-12-01" in out
+    assert "1.25 / 10            retires 2026-12-01" in out
     assert "unpriced             retired 2026-08-16" in out
 
 
@@ -51,10 +55,43 @@ def test_table_shows_windows_prices_and_dates():
 def test_price_and_retirement_take_effect_on_their_day():
     out, _ = models(offline=True, provider="gemini")
     argon = "gemini/gemini-4-argon                        1048576    65536  4 / 20"
-    assert f"{argon}               cached input 0.4\n" in out
+    assert f"{argon}               cached input 0.2\n" in out
     assert (
-        "gemini/gemini-2.5-pro                        1048576    65536  unpriced             retired" in out
+        "gemini/gemini-2.5-pro                        1048576    65536  1.25 / 10            retired" in out
     )
+
+
+@pytest.mark.parametrize(("days", "warned"), [(FRESH_DAYS, False), (FRESH_DAYS + 1, True)])
+def test_warns_about_an_old_catalogue(days, warned):
+    with time_machine.travel(catalogue().checked + timedelta(days=days)):
+        out, warnings = models(offline=True)
+    assert f"catalogue of {catalogue().checked}\n" in out
+    assert ("The catalogue was checked" in warnings) is warned
+
+
+def test_warns_about_prices_that_the_provider_lists_otherwise(settings, fake, operators_models):
+    """OpenRouter lists its prices; the fake one lists `fake-large` for 1 / 2."""
+    settings.LLM_PROVIDERS["openrouter"] = {
+        "api_key": KEY,
+        "base_url": fake.base_url("openrouter"),
+        "model": "fake-large",
+    }
+    operators_models(
+        {"provider": "openrouter", "id": "fake-large", "prices": [{"input": "7", "output": "2"}]},
+        {"provider": "openrouter", "id": "fake-small", "prices": []},
+    )
+    out, warnings = models(provider="openrouter")
+    listed = {model.id: model for model in providers.get("openrouter").models(Policy().limits(5))}
+    stated = " / ".join(f"{amount.normalize():f}" for amount in listed["fake-large"].prices)
+    assert f"openrouter/fake-large costs {stated} now, not 7 / 2." in warnings
+    assert "openrouter/fake-small costs" in warnings
+    assert "price changed" in out
+
+
+def test_warns_about_a_retired_model_that_is_still_listed(operators_models):
+    operators_models({"provider": "groq", "id": "fake-small", "retires": "2026-01-01"})
+    _, warnings = models(provider="groq")
+    assert "groq/fake-small was to retire on 2026-01-01, but groq lists it." in warnings
 
 
 def test_offline_calls_no_provider(fake):

@@ -222,7 +222,7 @@ NOT_REACHED = {
     "core.mongo.deployment:_reason": "an error of a connection",
     "core.server.adapter:StartResponse.__call__": "the status line of our own answer",
     "core.server.environ:environ_of": "addresses of sockets",
-    "llm.catalogue:_entries": "the operator's file",
+    "llm.catalogue:_document": "the operator's file",
     "llm.catalogue:_day": "the operator's file",
     "llm.providers.base:Provider.check": "the operator's settings",
     "llm.providers.openai_dialect:_part": "a media type of ours, before a format of ten characters",
