@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -40,10 +39,12 @@ from core.mongo.text_search import words_of
 from core.server.environ import plain_content_type
 from core.time import now_in_milliseconds
 from llm.canonical import Media
+from llm.errors import BadRequest
 from llm.providers import error_responses, retry_after
 from llm.providers.completion_builder import _is_json_object, _unwrapped
 from llm.providers.error_responses import parse_error
 from llm.providers.refusals import deciding_line
+from llm.providers.repairs import find_repair
 from llm.providers.stream.body import StreamError
 from llm.providers.stream.json_stream import parse_json
 from llm.providers.stream.sse import EventParser
@@ -104,9 +105,12 @@ def _log(text: str) -> None:
 
 
 def _refusal(text: str) -> None:
-    response = parse_error(text, status=400, headers={f"x-ratelimit-reset-{text}": text})
+    error = {"message": text, "param": text, "metadata": {"raw": text}}
+    response = parse_error({"error": error}, status=400, headers={f"x-ratelimit-reset-{text}": text})
     deciding_line(response)
     error_responses.retry_delay(response)
+    payload = {"max_tokens": 5000, "temperature": 1.5, "reasoning_effort": "high"}
+    find_repair(response, BadRequest(""), payload, {name: (name,) for name in payload})
 
 
 #: Reader of text -> the places in the source that it covers.
@@ -197,8 +201,8 @@ COSTLIER: dict[Read, tuple[str, ...]] = {
         "llm.providers.wording:shortened",
         "llm.providers.length_wording:_int",
         "llm.providers.retry_after:_resets_of_limits_used_up",
+        "llm.providers.repairs:_named",
     ),
-    lambda text: _refusal(json.dumps({"error": text})): (),
     lambda text: _feed(ThinkFilter(), text): ("llm.providers.text:ThinkFilter.feed",),
     lambda text: _feed(ThinkFilter(), "<think>" + text): (),
     lambda text: _feed(IncrementalSanitizer(), text): (),
