@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo migrate shell test prove browser coverage lint types format \
+.PHONY: help setup run demo migrate shell test prove browser clients coverage lint types format \
 	check deploy-check production-check clean
 
 help: ## Show this list
@@ -67,7 +67,7 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
 WITHOUT_BROWSER := $(if $(shell command -v chromium),, and not browser)
 
 test: $(DEV_STAMP) ## Run the tests (ARGS="-k name" for some; browser tests only where chromium is)
-	@$(PYTEST) -m "not proof$(WITHOUT_BROWSER)" $(ARGS)
+	@$(PYTEST) -m "not proof and not clients$(WITHOUT_BROWSER)" $(ARGS)
 
 prove: $(DEV_STAMP) ## Run the long proofs, of which `make test` has a short form each
 	@$(PYTEST) -m proof $(ARGS)
@@ -76,8 +76,26 @@ browser: $(DEV_STAMP) ## Run the browser tests alone (they need Debian's chromiu
 	@command -v chromium >/dev/null || { echo "Install it first: apt-get install chromium" >&2; exit 1; }
 	@$(PYTEST) -m browser $(ARGS)
 
+CLIENTS := var/clients
+
+clients: $(DEV_STAMP) $(CLIENTS)/python/.installed $(CLIENTS)/python-openai-2/.installed $(CLIENTS)/node/.installed ## Run conversations of client packages (installs 1 GB of them; Node 20 or newer)
+	@$(BIN)/python -m pytest -m clients qa/clients $(ARGS)
+
+$(CLIENTS)/python/.installed: qa/clients/requirements.txt
+$(CLIENTS)/python-openai-2/.installed: qa/clients/requirements-openai-2.txt
+$(CLIENTS)/python/.installed $(CLIENTS)/python-openai-2/.installed:
+	@echo "Installing $<: some minutes."
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r $<
+	@touch $@
+
+$(CLIENTS)/node/.installed: qa/clients/package.json
+	@mkdir -p $(@D) && cp $< $(@D)/package.json
+	@cd $(@D) && npm install --no-package-lock --no-audit --no-fund --ignore-scripts
+	@touch $@
+
 coverage: $(DEV_STAMP) ## Run the tests and show the lines that none of them runs
-	@$(PYTEST) -m "not proof$(WITHOUT_BROWSER)" --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(PYTEST) -m "not proof and not clients$(WITHOUT_BROWSER)" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # Words of vague or personified subjects: name the client, the caller, the event.
 UNPLAIN := nobody|somebody|anybody|everybody|whoever|tells?|told|mend(s|ed)?|heed

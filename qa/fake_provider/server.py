@@ -4,7 +4,7 @@
 URLs, each with its wire format. Others:
 
     POST   /_control   {"provider"?, "model"?, "faults"? | "fault"?, "times"?, "seconds"?, "headers"?,
-                        "answer"?, "raw"?}: see `Script`
+                        "answer"?, "answers"?, "raw"?}: see `Script`
     DELETE /_control   remove all scripts
     GET    /_log       received requests, oldest first: see `Entry`
     DELETE /_log       clear the log
@@ -84,7 +84,7 @@ class Script:
 
     `faults` are for the next calls, one each, None for a healthy answer. Then `fault` applies: for `times`
     calls, until `seconds` after the first, or without a limit.
-    `headers` are added to every answer, `answer` sets fields of the `Answer`.
+    `headers` are added to every answer, `answer` sets fields of the `Answer`, `answers` those of the next.
     `raw` replaces the answer, also that of the list of models, for `times` calls or without a limit:
     {"status"?, "headers"?, "pieces": [text or {"base64"} or seconds to pause],
     "end"?: "clean" | "close" | "reset" | "stall", "framed"?: false to send the pieces without HTTP}.
@@ -98,13 +98,16 @@ class Script:
     seconds: float | None = None
     headers: dict[str, str] = field(default_factory=dict)
     answer: dict[str, Any] | None = None
+    answers: Sequence[dict[str, Any]] = ()
     raw: dict[str, Any] | None = None
     _remaining_faults: deque[str | None] = field(default_factory=deque, init=False, repr=False)
+    _remaining_answers: deque[dict[str, Any]] = field(default_factory=deque, init=False, repr=False)
     _calls: int = field(default=0, init=False, repr=False)
     _first_at: float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._remaining_faults.extend(self.faults)
+        self._remaining_answers.extend(self.answers)
         for spec in [*self.faults, self.fault]:
             if spec is not None:
                 faults.parse(spec)
@@ -113,6 +116,10 @@ class Script:
         used_up = self.raw is not None and self.times is not None and self._calls >= self.times
         is_for = self.provider in ("*", request.provider) and self.model in ("*", request.model)
         return is_for and not used_up
+
+    def next_answer(self) -> dict[str, Any] | None:
+        """Return the fields of the next answer."""
+        return self._remaining_answers.popleft() if self._remaining_answers else self.answer
 
     def next_fault(self) -> FaultSpec | None:
         """Count a call and return its fault."""
@@ -283,7 +290,7 @@ class FakeProvider:
         if request.method == "GET":
             await call.send_json(200, wire.models())
             return
-        answer = answer_to(chat_request, script.answer)
+        answer = answer_to(chat_request, script.next_answer())
         call = Call(response, wire, chat_request, answer, script.headers)
         await (faults.apply(spec, call) if spec else call.send_answer())
 
