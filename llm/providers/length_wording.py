@@ -22,7 +22,10 @@ _RANGE = Wording(
     r"less than or equal|at most|no more than|up to|(?:greater|larger|higher|lower) than",
     r"maximum (?:allowed|value)|>",
 )
-_PROMPT_TOO_LONG = Wording(r"(?:prompt|input|messages?|conversation) (?:\w+ )?too (?:long|large)")
+_PROMPT_TOO_LONG = Wording(
+    r"(?:prompt|input|messages?|conversation) (?:\w+ )?too (?:long|large)",
+    r"exceeds? (?:the )?(?:model's )?context|total number of tokens|prompt and (?:prediction|completion)",
+)
 
 #: A sum of prompt and answer, or a count of what was sent.
 _COUNTS_THE_PROMPT = Wording(
@@ -73,7 +76,7 @@ _PROMPT_EXCEEDS = Wording(
     r"tokens? in (?:the|your) (?:prompt|input|messages?) exceed",
     r"(?:prompt|input|request|conversation)\b.{0,30}(?:does not|doesn't|do not|don't|cannot|can't|won't) fit",
     r"(?:payload|body|entity|request)\b(?: size)? (?:exceeds|is too large|too large)",
-    r"超长|(?:超过|超出|大于).{0,20}(?:长度|上下文|限制|最大|token)",
+    r"压缩上下文|超长|(?:超过|超出|大于).{0,20}(?:长度|上下文|限制|最大|token)",
     r"(?:长度|上下文|token).{0,20}(?:超|过长|限制)|输入.{0,10}过长",
 )
 

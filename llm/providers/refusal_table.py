@@ -164,6 +164,7 @@ LINES: tuple[Line, ...] = (
         " https://github.com/openai/codex/issues/7250 (2026-09);"
         f" Azure {_AZURE}; Moonshot {_MOONSHOT}; Zhipu {_ZHIPU}",
         *_REQUEST,
+        498,  # Cohere: https://docs.cohere.com/reference/errors (2026-11)
         500,
     ),
     # -- wordings: limits of rate ----------------------------------------------------------

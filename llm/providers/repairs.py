@@ -200,7 +200,8 @@ _SPELLINGS = {
     "parallel_tool_calls": r"parallel_tool_calls",
     "verbosity": r"verbosity",
     "stream_options": r"stream_options|include_usage",
-    "reasoning_effort": r"reasoning[_. ]?effort|thinking[_ ]?(?:level|config)|reasoning(?= (?:is|parameter))",
+    "reasoning_effort": r"reasoning[_. ]?effort|thinking[_ ]?(?:level|config)|think(?:ing)?(?= (?:value|is))"
+    r"|(?<=support )(?:thinking|reasoning)|reasoning(?= (?:is|parameter))",
 }
 _MENTIONS = {name: Wording(rf"(?<![a-z_])(?:{words})(?![a-z_])") for name, words in _SPELLINGS.items()}
 

@@ -123,6 +123,20 @@ REFUSED = [
     ),
     (
         "openai_compatible",
+        {"reasoning_effort": "medium"},
+        '"qwen3-coder:30b" does not support thinking',
+        {"reasoning_effort": None},
+        "reasoning_effort was left out: it was refused.",
+    ),
+    (
+        "openrouter",
+        {"reasoning_effort": "none"},
+        "Reasoning is mandatory for this endpoint and cannot be disabled.",
+        {"reasoning": {}},
+        "reasoning_effort was left out: it was refused.",
+    ),
+    (
+        "openai_compatible",
         {"temperature": 0.2},
         "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value "
         "is supported.",
