@@ -61,7 +61,7 @@ class OpenAIReader(Reader):
         self.builder.update_usage(
             input=prompt,
             output=completion,
-            cached=as_count(as_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
+            cached=_cached(usage),
             reasoning=as_count(as_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
         )
 
@@ -161,6 +161,18 @@ def _is_blank(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_blank, value))
     return value is None or value == ""
+
+
+#: OpenAI's form comes first; DeepSeek https://api-docs.deepseek.com/guides/kv_cache, Moonshot
+#: https://platform.moonshot.ai/docs/api/chat, Anthropic's behind gateways, Mistral's (2026-11).
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "num_cached_tokens")
+
+
+def _cached(usage: Mapping[str, Any]) -> int | None:
+    """Return the part of the prompt that the provider had in its cache; None if it does not say."""
+    details = as_dict(usage.get("prompt_tokens_details")).get("cached_tokens")
+    values = (details, *(usage.get(name) for name in _CACHED))
+    return next((count for value in values if (count := as_count(value)) is not None), None)
 
 
 class OpenAIDialect(Provider):

@@ -174,6 +174,23 @@ def test_cached_input_has_its_own_price(target, cost):
     assert catalogue().cost(target, Usage(input=1_000_000, cached=500_000))[0] == Decimal(cost)
 
 
+@pytest.mark.parametrize(
+    "cached",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 800}},
+        {"prompt_tokens_details": None, "prompt_cache_hit_tokens": 800, "prompt_cache_miss_tokens": 200},
+        {"cached_tokens": 800},
+        {"cache_read_input_tokens": 800},
+        {"prompt_tokens_details": {}, "num_cached_tokens": 800},
+    ],
+)
+def test_cached_input_is_read_in_every_form(answers, cached):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 5, **cached}
+    body = chunk("a", "stop", usage=usage) + DONE
+    completion = answers(body, name="openai_compatible").completion
+    assert completion.usage == Usage(input=1000, output=5, cached=800)
+
+
 def test_more_cached_tokens_than_input_cost_no_more_than_the_input():
     usage = Usage(input=1_000_000, cached=MAX_TOKENS)
     assert catalogue().cost(Target("groq", "openai/gpt-oss-120b"), usage)[0] == Decimal("0.075")
