@@ -210,6 +210,29 @@ def test_answers_without_ledger_entries_are_found(dave_client, session, fake, ac
     assert f"reply {reply.pk}: 0 of 1 calls" in shown.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"$set": {"attempts.0.cost": "0.25"}}, "1 of 1 calls are in the ledger, with 0.001 of 0.25 USD"),
+        ({"$push": {"attempts": attempt()}}, "1 of 2 calls are in the ledger, with 0.001 of 0.002 USD"),
+        ({"$set": {"attempts.0.cost": "0.0010000000400"}}, None),
+        ({"$set": {"content": "Something else"}}, None),
+    ],
+)
+def test_the_ledger_is_compared_with_the_calls_and_the_cost_of_answers(session, change, shown):
+    reply = stored(session)
+    settlement.sweep()
+    Message.collection().update_one({"_id": reply}, change)
+    out = StringIO()
+    if shown is None:
+        call_command("verify_ledger", stdout=out)
+        assert out.getvalue() == "drift: 0\n"
+    else:
+        with pytest.raises(CommandError, match="1 answers are not in the ledger as they are"):
+            call_command("verify_ledger", stdout=out)
+        assert f"reply {reply}: {shown}" in out.getvalue()
+
+
 def test_the_runs_of_a_reply_are_bounded(session, dave_client, fake):
     reply = stored(session, status="failed", run=replies.MAX_RUNS, settled=True)
     response = dave_client.post(f"{messages(session)}/{reply}/retry")

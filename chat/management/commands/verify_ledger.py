@@ -6,7 +6,7 @@ from bson import ObjectId
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.turns.replies import READING, SETTLEMENT
-from chat.turns.verification import unrecorded
+from chat.turns.verification import differences
 from core.audit.models import SYSTEM, AuditEvent
 from core.jobs.models import SetAside
 from tenants.billing.ledger import Drift
@@ -32,21 +32,22 @@ class Command(BaseCommand):
         if options["repair"]:
             drifts = self._repair(drifts)
         problems = [f"drift: {len(drifts)} counters differ"] if drifts else []
-        if missing := self._show_unrecorded():
-            problems.append(f"{missing} answers are not in the ledger")
+        if different := self._show_differences():
+            problems.append(f"{different} answers are not in the ledger as they are")
         if waiting := self._show_set_aside():
             problems.append(f"{waiting} runs are set aside")
         if problems:
             raise CommandError("; ".join(problems))
         self.stdout.write("drift: 0")
 
-    def _show_unrecorded(self) -> int:
+    def _show_differences(self) -> int:
         count = 0
-        for answer in unrecorded():
+        for answer in differences():
             count += 1
             self.stdout.write(
                 f"tenant {answer.tenant_id} reply {answer.reply_id}: "
-                f"{answer.recorded} of {answer.attempts} calls are in the ledger"
+                f"{answer.recorded} of {answer.attempts} calls are in the ledger, "
+                f"with {answer.recorded_cost.normalize():f} of {answer.cost.normalize():f} USD"
             )
         return count
 
