@@ -129,6 +129,10 @@ class Request:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     verbosity: str | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
 
     def continuing(self, partial: str) -> Request:

@@ -37,20 +37,22 @@ def chosen_route(access: Access, model: str, fallbacks: Sequence[str]) -> tuple[
 def targets_accepting(
     request: canonical.Request, route: Sequence[canonical.Target]
 ) -> tuple[canonical.Request, tuple[canonical.Target, ...]]:
-    """Return the targets that accept the media of `request`, and it with a note on each other one.
+    """Return the targets that accept all that `request` needs, and it with a note on each other one.
 
     Raises ValidationError if there are none.
     """
-    kinds = {media.kind for message in request.messages for media in message.media}
-    accepting = tuple(target for target in route if kinds <= providers.get(target.provider).media)
+    needed = providers.needs(request)
+    accepting = tuple(target for target in route if needed <= providers.get(target.provider).accepts)
     if not accepting:
         labels = ", ".join(dict.fromkeys(providers.get(target.provider).label for target in route))
-        sentence = f"No model of the route accepts all of it: {', '.join(sorted(kinds))}, sent to {labels}."
-        raise invalid("messages", sentence, "unsupported_parameter")
-    passed_over = (
-        f"{target} was not called: it accepts no such content." for target in route if target not in accepting
+        sentence = f"No model of the route accepts {', '.join(sorted(needed))}: it would be sent to {labels}."
+        name = "logit_bias" if "logit_bias" in needed else "messages"
+        raise invalid(name, sentence, "unsupported_parameter")
+    passed_over = [target for target in route if target not in accepting]
+    notes = (
+        f"{target} was not called: it does not accept {', '.join(sorted(needed))}." for target in passed_over
     )
-    return replace(request, notes=(*request.notes, *passed_over)), accepting
+    return replace(request, notes=(*request.notes, *notes)), accepting
 
 
 def available_models(access: Access) -> list[str]:

@@ -138,8 +138,8 @@ def _tool_calls(raw: Any, path: str) -> tuple[ToolCall, ...]:
         function = call.get("function") if isinstance(call, dict) else None
         found = function if isinstance(function, dict) else {}
         arguments = found.get("arguments")
-        if isinstance(arguments, dict):  # as Ollama's clients keep them
-            arguments = json.dumps(arguments, ensure_ascii=False)
+        if isinstance(arguments, dict | None):  # as Ollama's clients keep them, and calls without arguments
+            arguments = json.dumps(arguments or {}, ensure_ascii=False)
         texts = (call.get("id") if found else None, found.get("name"), arguments)
         if not all(isinstance(text, str) for text in texts):
             raise invalid(f"{path}.{index}", "id, function.name and function.arguments are expected.")

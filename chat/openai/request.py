@@ -39,7 +39,6 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "functions": (([],), "Send them as tools."),
     "function_call": ((), "Use tools and tool_choice."),
     "n": ((1,), "Send the request once for each answer."),
-    "logit_bias": (({},), "Leave it out."),
     "logprobs": ((False,), "Leave it out."),
     "top_logprobs": ((0,), "Leave it out."),
     "modalities": ((["text"],), "Answers are text."),
@@ -119,7 +118,10 @@ class ResponseFormatSerializer(StrictSerializer):
 
 
 class CompletionRequestSerializer(StrictSerializer):
-    """The parameters of `POST /v1/chat/completions`. `fallbacks` is an extension."""
+    """The parameters of `POST /v1/chat/completions`.
+
+    `fallbacks` is an extension; `top_k`, `min_p` and `repetition_penalty` are those of OpenRouter and vLLM.
+    """
 
     model = JSONText(max_length=MAX_TARGET_LENGTH)
     messages = BoundedListField(child=serializers.DictField(), min_length=1, max_length=2000)
@@ -139,6 +141,12 @@ class CompletionRequestSerializer(StrictSerializer):
     reasoning_effort = serializers.ChoiceField(_EFFORTS, required=False, allow_null=True)
     frequency_penalty = JSONNumber(min_value=-2, max_value=2, required=False, allow_null=True)
     presence_penalty = JSONNumber(min_value=-2, max_value=2, required=False, allow_null=True)
+    repetition_penalty = JSONNumber(min_value=0, max_value=2, required=False, allow_null=True)
+    top_k = JSONInteger(min_value=0, required=False, allow_null=True)
+    min_p = JSONNumber(min_value=0, max_value=1, required=False, allow_null=True)
+    logit_bias = serializers.DictField(
+        child=JSONNumber(min_value=-100, max_value=100), required=False, allow_null=True
+    )
     verbosity = serializers.ChoiceField(["low", "medium", "high"], required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
@@ -185,6 +193,10 @@ def canonical_request(body: dict[str, Any], plan: Plan, route: Sequence[Target])
         reasoning_effort=body.get("reasoning_effort"),
         frequency_penalty=body.get("frequency_penalty"),
         presence_penalty=body.get("presence_penalty"),
+        repetition_penalty=body.get("repetition_penalty"),
+        top_k=body.get("top_k"),
+        min_p=body.get("min_p"),
+        logit_bias=body.get("logit_bias") or None,
         verbosity=body.get("verbosity"),
         notes=tuple(body["notes"]),
     )

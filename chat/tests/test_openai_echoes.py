@@ -160,7 +160,7 @@ def test_reasoning_details_of_openrouter_return_to_openrouter_alone(send):
     assert "reasoning_details" not in send(HELLO, called, RESULT, provider="openai_compatible")["messages"][1]
 
 
-@pytest.mark.parametrize("arguments", ["", {"zone": "UTC"}, '{"zone": "UTC"'])
+@pytest.mark.parametrize("arguments", ["", None, {}, {"zone": "UTC"}, '{"zone": "UTC"'])
 def test_arguments_of_calls_are_sent_back_in_the_form_of_the_providers(send, arguments):
     call = {"id": "call_1", "index": 0, "function": {"name": "clock", "arguments": arguments}}
     received = send(HELLO, {"role": "assistant", "tool_calls": [call]}, RESULT)["messages"]

@@ -48,6 +48,7 @@ def exchange(post, fake):
 @pytest.mark.parametrize("provider", ["openrouter", "openai_compatible"])
 def test_sampling_and_verbosity_are_passed_on(exchange, provider):
     sent = {"frequency_penalty": 0.5, "presence_penalty": -1, "verbosity": "low", "seed": 7, "top_p": 0.5}
+    sent |= {"top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1, "logit_bias": {"50256": -100}}
     received, notes = exchange(provider, **sent)
 
     assert sent.items() <= received.items()
@@ -55,9 +56,11 @@ def test_sampling_and_verbosity_are_passed_on(exchange, provider):
 
 
 def test_gemini_gets_penalties_in_its_own_words(exchange):
-    received, notes = exchange("gemini", frequency_penalty=0.5, presence_penalty=-1)
+    received, notes = exchange("gemini", frequency_penalty=0.5, presence_penalty=-1, top_k=40)
 
-    assert {"frequencyPenalty": 0.5, "presencePenalty": -1}.items() <= received["generationConfig"].items()
+    assert {"frequencyPenalty": 0.5, "presencePenalty": -1, "topK": 40}.items() <= received[
+        "generationConfig"
+    ].items()
     assert notes == []
 
 
@@ -67,6 +70,9 @@ def test_gemini_gets_penalties_in_its_own_words(exchange):
         ("groq", "verbosity", "high"),
         ("groq", "frequency_penalty", 1),
         ("groq", "presence_penalty", 0.5),
+        ("groq", "top_k", 40),
+        ("groq", "repetition_penalty", 1.1),
+        ("gemini", "min_p", 0.1),
         ("gemini", "verbosity", "low"),
         ("gemini", "parallel_tool_calls", False),
         ("openrouter", "store", True),
@@ -171,15 +177,22 @@ def test_gemini_gets_sound_and_documents_as_data(exchange):
     ]
 
 
-@pytest.mark.parametrize("part", [SOUND, PDF], ids=["sound", "document"])
-def test_targets_that_accept_no_such_content_are_passed_over(post, exchange, fake, part):
-    received, notes = exchange("groq", [part], fallbacks=["openrouter/m"])
-    assert received["messages"][0]["content"] == [part]
-    assert notes == ["groq/m was not called: it accepts no such content."]
+@pytest.mark.parametrize(
+    ("asked", "need"),
+    [
+        ({"content": [SOUND]}, "audio"),
+        ({"content": [PDF]}, "file"),
+        ({"logit_bias": {"7": -100}}, "logit_bias"),
+    ],
+)
+def test_targets_that_do_not_accept_what_an_answer_needs_are_passed_over(post, exchange, fake, asked, need):
+    _, notes = exchange("groq", **asked, fallbacks=["openrouter/m"])
+    assert notes == [f"groq/m was not called: it does not accept {need}."]
     assert [entry.provider for entry in fake.log()] == ["openrouter"]
 
-    refused = post("groq", [part])
+    refused = post("groq", **asked)
     assert refused.status_code == 400
+    assert need in refused.json()["error"]["message"]
     assert refused.json()["error"]["code"] == "unsupported_parameter"
     assert "Groq" in refused.json()["error"]["message"]
 

@@ -12,7 +12,7 @@ import threading
 
 from django.conf import settings
 
-from llm.providers.base import Limits, ListedModel, Provider
+from llm.providers.base import Limits, ListedModel, Provider, needs
 from llm.providers.call import ProviderCall
 from llm.providers.gemini import Gemini
 from llm.providers.groq import Groq
@@ -20,7 +20,7 @@ from llm.providers.local import Local
 from llm.providers.openai_compatible import OpenAICompatible
 from llm.providers.openrouter import OpenRouter
 
-__all__ = ["PROVIDERS", "Limits", "ListedModel", "Provider", "ProviderCall", "configured", "get"]
+__all__ = ["PROVIDERS", "Limits", "ListedModel", "Provider", "ProviderCall", "configured", "get", "needs"]
 
 PROVIDERS: dict[str, type[Provider]] = {
     provider.name: provider for provider in (Groq, Gemini, OpenRouter, OpenAICompatible, Local)

@@ -31,7 +31,16 @@ from llm.providers.transport import CallDeadline, DeadlineExceeded, Transport
 MIB = 1024 * 1024
 
 #: Parameters without which an answer is no wrong one.
-_OPTIONAL = ("seed", "parallel_tool_calls", "frequency_penalty", "presence_penalty", "verbosity")
+_OPTIONAL = (
+    *("seed", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"),
+    *("parallel_tool_calls", "verbosity"),
+)
+
+
+def needs(request: canonical.Request) -> frozenset[str]:
+    """Return what a provider has to accept to answer `request`: kinds of media, and `logit_bias`."""
+    media = {media.kind for message in request.messages for media in message.media}
+    return frozenset({*media, "logit_bias"} if request.logit_bias else media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,8 @@ class Provider(ABC):
     name: str
     label: str
     needs_key = True
-    #: What it accepts in a message of the user, beside text.
-    media: frozenset[canonical.MediaKind] = frozenset({"image", "audio", "file"})
+    #: What it accepts of `needs`.
+    accepts: frozenset[str] = frozenset({"image", "audio", "file", "logit_bias"})
     #: Where a payload has the parameters that can be repaired.
     parameters: Paths = {}
 

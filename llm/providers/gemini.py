@@ -104,10 +104,12 @@ class GeminiReader(Reader):
 class Gemini(Provider):
     name = "gemini"
     label = "Gemini"
+    accepts = frozenset({"image", "audio", "file"})
     parameters = {
         "max_tokens": ("generationConfig", "maxOutputTokens"),
         "temperature": ("generationConfig", "temperature"),
         "top_p": ("generationConfig", "topP"),
+        "top_k": ("generationConfig", "topK"),
         "seed": ("generationConfig", "seed"),
         "frequency_penalty": ("generationConfig", "frequencyPenalty"),
         "presence_penalty": ("generationConfig", "presencePenalty"),
@@ -124,7 +126,8 @@ class Gemini(Provider):
     def ignored(self, model: str) -> frozenset[str]:
         """Gemini 4 refuses penalties: https://ai.google.dev/gemini-api/docs/models (2026-11)."""
         penalties = {"frequency_penalty", "presence_penalty"} if "gemini-4" in model else set()
-        return frozenset({"name", "detail", "verbosity", "parallel_tool_calls", *penalties})
+        without_word = {"name", "detail", "verbosity", "parallel_tool_calls", "min_p", "repetition_penalty"}
+        return frozenset({*without_word, *penalties})
 
     def reader(self, request: canonical.Request, target: canonical.Target) -> Reader:
         return GeminiReader(request, target)
@@ -211,6 +214,7 @@ def _generation_config(request: canonical.Request, ignored: Collection[str]) -> 
     config = {
         "temperature": request.temperature,
         "topP": request.top_p,
+        "topK": request.top_k,
         "maxOutputTokens": request.max_tokens,
         "stopSequences": list(request.stop) or None,
         "seed": request.seed,

@@ -29,14 +29,15 @@ class Groq(OpenAIDialect):
     name = "groq"
     label = "Groq"
     reader_class = GroqReader
-    media = frozenset({"image"})
+    accepts = frozenset({"image"})
 
     def ignored(self, model: str) -> frozenset[str]:
         """Names and unknown parameters are a 400 there, penalties are accepted and not used.
 
         https://console.groq.com/docs/openai and https://console.groq.com/docs/api-reference (2026-11)
         """
-        return frozenset({"name", "verbosity", "frequency_penalty", "presence_penalty"})
+        penalties = {"frequency_penalty", "presence_penalty", "repetition_penalty"}
+        return frozenset({"name", "verbosity", "top_k", "min_p", *penalties})
 
     def listed_model(self, entry: Mapping[str, Any]) -> ListedModel | None:
         if entry.get("active") is False:

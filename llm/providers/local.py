@@ -18,7 +18,7 @@ MAX_ANSWER_TOKENS = 512
 class Local(OpenAICompatible):
     name = "local"
     label = "The local model"
-    media = frozenset()
+    accepts = frozenset({"logit_bias"})
 
     def payload(self, request: canonical.Request, model: str, stream: bool) -> dict[str, Any]:
         payload = super().payload(request, model, stream)

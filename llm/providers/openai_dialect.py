@@ -216,6 +216,10 @@ class OpenAIDialect(Provider):
             "stream_options": {"include_usage": True} if stream and self.requests_usage else None,
             "frequency_penalty": request.frequency_penalty,
             "presence_penalty": request.presence_penalty,
+            "repetition_penalty": request.repetition_penalty,
+            "top_k": request.top_k,
+            "min_p": request.min_p,
+            "logit_bias": request.logit_bias,
             "verbosity": request.verbosity,
             **self.reasoning(request),
         }

@@ -34,7 +34,10 @@ REMEMBERED_SECONDS = 3600.0
 _MAX_MODELS, _MAX_REPAIRS = 1024, 8
 
 #: Parameters that only shape how an answer is drawn: without them it is an answer to the same request.
-SAMPLING = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
+SAMPLING = (
+    *("temperature", "top_p", "top_k", "min_p", "seed"),
+    *("frequency_penalty", "presence_penalty", "repetition_penalty"),
+)
 _OPTIONAL = (*SAMPLING, "parallel_tool_calls", "verbosity", "stream_options", "reasoning_effort")
 
 _ANSWER_LIMITS = ("max_tokens", "max_completion_tokens")
