@@ -9,17 +9,18 @@ import pytest
 from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
+#: Folders of what is installed or made here, with documents of others.
+_NOT_OURS = {"var", "staticfiles", "node_modules"}
+_FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in _NOT_OURS}
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "[a-z]*/**/README.md")
+    for pattern in ("*.md", "docs/*.md", *(f"{name}/**/README.md" for name in _FOLDERS if name[0].isalpha()))
     for path in ROOT.glob(pattern)
-    if "node_modules" not in path.parts
 )
 #: What the examples of CONTRIBUTING.md add.
 EXAMPLES = {"acme", "test_plan_page"}
 
 _PATH = re.compile(r"(?<![\w/:.<-])((?:[a-z_]+/)+[a-z_0-9]*(?:\.[a-z]+)?)(?:::(\w+))?(?![\w/<*…-])")
-_TOP = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
 
 def _named_paths(document: Path) -> list[tuple[str, str]]:
@@ -27,7 +28,7 @@ def _named_paths(document: Path) -> list[tuple[str, str]]:
     return [
         (path, test)
         for path, test in _PATH.findall(text)
-        if path.split("/")[0] in _TOP - {"var", "staticfiles"} and not any(name in path for name in EXAMPLES)
+        if path.split("/")[0] in _FOLDERS and not any(name in path for name in EXAMPLES)
     ]
 
 
