@@ -170,19 +170,27 @@ class BudgetUnknown(OutOfBudget):
 
 
 class AllProvidersFailed(ProviderError):
-    """Every target of the route failed. `kind` is that of the last error."""
+    """Every target of the route failed. `kind` is that of the last error.
+
+    `retry_after_seconds` is the shortest wait that a target has stated.
+    """
 
     def __init__(
-        self, message: str, *, attempts: Sequence[Attempt], last: ProviderError | None = None
+        self,
+        message: str,
+        *,
+        attempts: Sequence[Attempt],
+        last: ProviderError | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(
             message,
             provider=last.provider if last else "",
             status=last.status if last else None,
             detail=last.detail if last else "",
-            retry_after_seconds=last.retry_after_seconds if last else None,
+            retry_after_seconds=retry_after_seconds,
         )
-        self.do_not_wait = getattr(last, "do_not_wait", False)
+        self.do_not_wait = retry_after_seconds is None and getattr(last, "do_not_wait", False)
         self.attempts = attempts
         self.last = last
         self.kind = last.kind if last else "no_target"

@@ -13,10 +13,18 @@ logger = logging.getLogger("llm.routing")
 _ALERTING = (errors.Unauthorized, errors.BillingRefused, errors.ModelNotFound)
 
 #: After these the target is healthy: the request caused the failure, or its size.
-_NOT_THE_TARGETS_FAULT = (errors.BadRequest, errors.Blocked, errors.ContextTooLong, errors.ReplyTooLarge)
+_NOT_THE_TARGETS_FAULT = (
+    errors.BadRequest,
+    errors.Blocked,
+    errors.ContextTooLong,
+    errors.ReplyTooLarge,
+    errors.Unsupported,
+)
 
-#: A single request is larger than the limit per minute.
-_REQUEST_TOO_LARGE = 413
+#: These blame the request, whatever the target or a host behind it says: a single request larger than the
+#: limit per minute is a 413, an error of a host that a gateway passes on without its reason a 400.
+_BLAMES_THE_REQUEST = (400, 413, 422)
+_TEMPORARY = (errors.RateLimited, errors.Overloaded)
 
 
 def log_failure(attempt: Attempt, error: errors.ProviderError) -> None:
@@ -41,5 +49,5 @@ def is_provoked(error: errors.ProviderError) -> bool:
     return (
         isinstance(error, _NOT_THE_TARGETS_FAULT)
         or getattr(error, "by_model", False)
-        or error.status == _REQUEST_TOO_LARGE
+        or (isinstance(error, _TEMPORARY) and error.status in _BLAMES_THE_REQUEST)
     )

@@ -112,6 +112,8 @@ class Run:
         self._origin = origin
         self._deadline = 0.0
         self._last_error: errors.ProviderError | None = None
+        #: How long each target that failed asks to wait, as it last said.
+        self._waits: dict[Target, float] = {}
 
         # What the client has received, and from which call.
         self._started = False
@@ -183,10 +185,16 @@ class Run:
 
     def _next_after(self, error: errors.ProviderError, target: Target) -> NextCall | None:
         self._last_error = error
+        self._note_wait(target, error)
         if self._prefix_rejected:
             return self._plan.retry(target) or self._plan.next()
         began = self.attempts[-1].first_token_ms is not None
         return self._plan.next_after(error, target, began=began, remaining_seconds=self._remaining_seconds)
+
+    def _note_wait(self, target: Target, error: errors.ProviderError) -> None:
+        self._waits.pop(target, None)
+        if error.retry_after_seconds is not None:
+            self._waits[target] = error.retry_after_seconds
 
     def _record_skipped(self, target: Target) -> None:
         seconds = self._breakers.seconds_until_probe(target, self._origin)
@@ -197,6 +205,7 @@ class Run:
         )
         self.attempts.append(skipped(target, error))
         self._last_error = self._last_error or error
+        self._note_wait(target, error)
 
     def _final_error(self) -> errors.ProviderError:
         if self._cancelled.is_set():
@@ -205,7 +214,12 @@ class Run:
             return self._last_error
         tried = dict.fromkeys(f"{attempt.target} ({attempt.outcome})" for attempt in self.attempts)
         message = f"No provider could answer: {', '.join(tried)}." if tried else "No provider is configured."
-        return errors.AllProvidersFailed(message, attempts=self.attempts, last=self._last_error)
+        return errors.AllProvidersFailed(
+            message,
+            attempts=self.attempts,
+            last=self._last_error,
+            retry_after_seconds=min(self._waits.values(), default=None),
+        )
 
     # -- one attempt --------------------------------------------------------------
 
