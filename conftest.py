@@ -1,7 +1,6 @@
 """Shared by all tests: one database server, a restored database for every test, and fixtures."""
 
 import gc
-import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -14,17 +13,22 @@ from django.test import TransactionTestCase
 from pymongo import MongoClient, monitoring
 from pytest_django import DjangoDbBlocker
 
+from core import background
 from core.mongo import embedded
 from qa.command_log import CommandLog
 from qa.snapshot import DatabaseSnapshot, drop_abandoned
 
 pytest.register_assert_rewrite("qa.testing")
 pytest_plugins = [
+    "qa.testing.leftovers",
     "qa.testing.progress",
     "qa.testing.scheduling",
     "qa.testing.fixtures.tenants",
     "qa.testing.fixtures.chat",
 ]
+
+#: How long the background work that runs at the end of a test may take.
+BACKGROUND_SECONDS = 60
 
 #: Registered before the first client is made: a client takes its listeners along.
 COMMANDS = CommandLog()
@@ -83,8 +87,6 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: snapshot.restore())
         yield
-    # Background threads outlive the database; the errors that they log from now on are meaningless.
-    logging.disable(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +99,15 @@ def database_uri(django_db_setup: None) -> str:
 def mongodb_uri(db: None, database_uri: str) -> str:
     """The MONGODB_URI of the tests' database, for a single test."""
     return database_uri
+
+
+@pytest.fixture(autouse=True)
+def background_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the background threads of a test before its database is restored: none works for the next test."""
+    if "db" in request.fixturenames or request.node.get_closest_marker("django_db"):
+        request.getfixturevalue("_django_db_helper")  # Ends after this.
+    yield
+    background.stop_all(BACKGROUND_SECONDS)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
+import weakref
 from collections.abc import Callable
 
 from django.db import DatabaseError
@@ -38,9 +38,11 @@ class BackgroundThread:
         self._reset()
         # A child inherits locks as they are at that instant, but not the threads that would release them.
         os.register_at_fork(after_in_child=self._reset)
+        _all.add(self)
 
     def _reset(self) -> None:
         self._woken = threading.Event()
+        self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -53,17 +55,38 @@ class BackgroundThread:
         """Start the thread if it does not run yet."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                events = (self._woken, self._stopping)
+                self._thread = threading.Thread(target=self._run, args=events, name=self._name, daemon=True)
                 self._thread.start()
 
-    def _run(self) -> None:
-        while True:
-            self._woken.wait(self._interval())
-            time.sleep(self._delay_seconds)
-            self._woken.clear()  # Before the work: a wake-up during it leads to another call.
+    def stop(self, timeout_seconds: float) -> None:
+        """End the thread after the call of `work` that runs now, if any; a later `wake()` starts another."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stopping.set()
+            self._woken.set()
+            self._stopping, self._woken = threading.Event(), threading.Event()
+        if thread is not None:
+            thread.join(timeout_seconds)
+
+    def _run(self, woken: threading.Event, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            woken.wait(self._interval())
+            if stopping.wait(self._delay_seconds):
+                return
+            woken.clear()  # Before the work: a wake-up during it leads to another call.
             try:
                 self._work()
             except (PyMongoError, DatabaseError):
                 logger.warning("%s: the database failed, trying again", self._name, exc_info=True)
             except Exception:
                 logger.exception("%s failed", self._name)
+
+
+_all: weakref.WeakSet[BackgroundThread] = weakref.WeakSet()
+
+
+def stop_all(timeout_seconds: float) -> None:
+    """End all background threads of this process, as tests do; the next `wake()` of one starts it again."""
+    for thread in list(_all):
+        thread.stop(timeout_seconds)

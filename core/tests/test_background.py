@@ -108,6 +108,19 @@ def test_an_error_is_logged_and_survived(error, level, caplog):
     assert (record.levelname, record.exc_info[1]) == (level, error)
 
 
+def test_a_stopped_thread_has_ended_and_starts_again_when_woken():
+    work = Work()
+    thread = background(work)
+    thread.wake()
+    work.next()
+
+    thread.stop(PATIENCE_SECONDS)
+
+    assert "tested" not in {running.name for running in threading.enumerate()}
+    thread.wake()
+    assert work.next() == "tested"
+
+
 def test_of_many_starts_at_once_there_is_one_thread():
     started = threading.Barrier(16)
     thread = BackgroundThread("only one", Work(), interval=lambda: NEVER, delay_seconds=0)

@@ -18,7 +18,7 @@ from core.ports import free_port
 from qa.testing.waiting import PATIENCE_SECONDS, wait_until
 
 #: Variables that a server inherits: those of the operating system, Python and coverage, not of the product.
-_INHERITED = re.compile(r"HOME|LANG|LC_.*|LD_LIBRARY_PATH|PATH|TMPDIR|TZ|USER|PYTHON.*|COVERAGE_.*")
+_INHERITED = re.compile(r"HOME|LANG|LC_.*|LD_LIBRARY_PATH|PATH|TEST_RUN|TMPDIR|TZ|USER|PYTHON.*|COVERAGE_.*")
 
 
 class ServeProcess:

@@ -36,9 +36,11 @@ def run(users_file: str, descriptor: int, program: list[str]) -> NoReturn:
             signal.pause()
 
 
-def _exit_like_child(number: int, frame: FrameType | None) -> NoReturn:
-    _, status = os.waitpid(-1, 0)
-    os._exit(os.waitstatus_to_exitcode(status) % 256)
+def _exit_like_child(number: int, frame: FrameType | None) -> None:
+    # The signal also comes when the program is suspended: waiting here would outlast its users.
+    pid, status = os.waitpid(-1, os.WNOHANG)
+    if pid:
+        os._exit(os.waitstatus_to_exitcode(status) % 256)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,19 @@ def test_the_server_ends_with_its_killed_owner_and_keeps_the_data(hold):
     assert written(hold().uri()) == [1]
 
 
+def test_a_server_that_was_suspended_ends_with_its_last_user(hold):
+    holder = hold()
+    holder.uri()
+    server = holder.server()
+    server.suspend()
+    wait_until(lambda: server.status() == psutil.STATUS_STOPPED, "it is suspended")
+    server.resume()
+
+    holder.release()
+
+    wait_until(lambda: not server.is_running(), "it ends")
+
+
 def test_a_start_waits_for_a_server_that_is_still_stopping(hold):
     owner = hold()
     write(owner.uri(), 1)
