@@ -4,13 +4,15 @@
 import os
 import sys
 
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
-from django.db import DatabaseError
-from pymongo.errors import PyMongoError
-
 
 def main() -> None:
+    try:
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.management import execute_from_command_line
+        from django.db import DatabaseError
+        from pymongo.errors import PyMongoError
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error.name} is not installed here. Run make setup, then .venv/bin/python manage.py.")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         execute_from_command_line(sys.argv)

@@ -22,7 +22,11 @@ def strong_secret(name: str, value: str, problems: list[str], *, required: bool,
     generated once and stored, readable by its owner only, in `keep_in`.
     """
     if not value and not required:
-        return _stored_secret(keep_in / f"{name.lower()}.txt")
+        try:
+            return _stored_secret(keep_in / f"{name.lower()}.txt")
+        except OSError as error:
+            problems.append(f"VAR_DIR must be a folder that can be written: {keep_in}: {error.strerror}.")
+            return value
     problem = ""
     if not value:
         problem = "is missing"

@@ -143,15 +143,27 @@ class InvitationTokenSerializer(StrictSerializer):
 
 class ApiKeySerializer(DocumentSerializer):
     scopes = BoundedListField(
-        child=serializers.ChoiceField(Scope.choices), max_length=len(Scope), required=False
+        child=serializers.ChoiceField(Scope.choices),
+        max_length=len(Scope),
+        required=False,
+        help_text="Of a secret key. Left out: all; []: none.",
     )
-    allowed_origins = OriginsField(required=False)
+    allowed_origins = OriginsField(
+        required=False, help_text="They replace the tenant's; empty: those of the tenant."
+    )
     allowed_networks = BoundedListField(
-        child=serializers.CharField(max_length=50), max_length=_MAX_ITEMS, required=False
+        child=serializers.CharField(max_length=50),
+        max_length=_MAX_ITEMS,
+        required=False,
+        help_text="Empty: all.",
     )
     allowed_models = TargetsField(max_length=_MAX_ITEMS, required=False)
     kind = serializers.ChoiceField(ApiKey.Kind.choices, default=ApiKey.Kind.SECRET)
-    environment = serializers.ChoiceField(ApiKey.Environment.choices, default=ApiKey.Environment.LIVE)
+    environment = serializers.ChoiceField(
+        ApiKey.Environment.choices,
+        default=ApiKey.Environment.LIVE,
+        help_text="A public test key also works for pages on localhost. Limits and providers are the same.",
+    )
     replaced_by = ObjectIdStringField(source="replaced_by_id", read_only=True, allow_null=True)
     created_by = ObjectIdStringField(source="created_by_id", read_only=True, allow_null=True)
 

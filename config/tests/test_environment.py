@@ -206,6 +206,38 @@ def test_a_database_that_does_not_answer_is_one_sentence(command):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["run_jobs"]])
+def test_a_platform_without_the_embedded_database_gets_a_sentence(command, tmp_path):
+    (tmp_path / "fiftyone" / "db").mkdir(parents=True)
+    for package in ("fiftyone", "fiftyone/db"):
+        (tmp_path / package / "__init__.py").touch()
+    bare = {"DJANGO_ENV": "development", "MONGODB_URI": "", "VAR_DIR": str(tmp_path / "var")}
+
+    result = in_production(*command, **bare, GROQ_API_KEY="never-used", PYTHONPATH=str(tmp_path))
+
+    assert result.returncode == 1
+    assert "no embedded MongoDB is installed: its wheel exists for Linux on x86-64 only" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_data_folder_that_cannot_be_made_is_a_sentence():
+    development = {**dict.fromkeys(STRONG, ""), "DJANGO_ENV": "development", "VAR_DIR": "/proc/none/var"}
+    result = in_production("serve", **development)
+    assert result.returncode == 1
+    assert "VAR_DIR" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_python_without_the_requirements_gets_a_sentence():
+    command = [sys.executable, "-S", "manage.py", "check"]  # without site-packages
+    result = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "make setup" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("True", True), ("yes", True), ("ON", True), ("1", True), ("false", False), ("no", False), ("0", False)],

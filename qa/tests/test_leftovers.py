@@ -32,9 +32,8 @@ def test_a_process_is_found_while_it_runs():
         text=True,
     )
     child = psutil.Process(int(parent.stdout.readline()))
-    wait_for(
-        lambda: {parent.pid, child.pid} <= {process.pid for process in processes_of(run)}, "both are found"
-    )
+    both = {parent.pid, child.pid}
+    wait_until(lambda: both <= {process.pid for process in processes_of(run)}, "both are found")
 
     parent.kill()
     parent.wait()
