@@ -168,7 +168,7 @@ ROUTES: dict[str, Row] = {
     "v1/chat/completions": _row(OPENAI, POST=(CALL_MODELS, 200)),
     "v1/models": _row(OPENAI, GET=(CALL_MODELS, 200)),
     "v1/models/<path:name>": _row(OPENAI, GET=(CALL_MODELS, 200)),
-    "v1/<path:rest>": Row(PUBLIC, dict.fromkeys(METHODS, (ANY, 404))),
+    **dict.fromkeys(("v1", "v1/", "v1/<path:rest>"), Row(PUBLIC, dict.fromkeys(METHODS, (ANY, 404)))),
 }
 
 #: Routes with this prefix have no rows: every page of the console is for staff.
