@@ -90,8 +90,8 @@ LINES: tuple[Line, ...] = (
     ),
     _codes(
         errors.Blocked,
-        "content_policy_violation content_filter content_filtered refusal moderation moderation_blocked"
-        " guardrail_blocked guardrail_intervened data_inspection_failed"
+        "content_policy_violation content_filter content_filtered content_filter_error refusal"
+        " moderation moderation_blocked guardrail_blocked guardrail_intervened data_inspection_failed"
         " responsible_ai_policy_violation prohibited_content ContentPolicyViolationError"
         " sensitive_words_detected"
         " 1301",
@@ -136,7 +136,7 @@ LINES: tuple[Line, ...] = (
         "https://github.com/anthropics/claude-code/issues/4684 (2025-07);"
         " https://github.com/continuedev/continue/issues/9853"
         f" (DeepSeek, 2026-01); {_DASHSCOPE}; {_ZHIPU}; {_MOONSHOT}",
-        *(400, 401, 402, 403, 422, 429, None),
+        *(400, 401, 402, 403, 412, 422, 429, None),
     ),
     _codes(
         errors.RateLimited,
@@ -206,8 +206,8 @@ LINES: tuple[Line, ...] = (
     _codes(
         errors.ModelNotFound,
         "model_not_found model_decommissioned model_not_active model_not_available unknown_model"
-        " invalid_model DeploymentNotFound ModelNotFoundError ResourceNotFoundException model_not_supported"
-        " 1500 1211 1212",
+        " invalid_model DeploymentNotFound OperationNotSupported ModelNotFoundError"
+        " ResourceNotFoundException model_not_supported 1500 1211 1212",
         f"{_OPENAI}; {_GROQ}; {_AZURE}; 1500: Mistral, https://github.com/Kilo-Org/kilocode/pull/3566"
         f" (2025-11);"
         f" numbers: {_ZHIPU}",
@@ -262,9 +262,11 @@ LINES: tuple[Line, ...] = (
         errors.Overloaded,
         "409: Groq and OpenAI call it worth a retry,"
         " https://github.com/openai/openai-python/blob/main/src/openai/"
-        f"_base_client.py (2026-11); ABORTED and 499 CANCELLED: {_GEMINI}; 408, 425: RFC 9110, RFC 8470",
+        f"_base_client.py (2026-11); ABORTED and 499 CANCELLED: {_GEMINI};"
+        " 408, 424, 425: RFC 9110, RFC 4918, RFC 8470",
         408,
         409,
+        424,
         425,
         499,
     ),

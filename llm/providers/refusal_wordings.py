@@ -15,7 +15,7 @@ MONEY = Wording(
     rf"credits? (?:(?:has|have|is|are) )?(?:been )?{_USED_UP}",
     r"account\b.{0,60}\b(?:good standing|overdue|arrears|negative)",
     r"payment method|payment (?:is )?required|purchase (?:more )?credits|top[- ]?up|recharge",
-    r"(?:spend(?:ing)?|usage|hard|budget) (?:cap|limit)s?\b",
+    r"(?:spend(?:ing)?|hard|budget|billing) (?:cap|limit)s?\b",
     r"budget (?:has been |is )?exceed|exceeded .{0,30}budget",
     r"余额不足|欠费|充值|额度不足",
 )
@@ -71,7 +71,7 @@ RATE = Wording(
 )
 
 _FEATURE = (
-    r"(?:image|vision|visual|multi-?modal|audio|video|pdf|file|tool|function|json|response[_ ]?format"
+    r"\b(?:image|vision|visual|multi-?modal|audio|video|pdf|file|tool|function|json|response[_ ]?format"
     r"|structured|grammar|logprobs?|system (?:message|prompt|role|instruction)|developer instruction|stream"
     r"|thinking|think value|reasoning)"
 )
@@ -87,17 +87,19 @@ CAPABILITY = Wording(
     r"not a (?:multi-?modal|vision) model|(?:supports? )?text[- ]only|text only",
     r"cannot (?:process|read|handle) (?:image|audio|video|file|tool)\w*",
     r"no endpoints? (?:found|available) that (?:support|can handle)",
-    r"content must be a string|image_url.{0,40}(?:only|unknown|invalid content type)|invalid content type",
+    r"provide a chat template|content must be a string",
+    r"image_url.{0,40}(?:only|unknown|invalid content type)|invalid content type",
 )
 
 _A_MODEL = r"(?:model(?:code|name|id)?|deployment|engine)"
 
 #: A model that is not there.
 MODEL = Wording(
-    rf"\b{_A_MODEL}\b.{{0,100}}\bnot (?:be )?(?:found|exist|available|supported|serve|valid|recogni[sz]"
-    r"|deploy|load|publish|enabl|activ|install|open|allowed)",
+    rf"\b{_A_MODEL}\b.{{0,100}}(?:\bnot|n't) (?:be )?(?:found|exist|available|supported|serve|valid"
+    r"|recogni[sz]|deploy|load|publish|enabl|activ|install|open|allowed)",
     rf"\b{_A_MODEL}\b.{{0,100}}\b(?:(?:does|do)(?:n't| not) (?:exist|match)|no longer|deprecated"
-    r"|decommissioned|retired|sunset|unavailable|disabled|isn't mapped|been (?:removed|shut|discontinued))",
+    r"|decommissioned|retired|sunset|unavailable|disabled|unloaded|isn't mapped"
+    r"|end of life|been (?:removed|shut|discontinued))",
     r"(?:invalid|unknown|unsupported|no such|not a valid|unrecogni[sz]ed|missing|wrong"
     rf"|unable to (?:find|access)|(?:cannot|can't|could not|couldn't) find) (?:the )?{_A_MODEL}\b",
     r"\bmodel (?:identifier|id|name|code)\b.{0,30}\b(?:invalid|incorrect|wrong|unknown)",
@@ -111,7 +113,7 @@ MODEL = Wording(
 BUSY = Wording(
     r"overloaded|(?:at|over|out of|exceed\w*) capacity|capacity (?:is )?exceeded",
     r"(?:server|service|engine|model|system) (?:is )?(?:currently |temporarily |too )?(?:busy|unavailable)",
-    r"(?:high|heavy|peak) (?:load|demand|traffic)",
+    r"(?:high|heavy|peak) (?:load|demand|traffic)|has (?:crashed|terminated)|out of memory",
     r"temporarily (?:unavailable|unable)|try again (?:later|shortly|in a)|timed? ?out|bad gateway",
     r"internal (?:server )?error|upstream (?:error|request failed|connect)|disconnected|no healthy upstream"
     r"|error from provider",

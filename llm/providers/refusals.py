@@ -21,9 +21,7 @@ def meaning_of(response: ErrorResponse, line: Line | None) -> type[errors.Provid
     """Return the class of the error that `response` means, by the line that decides."""
     if line is not None:
         return line.meaning
-    while response.inner is not None:
-        response = response.inner
-    status = response.status
+    status = next(_reasons(response)).status
     if status is None or status < 400:
         return errors.BadReply
     return errors.Overloaded if status >= 500 else errors.BadRequest
@@ -46,9 +44,13 @@ def deciding_line(response: ErrorResponse) -> Line | None:
 
 
 def _reasons(response: ErrorResponse) -> Iterator[ErrorResponse]:
-    """Yield the reasons from the innermost to the outermost, whose sentence then counts no more."""
-    if response.inner is not None:
-        yield from _reasons(response.inner)
+    """Yield the reasons from the innermost, of which the sentence counts, to the outermost.
+
+    One without a status has that of the reason around it.
+    """
+    inner = response.inner
+    if inner is not None:
+        yield from _reasons(inner if inner.status else replace(inner, status=response.status))
         response = replace(response, message="")
     yield response
 

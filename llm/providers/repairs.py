@@ -192,21 +192,24 @@ def _highest_allowed(message: str, value: Any) -> int | None:
 # -- parameters -----------------------------------------------------------------------
 
 #: Parameter -> its names in messages.
-_SPELLINGS = {
+SPELLINGS = {
     "max_tokens": r"max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens|maxoutputtokens"
     r"|max(?:imum)? (?:output )?tokens|output tokens|completion tokens|num_predict",
     "temperature": r"temperature",
-    "top_p": r"top_p|topp",
+    "top_p": r"top_?p",
+    "top_k": r"top_?k",
+    "min_p": r"min_?p",
     "seed": r"seed",
     "frequency_penalty": r"frequency_?penalty|^penalty",
     "presence_penalty": r"presence_?penalty|^penalty",
+    "repetition_penalty": r"repetition_?penalty|repeat_penalty",
     "parallel_tool_calls": r"parallel_tool_calls",
     "verbosity": r"verbosity",
     "stream_options": r"stream_options|include_usage",
     "reasoning_effort": r"reasoning[_. ]?effort|thinking[_ ]?(?:level|config)|think(?:ing)?(?= (?:value|is))"
     r"|(?<=support )(?:thinking|reasoning)|reasoning(?= (?:is|parameter))",
 }
-_MENTIONS = {name: Wording(rf"(?<![a-z_])(?:{words})(?![a-z_])") for name, words in _SPELLINGS.items()}
+_MENTIONS = {name: Wording(rf"(?<![a-z_])(?:{words})(?![a-z_])") for name, words in SPELLINGS.items()}
 
 _REFUSES = Wording(
     r"unsupported|not (?:be )?(?:supported|permitted|allowed|accepted|enabled|available|recogni[sz]ed|valid)",

@@ -8,7 +8,7 @@ from llm import errors
 from llm.canonical import Target
 from llm.catalogue import Model
 from llm.fitting import fitted
-from llm.providers import repairs
+from llm.providers import PROVIDERS, repairs
 from llm.reasoning_effort import nearest
 from llm.routing import Run
 from qa.testing.llm import WEATHER, asking
@@ -196,6 +196,22 @@ def test_refused_parameter_is_changed_once_and_remembered(
     for body in sent(fake)[1:]:
         for field, value in expected.items():
             assert body.get(field) == value
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_parameter_that_a_provider_is_sent_is_known_by_its_names(provider, name):
+    assert set(provider(name).parameters) <= set(repairs.SPELLINGS)
+
+
+@pytest.mark.parametrize(
+    "parameter", ["top_k", "min_p", "repetition_penalty", "frequency_penalty", "verbosity"]
+)
+def test_optional_parameter_that_is_not_known_there_is_left_out(call, fake, refuses, parameter):
+    refuses("openai_compatible", f"Unrecognized request argument supplied: {parameter}")
+    value = "low" if parameter == "verbosity" else 1
+    outcome = call("openai_compatible", request=asking(**{parameter: value}))
+    assert outcome.call.notes == [f"{parameter} was left out: it was refused."]
+    assert parameter not in sent(fake)[-1]
 
 
 def test_what_the_prompt_leaves_is_not_remembered(call, provider, fake, refuses):
