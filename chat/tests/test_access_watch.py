@@ -113,6 +113,14 @@ def test_revoking_a_key_ends_an_openai_stream(silent, acme, alice):
     assert "error" in b"".join(response.streaming_content).decode()
 
 
+def test_a_key_that_allows_browsers_no_longer_ends_the_stream_of_a_browser(stream, acme, alice, session):
+    key = issue(acme, alice, scopes=["messages:send"], allow_browser=True)
+    response = stream(with_key(key.secret, HTTP_ORIGIN="app://desk"))
+    ApiKey.objects.update(allow_browser=False)
+
+    assert events(response)[-1][2]["code"] == "access_ended"
+
+
 def test_a_role_that_still_has_the_right_keeps_the_stream(acme, dave, alice):
     granted = access_watch.grant(Access(acme, role=Role.DEVELOPER, user=dave), SEND_MESSAGES, lambda: None)
     Membership.objects.get(user=dave).change_role("admin", by(alice))
