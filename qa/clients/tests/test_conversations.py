@@ -98,6 +98,14 @@ def test_instructor_gets_objects_in_all_of_its_ways(run, fake, scenario):
     assert run("instructor.py", scenario, "groq/m") == {"city": "Paris", "people": 1}
 
 
+@pytest.mark.parametrize("client", ["langchain.py", "litellm.py", "pydantic_ai.py", "ai_sdk.mjs"])
+def test_a_document_and_a_recording_reach_the_provider(run, fake, client):
+    assert run(client, "document", "gemini/m")["text"] == ANSWER
+    parts = fake.log()[-1].body["contents"][-1]["parts"]
+    kinds = [part["inlineData"]["mimeType"] for part in parts if "inlineData" in part]
+    assert kinds == ["application/pdf", "audio/wav"]
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_an_image_reaches_the_provider(run, fake, client):
     answer = run(client, "image", "groq/m")

@@ -1,6 +1,6 @@
 // The AI SDK with its provider for OpenAI-compatible servers.
 
-import { clock, image, load, question, serve, toolQuestion, weather } from "./conversation.mjs";
+import { clock, image, load, pdf, question, serve, sound, toolQuestion, weather } from "./conversation.mjs";
 
 const { createOpenAICompatible } = await load("@ai-sdk/openai-compatible");
 const { Output, generateText, stepCountIs, streamText, tool } = await load("ai");
@@ -53,6 +53,15 @@ await serve({
     const schema = z.object({ city: z.string(), people: z.number().int() });
     const output = Output.object({ schema });
     return (await generateText({ ...options(request), prompt: question, output })).output;
+  },
+
+  async document(request) {
+    const content = [
+      { type: "text", text: question },
+      { type: "file", data: pdf, mediaType: "application/pdf", filename: "a.pdf" },
+      { type: "file", data: sound, mediaType: "audio/wav" },
+    ];
+    return { text: (await generateText({ ...options(request), messages: [{ role: "user", content }] })).text };
   },
 
   async image(request) {

@@ -10,6 +10,9 @@ export const toolQuestion = "How is it in Paris?";
 // One red pixel.
 export const image =
   "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
+// The beginning of a document and of a recording, as base64.
+export const pdf = "JVBERi0xLjQK";
+export const sound = "UklGRiQAAABXQVZFZm10IA==";
 
 export const weather = ({ city }) => `sunny in ${city}`;
 export const clock = ({ zone }) => `nine in ${zone}`;

@@ -21,6 +21,9 @@ IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmM"
     "IQAAAABJRU5ErkJggg=="
 )
+#: The beginning of a document and of a recording.
+PDF = "data:application/pdf;base64,JVBERi0xLjQK"
+SOUND = "UklGRiQAAABXQVZFZm10IA=="
 
 
 class Place(BaseModel):

@@ -1,6 +1,6 @@
 """LangChain's ChatOpenAI, and its agents."""
 
-from conversation import IMAGE, QUESTION, TOOL_QUESTION, TOOLS, Place, Request, serve
+from conversation import IMAGE, PDF, QUESTION, SOUND, TOOL_QUESTION, TOOLS, Place, Request, serve
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
@@ -53,8 +53,23 @@ def image(request: Request) -> dict:
     return {"text": chat(request).invoke([HumanMessage(content)]).content}
 
 
+def document(request: Request) -> dict:
+    content = [
+        {"type": "text", "text": QUESTION},
+        {
+            "type": "file",
+            "base64": PDF.partition(",")[2],
+            "mime_type": "application/pdf",
+            "filename": "a.pdf",
+        },
+        {"type": "audio", "base64": SOUND, "mime_type": "audio/wav"},
+    ]
+    return {"text": chat(request).invoke([HumanMessage(content)]).content}
+
+
 serve(
     {
+        "document": document,
         "plain": plain,
         "stream": stream,
         "tools": tools,

@@ -1,7 +1,18 @@
 """litellm as a client of an OpenAI-compatible server."""
 
 import litellm
-from conversation import IMAGE, QUESTION, TOOL_QUESTION, TOOL_SCHEMAS, Place, Request, called, serve
+from conversation import (
+    IMAGE,
+    PDF,
+    QUESTION,
+    SOUND,
+    TOOL_QUESTION,
+    TOOL_SCHEMAS,
+    Place,
+    Request,
+    called,
+    serve,
+)
 
 
 def completion(request: Request, **options):
@@ -55,8 +66,18 @@ def image(request: Request) -> dict:
     return {"text": completion(request, messages=asked(parts)).choices[0].message.content}
 
 
+def document(request: Request) -> dict:
+    parts = [
+        {"type": "text", "text": QUESTION},
+        {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}},
+    ]
+    return {"text": completion(request, messages=asked(parts)).choices[0].message.content}
+
+
 serve(
     {
+        "document": document,
         "plain": plain,
         "stream": stream,
         "tools": lambda request: conversation_with_tools(request, streamed=False),

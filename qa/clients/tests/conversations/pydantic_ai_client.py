@@ -1,8 +1,9 @@
 """Agents of Pydantic AI on its model of OpenAI's chat completions."""
 
 import asyncio
+import base64
 
-from conversation import IMAGE, QUESTION, TOOL_QUESTION, TOOLS, Place, Request, serve
+from conversation import IMAGE, PDF, QUESTION, SOUND, TOOL_QUESTION, TOOLS, Place, Request, serve
 from pydantic_ai import Agent, BinaryContent
 from pydantic_ai.messages import ThinkingPart
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -59,8 +60,14 @@ def image(request: Request) -> dict:
     return {"text": agent(request).run_sync([QUESTION, BinaryContent.from_data_uri(IMAGE)]).output}
 
 
+def document(request: Request) -> dict:
+    sound = BinaryContent(base64.b64decode(SOUND), media_type="audio/wav")
+    return {"text": agent(request).run_sync([QUESTION, BinaryContent.from_data_uri(PDF), sound]).output}
+
+
 serve(
     {
+        "document": document,
         "plain": plain,
         "stream": stream,
         "tools": tools,
