@@ -110,7 +110,8 @@ class Request:
 
     `tool_choice` is "auto", "none", "required" or the name of one tool.
     `json_schema` is `{"name", "schema", "strict"?}`; `json_mode` requests any JSON object. `notes` say what
-    of the client's request is not in this one.
+    of the client's request is not in this one. The first `history` messages may be left out, the oldest
+    first, where a window is too small.
     """
 
     messages: tuple[Message, ...]
@@ -134,6 +135,7 @@ class Request:
     repetition_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
+    history: int = 0
 
     def continuing(self, partial: str) -> Request:
         """This request with `partial` as an assistant prefix to be continued."""

@@ -9,7 +9,7 @@
 | bad reply | same target once, then next | next, then same once |
 | too large | next; never this target again | the same |
 | unauthorized, billing, model not found | next | next |
-| context too long | next with a larger window | the same |
+| context too long | next with a larger or unknown window; then twice with less of the history | the same |
 | body too large, not supported | next | the same |
 | bad request, blocked, cancelled | stop | stop |
 
@@ -67,6 +67,8 @@ class FailoverPlan:
         self._excluded: set[Target] = set()
         self._retries: Counter[tuple[Target, str]] = Counter()
         self._window_exceeded: int | None = None
+        self._too_long_for: list[Target] = []
+        self._repeats = 0
 
     @property
     def has_more(self) -> bool:
@@ -151,15 +153,30 @@ class FailoverPlan:
                 self._pending.append(target)
         return self.next()
 
+    def repeat_shorter(self, would_be_shorter: Callable[[Target], bool]) -> NextCall | None:
+        """Return a call to the target of the largest window of those that refused the request's length.
+
+        At most `repeats_on_context_length` of a run, to targets to which a shorter request would be sent.
+        """
+        targets = [target for target in self._too_long_for if would_be_shorter(target)]
+        if not targets or self._repeats >= self.policy.repeats_on_context_length:
+            return None
+        self._repeats += 1
+        return self.retry(max(targets, key=self._window))
+
     def _next_after_context_too_long(self, target: Target) -> NextCall | None:
-        window = self.catalogue.get(target).context_window or 0
-        self._window_exceeded = max(window, self._window_exceeded or 0)
+        self._window_exceeded = max(self._window(target), self._window_exceeded or 0)
+        if target not in self._too_long_for:
+            self._too_long_for.append(target)
         return self.next()
 
     def _large_enough(self, target: Target) -> bool:
-        if self._window_exceeded is None:
-            return True
-        return (self.catalogue.get(target).context_window or 0) > self._window_exceeded
+        """Whether the window is larger than those that were exceeded, or not known."""
+        window = self._window(target)
+        return self._window_exceeded is None or not window or window > self._window_exceeded
+
+    def _window(self, target: Target) -> int:
+        return self.catalogue.get(target).context_window or 0
 
     def _count_retry(self, target: Target, reason: str, allowed: int) -> int:
         """Return the number of this retry for that reason, from 1; 0 once the allowed ones are used up."""

@@ -36,6 +36,8 @@ class Policy:
     retries_on_rate_limit: int = 1
     retries_on_overload: int = 2
     retries_on_bad_reply: int = 1
+    #: Further calls with less of the history, of a run.
+    repeats_on_context_length: int = 2
     #: Calls per run, whatever the route's length.
     max_attempts: int = 8
     breaker_failures: int = 5

@@ -33,7 +33,7 @@ from llm.canonical import (
     Waiting,
 )
 from llm.catalogue import catalogue
-from llm.failed_calls import is_provoked, log_failure
+from llm.failed_calls import FINAL, Failures, is_provoked, log_failure
 from llm.failover_plan import FailoverPlan, NextCall
 from llm.fitting import fitted
 from llm.policy import Policy
@@ -42,11 +42,9 @@ from llm.reasoning_models import first_token_factor
 from llm.receipt import AttemptRecorder, skipped, with_usage
 from llm.rescue import Splice, StreamSplicer, can_be_continued, continuation
 from llm.route import default_route, parse_route
+from llm.windows import WINDOWS, with_fitting_history
 
 __all__ = ["Policy", "Run", "complete", "default_route", "parse_route"]
-
-#: A run ends with these as they are: another target would not have helped, or must not be called.
-_FINAL = (errors.BadRequest, errors.Blocked, errors.OutOfBudget)
 
 #: How a model that accepts no assistant prefix rejects it: with an error, or an empty answer.
 _PREFIX_REJECTIONS = (errors.BadRequest, errors.BadReply)
@@ -111,9 +109,7 @@ class Run:
         )
         self._origin = origin
         self._deadline = 0.0
-        self._last_error: errors.ProviderError | None = None
-        #: How long each target that failed asks to wait, as it last said.
-        self._waits: dict[Target, float] = {}
+        self._failures = Failures()
 
         # What the client has received, and from which call.
         self._started = False
@@ -124,6 +120,8 @@ class Run:
         self._partial: Completion | None = None
         self._rejects_prefix: set[Target] = set()
         self._prefix_rejected = False
+        # How much of the history each target has refused as too long.
+        self._refused_history: dict[Target, int] = {}
         # After one answer with a call that cannot be used, the next such one is handed out.
         self._checks_tools = True
 
@@ -177,24 +175,27 @@ class Run:
                 self._check_budget(self.attempts, self._request_to(next_call.target), next_call.target)
             due = not self._cancelled.wait(next_call.wait_seconds) and self._remaining_seconds > 0
         except errors.OutOfBudget as error:
-            self._last_error = error
+            self._failures.add(error, next_call.target)
         finally:
             if not due:
                 next_call.permit.release()
         return due
 
     def _next_after(self, error: errors.ProviderError, target: Target) -> NextCall | None:
-        self._last_error = error
-        self._note_wait(target, error)
+        self._failures.add(error, target)
         if self._prefix_rejected:
             return self._plan.retry(target) or self._plan.next()
         began = self.attempts[-1].first_token_ms is not None
-        return self._plan.next_after(error, target, began=began, remaining_seconds=self._remaining_seconds)
+        next_call = self._plan.next_after(
+            error, target, began=began, remaining_seconds=self._remaining_seconds
+        )
+        if next_call is not None or isinstance(error, FINAL):
+            return next_call
+        return self._plan.repeat_shorter(self._would_be_shorter)
 
-    def _note_wait(self, target: Target, error: errors.ProviderError) -> None:
-        self._waits.pop(target, None)
-        if error.retry_after_seconds is not None:
-            self._waits[target] = error.retry_after_seconds
+    def _would_be_shorter(self, target: Target) -> bool:
+        """Whether a request to `target` would have less of the history than the one it has refused."""
+        return self._with_history_for(target).history < self._refused_history.get(target, 0)
 
     def _record_skipped(self, target: Target) -> None:
         seconds = self._breakers.seconds_until_probe(target, self._origin)
@@ -204,22 +205,12 @@ class Run:
             retry_after_seconds=seconds,
         )
         self.attempts.append(skipped(target, error))
-        self._last_error = self._last_error or error
-        self._note_wait(target, error)
+        self._failures.add(error, target, is_last=self._failures.last is None)
 
     def _final_error(self) -> errors.ProviderError:
         if self._cancelled.is_set():
             return errors.Cancelled("The answer was cancelled.")
-        if isinstance(self._last_error, _FINAL):
-            return self._last_error
-        tried = dict.fromkeys(f"{attempt.target} ({attempt.outcome})" for attempt in self.attempts)
-        message = f"No provider could answer: {', '.join(tried)}." if tried else "No provider is configured."
-        return errors.AllProvidersFailed(
-            message,
-            attempts=self.attempts,
-            last=self._last_error,
-            retry_after_seconds=min(self._waits.values(), default=None),
-        )
+        return self._failures.final_error(self.attempts)
 
     # -- one attempt --------------------------------------------------------------
 
@@ -230,7 +221,7 @@ class Run:
         """
         permit, target = next_call.permit, next_call.target
         request = self._request_to(target)
-        continuing = request is not self.request
+        continuing = request.messages[-1] is not self.request.messages[-1]
         splicer = self._splicer("".join(self._sent), continuing)
         recorder = AttemptRecorder(target, request, self._catalogue, next_call.wait_seconds)
         call: ProviderCall | None = None
@@ -256,9 +247,14 @@ class Run:
                 call.close()
 
     def _request_to(self, target: Target) -> Request:
-        """Return the request to send to `target` now: the original, or its continuation where possible."""
+        """Return the request to send to `target` now, or its continuation where possible."""
         sent = "".join(self._sent)
-        return continuation(self.request, sent) if self._may_continue(target, sent) else self.request
+        request = self._with_history_for(target)
+        return continuation(request, sent) if self._may_continue(target, sent) else request
+
+    def _with_history_for(self, target: Target) -> Request:
+        """Return the request with as much of its history as fits into the window of `target`."""
+        return with_fitting_history(self.request, WINDOWS.get(target, self._origin))
 
     def _may_continue(self, target: Target, sent: str) -> bool:
         return (
@@ -355,7 +351,7 @@ class Run:
         if splice.restart:
             self._sent.clear()
             self._unspliceable = False
-            yield Restarted(self._last_error.kind if self._last_error else "", target)
+            yield Restarted(self._failures.last.kind if self._failures.last else "", target)
         if splice.text:
             self._sent.append(splice.text)
             yield kind(splice.text)
@@ -379,6 +375,11 @@ class Run:
                 finish="blocked" if isinstance(error, errors.Blocked) else "error",
             )
             self._unspliceable = self._unspliceable or isinstance(error, errors.ReplyTooLarge)
+        if isinstance(error, errors.ContextTooLong) and not error.of_the_body:
+            self._refused_history[permit.target] = recorder.request.history
+            if recorder.request.history:
+                provider = self._provider_of(permit.target.provider)
+                WINDOWS.learn(permit.target, recorder.request, error, origin=self._origin, provider=provider)
         self._checks_tools = self._checks_tools and not getattr(error, "by_model", False)
         self._prefix_rejected = (
             continuing and attempt.first_token_ms is None and isinstance(error, _PREFIX_REJECTIONS)

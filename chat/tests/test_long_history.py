@@ -8,9 +8,12 @@ import pytest
 
 from chat.models import Message
 from chat.tests.test_settlement import stored
-from chat.turns import replies, settlement
+from chat.turns import options, replies, settlement
 from chat.turns.question import Question
+from llm import routing
+from llm.windows import Windows
 from qa.testing.chat import messages
+from qa.testing.window_server import WindowServer
 
 LONG = "x" * 780_000
 
@@ -79,3 +82,46 @@ def test_a_page_of_large_messages_is_smaller_and_pages_have_no_gaps(long_session
         page = dave_client.get(page["previous"]).json()
         last = [row["seq"] for row in page["results"]] + last
     assert last == seen
+
+
+@pytest.fixture
+def own_model(session, settings, monkeypatch):
+    """A model of an unknown window of 8,192 tokens, which the session uses."""
+    learned = Windows()
+    monkeypatch.setattr(routing, "WINDOWS", learned)
+    monkeypatch.setattr(options, "WINDOWS", learned)
+    with WindowServer(8192) as server:
+        values = {"api_key": "", "base_url": server.base_url, "model": "own-model"}
+        settings.LLM_PROVIDERS = settings.LLM_PROVIDERS | {"openai_compatible": values}
+        session.overrides = {"route": ["openai_compatible/own-model"]}
+        session.save(update_fields=["overrides"])
+        yield server
+
+
+def test_a_session_does_not_die_of_its_length(own_model, session, dave_client):
+    sizes = []
+    for number in range(9):
+        text = f"{number} " + "several words of a story " * 216 if number < 7 else "ok"
+        answer = dave_client.post(messages(session), {"message": text})
+        assert answer.status_code == 201, answer.content
+        sizes.append(len(own_model.sent))
+        attempts = answer.json()["reply"]["attempts"]
+        assert [each["outcome"] for each in attempts][-1] == "ok"
+        assert len(attempts) <= 3
+    assert "Of the history" in attempts[-1]["notes"][0]
+    # Once it is known what the model takes, each message is one call.
+    assert sizes[-1] - sizes[-2] == 1
+    assert own_model.sent[-1][-1]["content"] == "ok"
+
+
+def test_a_retry_of_a_long_session_is_fitted_too(own_model, session, dave_client):
+    own_model.window = 100_000
+    for _ in range(3):
+        dave_client.post(messages(session), {"message": "several words of a story " * 400})
+    own_model.window = 10
+    failed = dave_client.post(messages(session), {"message": "ok"})
+    assert failed.status_code == 422, failed.content
+    assert failed.json()["code"] == "context_too_long"
+    own_model.window = 8192
+    retried = dave_client.post(f"{messages(session)}/{failed.json()['reply_id']}/retry")
+    assert retried.status_code == 200, retried.content

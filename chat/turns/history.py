@@ -19,9 +19,6 @@ HISTORY_LIMIT = 200
 MAX_BYTES = 8_000_000
 MAX_MESSAGE_BYTES = 4_000_000
 
-#: A token is at least this many characters in every script the models know; used to stay inside a window.
-CHARS_PER_TOKEN = 3
-
 _UNSENT = {Message.Status.FAILED, Message.Status.STREAMING}
 
 
@@ -67,26 +64,17 @@ def newest_within_bounds(limit: int, fields: dict[str, Any]) -> list[dict[str, A
     ]
 
 
-def history(
-    messages: Iterable[EarlierMessage], *, limit: int, window_tokens: int | None, spent_tokens: int
-) -> tuple[canonical.Message, ...]:
-    """Return the newest messages that fit, oldest first.
+def history(messages: Iterable[EarlierMessage], *, limit: int) -> tuple[canonical.Message, ...]:
+    """Return the newest `limit` messages that can be sent, oldest first.
 
-    `messages` are ordered by `seq`. Failed, running and empty replies are left out. At most `limit` are
-    kept, and no more than fit into `window_tokens` beside `spent_tokens` (system prompt, question and
-    answer); None means the window is unknown. The oldest are dropped first.
+    `messages` are ordered by `seq`. Failed, running and empty replies are left out.
     """
     sendable = [m for m in messages if m["content"] and m["status"] not in _UNSENT]
-    kept: list[canonical.Message] = []
-    room = float("inf") if window_tokens is None else (window_tokens - spent_tokens) * CHARS_PER_TOKEN
-    for message in reversed(sendable[-limit:] if limit else []):
-        # An image that a model made is far longer as text than what it can say to another model.
-        content, _ = without_images(message["content"])
-        room -= len(content)
-        if room < 0:
-            break
-        kept.append(canonical.Message(message["role"], content))
+    # An image that a model made is far longer as text than what it can say to another model.
+    kept = [
+        canonical.Message(m["role"], without_images(m["content"])[0])
+        for m in (sendable[-limit:] if limit else [])
+    ]
     # A history that begins with an answer whose question was dropped confuses a model.
-    while kept and kept[-1].role == "assistant":
-        kept.pop()
-    return tuple(reversed(kept))
+    begin = next((at for at, message in enumerate(kept) if message.role != "assistant"), len(kept))
+    return tuple(kept[begin:])

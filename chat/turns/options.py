@@ -18,10 +18,8 @@ from core.errors import InvalidInput, Unavailable
 from llm import canonical, providers
 from llm.catalogue import catalogue
 from llm.routing import default_route, parse_route
+from llm.windows import ANSWER_TOKENS, WINDOWS, with_fitting_history
 from tenants.models import ApiKey, Plan, Tenant
-
-#: Tokens kept free for an answer whose length is not limited.
-ANSWER_TOKENS = 1024
 
 #: What a provider's format adds to each message (role, separators). Generous: reservations are upper bounds.
 _TOKENS_PER_MESSAGE = 16
@@ -37,23 +35,20 @@ class Options:
     temperature: float | None
     max_tokens: int | None
     history_messages: int
+    #: Whose turn it is, for what was learned about windows.
+    origin: str = ""
 
     def request(self, question: str, earlier: Sequence[EarlierMessage]) -> canonical.Request:
         """Return the canonical request: system prompt, as much history as fits, and the question."""
-        answer = self.max_tokens or ANSWER_TOKENS
-        spent = token_bound(self.system) + token_bound(question) + answer
-        sent = history(
-            earlier,
-            limit=self.history_messages,
-            window_tokens=catalogue().get(self.route[0]).context_window,
-            spent_tokens=spent,
-        )
-        return canonical.Request(
+        sent = history(earlier, limit=self.history_messages)
+        request = canonical.Request(
             messages=(*sent, canonical.Message("user", question)),
             system=self.system,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
+            history=len(sent),
         )
+        return with_fitting_history(request, WINDOWS.get(self.route[0], self.origin))
 
 
 def choose_options(tenant: Tenant, overrides: dict[str, Any], requested: RequestedOptions) -> Options:
@@ -71,6 +66,7 @@ def choose_options(tenant: Tenant, overrides: dict[str, Any], requested: Request
         temperature=_first(requested.get("temperature"), overrides.get("temperature"), tenant.temperature),
         max_tokens=answer_limit(max_tokens, plan, route),
         history_messages=min(limit for limit in history_limits if limit is not None),
+        origin=str(tenant.pk),
     )
 
 

@@ -139,6 +139,28 @@ class OpenAIReader(Reader):
         self.builder.add_tool_call(index, call.get("id"), function.get("name"), function.get("arguments"))
 
 
+#: What servers call the window in their lists of models, the one in effect first (2026-11):
+#: LM Studio https://lmstudio.ai/docs/api/rest-api, Mistral https://docs.mistral.ai/api/,
+#: vLLM https://docs.vllm.ai/en/stable/serving/openai_compatible_server/,
+#: Together https://docs.together.ai/reference/models-1, and as Groq and OpenRouter do.
+_WINDOWS = (
+    "loaded_context_length",
+    "max_model_len",
+    "context_window",
+    "context_length",
+    "max_context_length",
+    "max_context_window",
+    "max_input_tokens",
+)
+
+
+def _listed_window(entry: Mapping[str, Any]) -> int | None:
+    counts = (as_count(entry.get(name)) for name in _WINDOWS)
+    # llama.cpp: https://github.com/ggml-org/llama.cpp/tree/master/tools/server (2026-11)
+    in_meta = as_count(as_dict(entry.get("meta")).get("n_ctx"))
+    return next((count for count in counts if count), in_meta) or None
+
+
 _PARTS_WITH_WORDS = ("text", "thinking", "reasoning", "content", "summary", "value")
 
 
@@ -258,7 +280,7 @@ class OpenAIDialect(Provider):
 
     def listed_model(self, entry: Mapping[str, Any]) -> ListedModel | None:
         """Return the model of one entry; None if it cannot be used now."""
-        return ListedModel(entry["id"])
+        return ListedModel(entry["id"], context_window=_listed_window(entry))
 
     def _messages(self, request: canonical.Request, ignored: Collection[str]) -> Iterator[dict[str, Any]]:
         if request.system:

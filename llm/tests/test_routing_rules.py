@@ -102,10 +102,25 @@ def test_bad_requests_and_blocked_content_stop(plan, kind, began):
     assert fail(plan(FIRST, SECOND), kind("No."), began=began) is None
 
 
-def test_context_length_goes_only_to_a_larger_window(plan):
+def test_context_length_goes_only_to_a_larger_or_unknown_window(plan):
     assert fail(plan(FIRST, SECOND, THIRD), errors.ContextTooLong("Long.")) == (THIRD, 0)
     assert fail(plan(FIRST, SECOND), errors.ContextTooLong("Long.")) is None
-    assert fail(plan(FIRST, Target("groq", "unknown")), errors.ContextTooLong("Long.")) is None
+    unknown, other = Target("groq", "unknown"), Target("groq", "other")
+    plan = plan(FIRST, unknown, SECOND, other, THIRD)
+    assert fail(plan, errors.ContextTooLong("Long.")) == (unknown, 0)
+    assert fail(plan, errors.ContextTooLong("Long.")) == (other, 0)
+    assert fail(plan, errors.ContextTooLong("Long.")) == (THIRD, 0)
+
+
+def test_context_length_is_repeated_twice_where_less_can_be_sent(plan):
+    plan = plan(FIRST, THIRD)
+    assert plan.repeat_shorter(lambda target: True) is None
+    assert fail(plan, errors.ContextTooLong("Long.")) == (THIRD, 0)
+    assert fail(plan, errors.ContextTooLong("Long.")) is None
+    assert plan.repeat_shorter(lambda target: False) is None
+    assert plan.repeat_shorter(lambda target: target == FIRST).target == FIRST
+    assert plan.repeat_shorter(lambda target: True).target == THIRD
+    assert plan.repeat_shorter(lambda target: True) is None
 
 
 def test_body_too_large_for_one_host_goes_to_the_next_whatever_its_window(plan):

@@ -166,7 +166,7 @@ def _with_larger_window(expected: str, route: Sequence[Target]) -> str:
     larger = [
         position
         for position, target in enumerate(route, 1)
-        if (known.get(target).context_window or 0) > first
+        if (known.get(target).context_window or first + 1) > first  # An unknown one is tried.
     ]
     return expected.replace("L:ok", f"{larger[0]}:ok" if larger else "").strip()
 
