@@ -67,6 +67,7 @@ class CatalogueModelSerializer(serializers.Serializer[Model]):
     json_schema = serializers.BooleanField(allow_null=True)
     vision = serializers.BooleanField(allow_null=True)
     assistant_prefix = serializers.BooleanField(allow_null=True)
+    reasoning_efforts = serializers.ListField(child=serializers.CharField(), allow_null=True)
     price = serializers.SerializerMethodField()
     retires = serializers.DateField(allow_null=True)
 

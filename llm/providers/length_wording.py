@@ -101,7 +101,9 @@ def is_about_the_prompts_length(message: str) -> bool:
 
 
 #: A number that stands alone: not a part of a model's name, a date or a version.
-_NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.-])\d{1,9}(?![\w-]|\.\d)")
+_NUMBER = re.compile(
+    r"(?<![\w,-])(?<!\w\.)\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w-])(?<!\w\.)\d{1,9}(?![\w-]|\.\d)"
+)
 
 _A_NUMBER = r"(\d{1,3}(?:,\d{3}){1,3}|\d{1,9})"
 #: In order: the sum says more than the first number beside a word.

@@ -55,7 +55,11 @@ def _cost(usage: Mapping[str, Any]) -> Decimal | None:
     cost = as_usd(usage.get("cost"))
     if usage.get("is_byok") is not True:
         return cost
-    at_host = as_usd(as_dict(usage.get("cost_details")).get("upstream_inference_cost"))
+    details = as_dict(usage.get("cost_details"))
+    at_host = as_usd(details.get("upstream_inference_cost"))
+    if at_host is None:
+        parts = [as_usd(details.get(f"upstream_inference_{part}_cost")) for part in ("prompt", "completions")]
+        at_host = sum((part for part in parts if part is not None), Decimal(0)) if None not in parts else None
     return None if cost is None or at_host is None else cost + at_host
 
 

@@ -145,6 +145,9 @@ def find_repair(
 
 # -- limits of the answer ------------------------------------------------------------
 
+#: A smaller number in a message is no maximum of answers, but the beginning of a range.
+_SMALLEST_MAXIMUM = 16
+
 #: Groq: https://github.com/continuedev/continue/issues/10218 (2026-02)
 _OF_A_MINUTE = re.compile(r"\blimit:? (\d{1,9})\b.{0,40}?\brequested:? (\d{1,9})\b", re.IGNORECASE)
 #: OpenRouter: https://openrouter.ai/docs/api/reference/errors-and-debugging (2026-11)
@@ -152,12 +155,17 @@ _AFFORDABLE = re.compile(r"can only afford (\d{1,9})\b", re.IGNORECASE)
 
 
 def _cap(
-    path: Path | None, payload: dict[str, Any], most: int | None, *, lasting: bool = False
+    path: Path | None,
+    payload: dict[str, Any],
+    most: int | None,
+    *,
+    lasting: bool = False,
+    at_least: int = MIN_ANSWER_TOKENS,
 ) -> tuple[Repair, ...]:
     if path is None:
         return ()
     value = _value(payload, path)
-    if most is None or not isinstance(value, int) or not MIN_ANSWER_TOKENS <= most < value:
+    if most is None or not isinstance(value, int) or not at_least <= most < value:
         return ()
     return (Repair("max_tokens", path, most=most, lasting=lasting),)
 
@@ -257,7 +265,8 @@ def _repair_of(name: str, path: Path, message: str, payload: dict[str, Any]) -> 
         window, room = room_for_answer(message)
         if window is not None:
             return _cap(path, payload, room)
-        return _cap(path, payload, _highest_allowed(message, value), lasting=True)
+        most = _highest_allowed(message, value)
+        return _cap(path, payload, most, lasting=True, at_least=_SMALLEST_MAXIMUM)
     if name == "reasoning_effort":
         allowed = tuple(level for level in SCALE if _is_listed(level, message) and level != value)
         return (Repair(name, path, allowed=allowed) if allowed else Repair(name, path, refused=value),)

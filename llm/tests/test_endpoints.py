@@ -74,6 +74,7 @@ def test_models_come_with_windows_capabilities_and_prices(alice):
         "json_schema": True,
         "vision": False,
         "assistant_prefix": False,
+        "reasoning_efforts": ["low", "medium", "high"],
         "price": {"input": "0.15", "cached_input": "0.075", "output": "0.60", "currency": "USD"},
         "retires": None,
     }

@@ -214,6 +214,33 @@ def test_optional_parameter_that_is_not_known_there_is_left_out(call, fake, refu
     assert parameter not in sent(fake)[-1]
 
 
+@pytest.mark.parametrize(
+    ("message", "most"),
+    [
+        ("max_tokens (100000) cannot be greater than the model's maximum output tokens 16384", 16_384),
+        ("Value error, max_tokens must be no greater than 4096", 4096),
+        ("The value of max_tokens is too high. Maximum is 8192.", 8192),
+        ("max_tokens: must be in the range [1, 65,536]", 65_536),
+        ("parameter max_tokens out of range: allowed 1..4096", 4096),
+        ("Invalid 'max_tokens': integer above maximum value. Expected <= 16384, but got 100000.", 16_384),
+        ("max_tokens: 100000 > 4096, which is the maximum allowed number of output tokens for "
+         "claude-3-haiku-20240307", 4096),
+        ("The maximum tokens you requested exceeds the model limit of 5120. Try again with a maximum tokens "
+         "value that is lower than 5120.", 5120),
+        ("max_tokens is too large: 100000. This model supports at most 16384 completion tokens, whereas you "
+         "provided 100000.", 16_384),
+        ("Range of max_tokens should be [1, 128]", 128),
+        ("max_tokens must be less than 8193", 8192),
+        ("max_tokens is not valid for gpt-4.1-2026-04-14", None),
+    ],
+)  # fmt: skip
+def test_the_end_of_the_range_is_read_from_the_message(call, fake, refuses, message, most):
+    refuses("openai_compatible", message)
+    call("openai_compatible", request=asking(max_tokens=100_000))
+    limits = [body["max_tokens"] for body in sent(fake)]
+    assert limits == ([100_000] if most is None else [100_000, most])
+
+
 def test_what_the_prompt_leaves_is_not_remembered(call, provider, fake, refuses):
     refuses("groq", "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000")
     of = provider("groq")

@@ -151,6 +151,18 @@ def test_a_whole_part_of_geminis_sum_that_is_absurd_makes_the_sum_unknown(answer
         ),
         ({"cost": 0.0018, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.01}}, "0.0018"),
         ({"cost": 0.0018, "cost_details": {"upstream_inference_cost": None}}, "0.0018"),
+        (
+            {
+                "cost": 0.001,
+                "is_byok": True,
+                "cost_details": {
+                    "upstream_inference_cost": None,
+                    "upstream_inference_prompt_cost": 0.002,
+                    "upstream_inference_completions_cost": 0.03,
+                },
+            },
+            "0.033",
+        ),
         ({"cost": 0, "is_byok": True}, None),
         ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": 1e30}}, None),
     ],
