@@ -25,6 +25,7 @@ from chat.analytics import deletion
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.models import ChatSession, Message
 from chat.turns import replies, settlement
+from chat.visitor_identity import VisitorIdentity
 from core.api.idempotency import forget_responses
 from core.audit.models import Actor, AuditEvent
 from core.mongo.models import later_version
@@ -83,6 +84,7 @@ def _finish(erasure: Erasure, by: Actor) -> ErasureManifest:
 
 def resume(erasure: Erasure) -> ErasureManifest:
     """Finish an erasure. Repeatable, also by several processes at once."""
+    _remove_identities(erasure)
     match = sessions_of(erasure)
     while ids := _find_ids(ChatSession, match, BATCH_SESSIONS):
         erase_sessions(erasure, ids)
@@ -95,6 +97,16 @@ def resume(erasure: Erasure) -> ErasureManifest:
         case ErasureScope.CHAT:
             _delete_orphans_and_metrics(erasure)
     return erasure.finish()
+
+
+def _remove_identities(erasure: Erasure) -> None:
+    """Revoke the tokens of the visitors concerned first: they open no session from here on."""
+    of_tenant = {"tenant_id": erasure.tenant}
+    match erasure.scope:
+        case ErasureScope.VISITOR:
+            erasure.remove(VisitorIdentity.collection(), {**of_tenant, "visitor": erasure.subject})
+        case ErasureScope.CHAT:
+            erasure.remove(VisitorIdentity.collection(), of_tenant)
 
 
 def sessions_of(erasure: Erasure) -> dict[str, Any]:

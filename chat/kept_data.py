@@ -15,12 +15,14 @@ from bson import ObjectId
 from django.utils import timezone
 
 from chat.models import ChatSession, Message
+from chat.visitor_identity import IDENTITY_BYTES, VisitorIdentity
 from core.mongo.models import Document
 from tenants.billing.limits import KeptDataLimit
 from tenants.models import Usage
 
-#: Documents without text: a session; a question and its reply; one attempt of a reply.
-SESSION_BYTES = 1024
+#: Documents without text: a session with its visitor's identity; a question and its reply; one attempt of a
+#: reply.
+SESSION_BYTES = 1024 + IDENTITY_BYTES
 TURN_BYTES = 3072
 ATTEMPT_BYTES = 768
 
@@ -28,6 +30,8 @@ ATTEMPT_BYTES = 768
 RECOUNT_INTERVAL = timedelta(minutes=10)
 
 _RECOUNT_MS = 20_000
+
+COUNTED = (ChatSession, Message, VisitorIdentity)
 
 Result = TypeVar("Result")
 
@@ -66,7 +70,7 @@ def recount(tenant_id: ObjectId) -> bool:
     )
     if not claim.modified_count:
         return False
-    kept = sum(stored_bytes(model, {"tenant_id": tenant_id}) for model in (ChatSession, Message))
+    kept = sum(stored_bytes(model, {"tenant_id": tenant_id}) for model in COUNTED)
     Usage.collection().update_one({"_id": tenant_id}, {"$set": {"kept_bytes": kept}})
     return True
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_mongodb_backend.fields import ObjectIdField
 
 from chat.analytics.models import Rollup, RollupCoverage  # noqa: F401 - Django finds models from here
+from chat.visitor_identity import VisitorIdentity  # noqa: F401 - as above
 from core.errors import NotFound
 from core.mongo.indexes import TextIndex
 from core.mongo.models import Document

@@ -7,6 +7,7 @@ from chat.views.erasure import ErasureView, VisitorView
 from chat.views.messages import MessageViewSet, TenantMessageViewSet
 from chat.views.sessions import SessionViewSet, TenantSessionViewSet
 from chat.views.simple import SimpleChatView
+from chat.views.visitors import OwnIdentityView, OwnSessionsView, VisitorTokensOfView, VisitorTokensView
 from core.api.routers import ResourceRouter
 
 router = ResourceRouter(action_name="{basename}-{url_name}")
@@ -25,6 +26,14 @@ urlpatterns = [
         VisitorView.as_view(),
         name="tenant-visitor",
     ),
+    path("chat/tenants/<str:tenant_id>/visitor-tokens", VisitorTokensView.as_view(), name="visitor-tokens"),
+    path(
+        "chat/tenants/<str:tenant_id>/visitor-tokens/<path:visitor_id>",
+        VisitorTokensOfView.as_view(),
+        name="visitor-tokens-of",
+    ),
+    path("chat/visitor", OwnIdentityView.as_view(), name="own-identity"),
+    path("chat/visitor/sessions", OwnSessionsView.as_view({"get": "list"}), name="own-sessions"),
     path(
         "chat/tenants/<str:tenant_id>/erasures/<str:erasure_id>", ErasureView.as_view(), name="tenant-erasure"
     ),

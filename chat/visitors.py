@@ -1,12 +1,12 @@
-"""Visitors: people on a client's website, known only by a short-lived token for their one session.
+"""Visitors: people on a client's website, known only by a token that their page keeps.
 
-A public key creates a session and gets the token with it. The token is signed and bound to tenant, key,
-session, visitor and origin; it alone opens that session again, so one visitor cannot read another's.
+A public key creates a session and gets the token with it; the site's server gets one for a visitor that it
+knows. A token is signed and bound to tenant, key, visitor and origin. It opens that visitor's sessions and no
+others, for as long as its identity (chat.visitor_identity) is used now and then and not revoked.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,35 +20,56 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from core.api.addresses import client_address
+from chat.visitor_identity import VisitorIdentity, identity_of, lookup_identity
+from core.api.addresses import client_address, client_network
+from core.api.limits import rate_limit_reached
 from core.api.middleware import add_log_fields
+from core.api.page_origin import page_origin
+from core.api.throttling import counted
 from tenants.access import Access, TenantCaller, require_active
 from tenants.access.callers import lookup_credential
-from tenants.authentication import refuse_misuse
+from tenants.authentication import allow_reading, refuse_visitor
 from tenants.models import ApiKey
 from tenants.models.tenant import tenant_of
 
 _AUDIENCE = "chat-agent-platform/visitor"
 
 
+class VisitorTokenEnded(AuthenticationFailed):
+    default_detail = (
+        "This visitor's token has expired or was revoked. Open a session with the site's public key, or get "
+        "a token from the site's server."
+    )
+    default_code = "visitor_token_ended"
+
+
 @dataclass(frozen=True, slots=True)
 class VisitorToken:
-    """What a visitor's token says."""
+    """What a visitor's token says. `session_id` is the session that it was given with, if any."""
 
+    identity_id: ObjectId
     tenant_id: ObjectId
     key_id: ObjectId
-    session_id: ObjectId
+    session_id: ObjectId | None
     visitor: str
     origin: str
 
+    @classmethod
+    def give(
+        cls, tenant_id: ObjectId, key_id: ObjectId, visitor: str, origin: str, session_id: ObjectId | None
+    ) -> VisitorToken:
+        """Return a token for the visitor's identity, which is created or used by this."""
+        identity_id = VisitorIdentity.objects.keep(tenant_id, visitor, key_id, origin)
+        return cls(identity_id, tenant_id, key_id, session_id, visitor, origin)
+
     def encode(self) -> str:
-        """Return the signed token, valid for `VISITOR_TOKEN_SECONDS`."""
+        """Return the signed token. It has no end of its own: that is its identity's."""
         claims = {
             "aud": _AUDIENCE,
-            "exp": int(time.time()) + settings.VISITOR_TOKEN_SECONDS,
+            "jti": str(self.identity_id),
             "tenant": str(self.tenant_id),
             "key": str(self.key_id),
-            "sid": str(self.session_id),
+            "sid": str(self.session_id or ""),
             "visitor": self.visitor,
             "origin": self.origin,
         }
@@ -63,12 +84,13 @@ class VisitorToken:
                 settings.SIMPLE_JWT["SIGNING_KEY"],
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
-                options={"require": ["exp", "aud"]},
+                options={"require": ["jti", "aud"]},
             )
             return cls(
+                ObjectId(claims["jti"]),
                 ObjectId(claims["tenant"]),
                 ObjectId(claims["key"]),
-                ObjectId(claims["sid"]),
+                ObjectId(claims["sid"]) if claims["sid"] else None,
                 claims["visitor"],
                 claims["origin"],
             )
@@ -78,10 +100,11 @@ class VisitorToken:
 
 @dataclass(frozen=True)
 class VisitorCaller(TenantCaller):
-    """A visitor in its own session. The credential is the public key that the token was given to."""
+    """A visitor in its own sessions. The credential is the key by which the token was given."""
 
     token: VisitorToken
     address: str = ""
+    network: str = ""
 
     @property
     def rate_key(self) -> str:
@@ -92,23 +115,33 @@ class VisitorCaller(TenantCaller):
         return "visitor"
 
     @property
+    def budget_key(self) -> str:
+        return f"tenant:{self.token.tenant_id}"
+
+    @property
     def is_public(self) -> bool:
         return True
 
     @property
-    def own_session_id(self) -> ObjectId:
+    def own_session_id(self) -> ObjectId | None:
         return self.token.session_id
 
-    def access_to(self, tenant_id: ObjectId) -> None:
-        return None
+    def access_to(self, tenant_id: ObjectId) -> Access | None:
+        return self.own_access() if tenant_id == self.token.tenant_id else None
 
-    def reach(self, session_id: ObjectId) -> dict[str, Any] | None:
-        if session_id != self.token.session_id:
-            return None
+    def own_access(self) -> Access:
+        """Return the access to the visitor's tenant, in one round trip. Raises as `access_from` does."""
+        stages = [{"$match": {"_id": self.token.identity_id}}, *self.lookup_credential()]
+        for document in VisitorIdentity.collection().aggregate(stages):
+            return self.access_from(document)
+        raise VisitorTokenEnded
+
+    def reach(self, session_id: ObjectId) -> dict[str, Any]:
         return {"_id": session_id, "tenant_id": self.token.tenant_id, "visitor": self.token.visitor}
 
     def lookup_credential(self) -> list[dict[str, Any]]:
-        return lookup_credential(ApiKey, {"_id": self.token.key_id})
+        key = lookup_credential(ApiKey, {"_id": self.token.key_id})
+        return [*key, *lookup_identity(self.token.identity_id)]
 
     def access_from(self, document: Mapping[str, Any]) -> Access:
         tenant = tenant_of(document)
@@ -117,10 +150,29 @@ class VisitorCaller(TenantCaller):
         key.tenant = tenant
         if not key.is_usable:
             raise AuthenticationFailed("The API key is not valid.", "api_key_invalid")
-        refuse_misuse(key, self.address, self.token.origin)
+        identity = identity_of(document)
+        if identity is None:
+            raise VisitorTokenEnded
+        refuse_visitor(key, self.address, self.token.origin)
+        identity.record_use()
         return Access(
-            tenant, key=key, visitor=self.token.visitor, origin=self.token.origin, address=self.address
+            tenant,
+            key=key,
+            visitor=self.token.visitor,
+            identity_id=identity.pk,
+            origin=self.token.origin,
+            address=self.address,
         )
+
+    def count_opening(self, request: Request) -> None:
+        """Count a session that the visitor opens like one that its network opens with the public key.
+
+        Otherwise each visitor of a network could open as many. Raises LimitReached.
+        """
+        counter = f"key:{self.token.key_id}:{self.network}"
+        usage = counted(request, "chat.sessions", lambda group, request: counter)
+        if usage and not usage.has_room_for(0):
+            raise rate_limit_reached(usage, scope="address")
 
 
 class VisitorAuthentication(BaseAuthentication):
@@ -131,10 +183,11 @@ class VisitorAuthentication(BaseAuthentication):
         token = VisitorToken.decode(credentials.strip()) if scheme.lower() == "bearer" else None
         if token is None:
             return None  # perhaps a user's access token: the next class reads it
-        if request.headers.get("Origin", "") != token.origin:
+        if page_origin(request) != token.origin:
             raise AuthenticationFailed("This token belongs to another origin.", "wrong_origin")
+        allow_reading(request)
         add_log_fields(request, visitor=token.visitor)
-        return AnonymousUser(), VisitorCaller(token, client_address(request))
+        return AnonymousUser(), VisitorCaller(token, client_address(request), client_network(request))
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

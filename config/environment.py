@@ -247,7 +247,13 @@ VARIABLES = [
         "seconds after a worker's last heartbeat until it counts as dead",
         least=0.001,
     ),
-    Variable("VISITOR_TOKEN_SECONDS", "int", 3600, "lifetime of a visitor's token in seconds", least=1),
+    Variable(
+        "VISITOR_TOKEN_SECONDS",
+        "int",
+        7_776_000,
+        "seconds without use after which a visitor's token ends",
+        least=1,
+    ),
     # Tokens and keys
     Variable("JWT_ACCESS_SECRET", "str", "", "secret, 32 bytes or more: signs access tokens"),
     Variable("JWT_REFRESH_SECRET", "str", "", "another secret, 32 bytes or more: signs refresh tokens"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config import environment, strong_secrets, web_settings
+from core.origins import normalised_origin
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -276,7 +277,7 @@ SPECTACULAR_SETTINGS = {
 # Pages of other origins call the API, and neither the console nor the endpoints of operators.
 CORS_URLS_REGEX = r"^/(?:api|v1)/"
 CORS_ALLOW_ALL_ORIGINS = "*" in _env["CORS_ORIGIN"]
-CORS_ALLOWED_ORIGINS = [origin for origin in _env["CORS_ORIGIN"] if origin != "*"]
+CORS_ALLOWED_ORIGINS = [normalised_origin(origin) for origin in _env["CORS_ORIGIN"] if origin != "*"]
 CORS_ALLOW_HEADERS = [
     # Any header: clients add their own, such as x-stainless-os. It does not stand for `authorization`.
     "*",

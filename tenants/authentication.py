@@ -15,6 +15,7 @@ from accounts.callers import UserCaller
 from accounts.models import User
 from core.api.addresses import client_address, client_network
 from core.api.middleware import add_log_fields
+from core.api.page_origin import page_origin
 from tenants.access.access import TenantSuspended
 from tenants.access.callers import KeyCaller, MemberCaller
 from tenants.access.misplaced_credentials import refuse_key_as_token, refuse_token_as_key
@@ -66,11 +67,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         if key is None or not key.is_usable:
             raise InvalidKey(key)
         address = client_address(request)
-        origin = request.headers.get("Origin", "")
+        origin = page_origin(request) if key.is_public else request.headers.get("Origin", "")
         add_log_fields(request, key=key.prefix, tenant=str(key.tenant.pk))
         refuse_misuse(key, address, origin)
-        # tenants.cors lets the page read this response.
-        request._request.origin_of_key = origin  # type: ignore[attr-defined] # read there with getattr
+        allow_reading(request)
         key.record_use(address, origin)
         return AnonymousUser(), KeyCaller(key, client_network(request), origin, address)
 
@@ -103,11 +103,25 @@ _WRONG_ORIGIN = {
 }
 
 
+def allow_reading(request: Request) -> None:
+    """Let the page that sends `request` read the response (tenants.cors): its origin was checked."""
+    request._request.origin_of_key = request.headers.get("Origin", "")  # type: ignore[attr-defined] # read there with getattr
+
+
 def refuse_misuse(key: ApiKey, address: str, origin: str) -> None:
-    """Raise KeyMisused where the key must not be used, by itself or by the visitors' tokens it gave."""
+    """Raise KeyMisused where the key must not be used."""
     if not key.allows_address(address):
         raise KeyMisused(key, "This key may not be used from this network.", "network_not_allowed")
     if not key.accepts_origin(origin):
         raise KeyMisused(key, *_WRONG_ORIGIN[key.is_public])
+    if key.tenant.is_suspended:
+        raise KeyMisused(key, TenantSuspended.default_detail, TenantSuspended.default_code)
+
+
+def refuse_visitor(key: ApiKey, address: str, origin: str) -> None:
+    """Raise KeyMisused where the key does not vouch for a visitor of this address and origin any more."""
+    if not key.allows_visitor(address, origin):
+        detail = "The key that this token was given by does not allow this origin or network."
+        raise KeyMisused(key, detail, "origin_not_allowed")
     if key.tenant.is_suspended:
         raise KeyMisused(key, TenantSuspended.default_detail, TenantSuspended.default_code)

@@ -18,11 +18,12 @@ from core.api.serializers import (
     StrictSerializer,
 )
 from core.audit.models import AuditEvent
+from core.origins import MAX_ORIGIN_LENGTH, normalised_origin
 from llm.serializers import RouteField, TargetsField
 from tenants.models import ApiKey, Invitation, Membership, Plan, Tenant
 from tenants.models.api_key import Scope
 from tenants.models.membership import Role
-from tenants.models.origins import MAX_LENGTH, is_origin_pattern
+from tenants.models.origins import is_origin_pattern
 from tenants.models.tenant import VisitorField
 
 _MAX_ITEMS = 50
@@ -31,20 +32,24 @@ _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]
 
 
 class OriginsField(BoundedListField):
-    """`https://shop.example`, `https://*.shop.example` or `*`."""
+    """`https://shop.example`, `https://*.shop.example` or `*`, stored as browsers send origins."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            **{"child": serializers.CharField(max_length=MAX_LENGTH), "max_length": _MAX_ITEMS, **options}
+            **{
+                "child": serializers.CharField(max_length=MAX_ORIGIN_LENGTH),
+                "max_length": _MAX_ITEMS,
+                **options,
+            }
         )
 
     def to_internal_value(self, data: Any) -> list[str]:
-        origins = [origin.lower() for origin in super().to_internal_value(data)]
+        origins = [normalised_origin(origin) for origin in super().to_internal_value(data)]
         if wrong := next((origin for origin in origins if not is_origin_pattern(origin)), None):
             raise serializers.ValidationError(
                 f"{wrong[:80]!r} is not an origin. Write https://host, https://*.host or *, without a path."
             )
-        return origins
+        return list(dict.fromkeys(origins))
 
 
 class TenantSettingsSerializer(DocumentSerializer):

@@ -21,7 +21,7 @@ def open_session(client: APIClient):
 
 def stored(tenant) -> int:
     of_tenant = {"tenant_id": tenant.pk}
-    return sum(kept_data.stored_bytes(model, of_tenant) for model in (ChatSession, Message))
+    return sum(kept_data.stored_bytes(model, of_tenant) for model in kept_data.COUNTED)
 
 
 def test_conversations_of_a_day_are_limited_for_visitors_too(acme, site, public_key):

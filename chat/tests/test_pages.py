@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from accounts.models import User
 from chat.models import ChatSession, Message
+from qa.testing.browser import browse
 from qa.testing.server import RunningServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PASSWORD = "a long passphrase"
-CHROMIUM = shutil.which("chromium")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 @pytest.fixture
@@ -39,20 +30,6 @@ def conversation(acme, dave) -> ChatSession:
 def server(conversation, mongodb_uri: str, tmp_path) -> Iterator[RunningServer]:
     with RunningServer(mongodb_uri, tmp_path) as running:
         yield running
-
-
-def browse(server: RunningServer, visit) -> list[str]:
-    """Run `visit(page)` in a browser; return the errors of its pages, including blocked resources."""
-    assert CHROMIUM, "chromium is not installed"
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        page = browser.new_page(base_url=server.url)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        visit(page)
-        browser.close()
-    return errors
 
 
 def test_staff_sign_in_and_read_a_conversation(server, conversation):
@@ -72,7 +49,7 @@ def test_staff_sign_in_and_read_a_conversation(server, conversation):
             "element => [getComputedStyle(element).borderRadius, getComputedStyle(element).marginLeft]"
         )
 
-    assert browse(server, visit) == []
+    assert browse(server.url, visit) == []
     assert "Chat Agent Platform" in seen["title"]
     assert "<i>Where</i> is it?" in seen["transcript"]
     assert "On its way." in seen["transcript"]
@@ -87,5 +64,5 @@ def test_the_documentation_lists_the_endpoints(server):
         page.wait_for_selector(".opblock-summary-path")
         seen["paths"] = page.locator(".opblock-summary-path").all_inner_texts()
 
-    assert browse(server, visit) == []
+    assert browse(server.url, visit) == []
     assert len(seen["paths"]) > 40

@@ -36,7 +36,7 @@ def test_a_streamed_reply_is_the_stored_one(fake, dave_client, session):
     text = "".join(data["text"] for name, _, data in received if name == "delta")
     stored = Message.objects.get(pk=received[-1][2]["id"])
     assert text == stored.content == received[-1][2]["content"]
-    assert received[-1][1] == f"1:{len(text)}"
+    assert received[-1][1] == f"1:{len(text)}:end"
 
 
 def test_a_user_of_another_tenant_gets_404(fake, mallory, session):

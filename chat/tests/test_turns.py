@@ -160,7 +160,7 @@ def test_a_stream_can_be_resumed_after_every_event(fake, dave_client, session):
     reply = sent[-1][2]
     content = reply["content"]
 
-    for cut in range(len(sent)):
+    for cut in range(len(sent) - 1):
         have = "".join(data["text"] for name, _, data in sent[: cut + 1] if name == "delta")
         rest = events(
             dave_client.get(f"{messages(session)}/{reply['id']}/stream", HTTP_LAST_EVENT_ID=sent[cut][1])
@@ -168,6 +168,8 @@ def test_a_stream_can_be_resumed_after_every_event(fake, dave_client, session):
         have += "".join(data["text"] for name, _, data in rest if name == "delta")
         assert have == content
         assert rest[-1][0] == "done"
+    after_the_end = {"HTTP_LAST_EVENT_ID": sent[-1][1]}
+    assert dave_client.get(f"{messages(session)}/{reply['id']}/stream", **after_the_end).status_code == 204
     from_start = events(dave_client.get(f"{messages(session)}/{reply['id']}/stream"))
     assert from_start[0][0] == "start"
     assert "".join(d["text"] for n, _, d in from_start if n == "delta") == content

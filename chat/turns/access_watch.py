@@ -1,10 +1,10 @@
 """Ends open streams and running requests within seconds of access being revoked, on every worker.
 
 A request is authorised once, when it begins; its stream or its provider may take minutes after that. So each
-has a grant, and one thread checks all grants of this process every `CHECK_SECONDS`, with four queries however
+has a grant, and one thread checks all grants of this process every `CHECK_SECONDS`, with five queries however
 many there are. Revoked are those of a member who was removed, deactivated, logged out or given a lesser role,
 of a key that was revoked, has expired or was narrowed (scopes, origins, networks, models), of a visitor whose
-key was, and all of a tenant that was suspended or deleted.
+key or identity was, and all of a tenant that was suspended or deleted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from bson import ObjectId
 
 from accounts.models import User
+from chat.visitor_identity import VisitorIdentity
 from core.background import BackgroundThread
 from core.jobs.set_aside import set_member_aside
 from core.mongo.models import Document
@@ -117,6 +118,7 @@ def revoked_among(grants: Iterable[StreamGrant]) -> list[StreamGrant]:
     )
     users = _find(User, {access.user.pk for access in accesses if access.user}, "is_active", "ended_sessions")
     keys = _find(ApiKey, {access.key.pk for access in accesses if access.key}, *_KEY_COLUMNS)
+    identities = _find(VisitorIdentity, {access.identity_id for access in accesses if access.identity_id})
     members = Membership.collection().find(
         {"user_id": {"$in": list(users)}, "tenant_id": {"$in": list(tenants)}},
         {"user_id": 1, "tenant_id": 1, "role": 1},
@@ -127,6 +129,8 @@ def revoked_among(grants: Iterable[StreamGrant]) -> list[StreamGrant]:
         access = granted.access
         tenant = tenants.get(access.tenant.pk)
         if tenant is None or tenant["deleted_at"] or tenant["status"] == Tenant.Status.SUSPENDED:
+            return False
+        if access.identity_id is not None and access.identity_id not in identities:
             return False
         if access.key is not None:
             key = keys.get(access.key.pk)
@@ -157,10 +161,15 @@ def _key_allows(granted: StreamGrant, document: dict[str, Any], tenant: Tenant) 
     return (
         key.is_usable
         and replace(access, key=key).may(granted.right)
-        and key.allows_address(access.address)
-        and key.accepts_origin(access.origin)
+        and _key_allows_place(key, access)
         and all(key.allows_target(target) for target in granted.targets)
     )
+
+
+def _key_allows_place(key: ApiKey, access: Access) -> bool:
+    if access.visitor is not None:
+        return key.allows_visitor(access.address, access.origin)
+    return key.allows_address(access.address) and key.accepts_origin(access.origin)
 
 
 def _find(model: type[Document], ids: set[ObjectId], *fields: str) -> dict[ObjectId, dict[str, Any]]:

@@ -26,7 +26,7 @@ def follow(
     has been replaced since gets `restart` and the present text from its beginning. None means that a ping is
     due. A reply whose worker is dead is interrupted. The generator ends early once `is_over()`.
     """
-    epoch, offset = position
+    epoch, offset, _ = position
     if epoch == 0:
         yield start_event(reply, reply.target, reply.epoch)
         epoch = reply.epoch

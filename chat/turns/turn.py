@@ -71,7 +71,6 @@ class Turn:
         self._lock = threading.Lock()
         self._parts: list[str] = []
         self._length = 0
-        self._started = False
         self._interrupted = False
         self._epoch = reply.epoch
         self._target = reply.target
@@ -96,6 +95,7 @@ class Turn:
         """Yield the events of the turn; None where a silent client may get a ping."""
         slots.release_current()  # from here on it waits for the provider
         try:
+            yield start_event(self.reply, self._target, self._epoch)
             for event in self._run:
                 yield self._processed(event)
         except Exception:  # a bug of ours: the reply must not stay "streaming" until its lease expires
@@ -111,9 +111,6 @@ class Turn:
         match event:
             case canonical.Started(target):
                 self._target = target
-                if not self._started:
-                    self._started = True
-                    return start_event(self.reply, target, self._epoch)
             case canonical.Text(text) | canonical.Refusal(text):
                 self._append(text)
                 return TurnEvent("delta", {"text": text}, self._epoch, self._length)

@@ -53,8 +53,15 @@ def paginated(
     view: GenericViewSet[Any], queryset: QuerySet[Model], filterset_class: type[FilterSet]
 ) -> Response:
     """Return a page of `queryset`, narrowed by the query's filters. 400 for bad ones."""
+    page = view.paginate_queryset(filtered(view, queryset, filterset_class))
+    return view.get_paginated_response(view.get_serializer(page, many=True).data)
+
+
+def filtered(
+    view: GenericViewSet[Any], queryset: QuerySet[Any], filterset_class: type[FilterSet]
+) -> QuerySet[Any]:
+    """Return `queryset`, narrowed by the query's filters. Raises ValidationError for bad ones."""
     filterset = filterset_class(view.request.query_params, queryset, request=view.request)
     if not filterset.is_valid():
         raise ValidationError(filterset.errors)
-    page = view.paginate_queryset(filterset.qs)
-    return view.get_paginated_response(view.get_serializer(page, many=True).data)
+    return filterset.qs

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from chat.erasure import erase_visitor
 from chat.models import ChatSession
+from chat.visitor_identity import VisitorIdentity
 from core.api.actors import actor_of
 from core.mongo.ids import object_id
 from tenants.access.rights import ADMINISTER
@@ -50,7 +51,7 @@ class VisitorView(TenantScopedView):
     @extend_schema(
         operation_id="chat_visitor_erase",
         summary="Erase a visitor",
-        description="Deletes all sessions of the visitor; ledger and analytics stay, without the visitor.",
+        description="Deletes its sessions and tokens; ledger and analytics stay, without the visitor.",
         tags=["chat"],
         responses={202: ManifestSerializer},
     )
@@ -59,7 +60,8 @@ class VisitorView(TenantScopedView):
         tenant = access.tenant
         own = ChatSession.objects.visible_to(access).filter(visitor=visitor_id)
         begun = Erasure.objects.filter(tenant=tenant.pk, scope=ErasureScope.VISITOR, subject=visitor_id)
-        if not own.exists() and not begun.exists():
+        known = VisitorIdentity.objects.of_visitor(tenant.pk, visitor_id)
+        if not own.exists() and not begun.exists() and not known.exists():
             raise NotFound
         manifest = erase_visitor(tenant.pk, visitor_id, actor_of(request))
         location = reverse("tenant-erasure", args=[tenant.pk, manifest.pk])

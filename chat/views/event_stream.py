@@ -85,11 +85,6 @@ class RevocableEvents:
     def is_revoked(self) -> bool:
         return self._grant.revoked
 
-    def peek(self) -> TurnEvent | Reply | None:
-        """Wait for the first event and return it; it stays part of the stream."""
-        self._ahead.append(self._next())
-        return self._ahead[0]
-
     def begin_with_ping(self) -> None:
         """Send something at once, so that the client sees that the stream is open."""
         self._ahead.append(None)
@@ -137,9 +132,11 @@ def final_events(reply: Reply, access: Access) -> list[TurnEvent]:
     if not reply.is_successful:
         error = reply_error(reply)
         shown = error_for_visitor(error) if access.is_public else error
-        return [TurnEvent("error", ProblemDetails.of(shown).body(request_id.get()), epoch, offset)]
+        return [
+            TurnEvent("error", ProblemDetails.of(shown).body(request_id.get()), epoch, offset, is_end=True)
+        ]
     data = message_data(reply, access)
-    done = TurnEvent("done", data, epoch, offset)
+    done = TurnEvent("done", data, epoch, offset, is_end=True)
     return [done] if access.is_public else [TurnEvent("usage", data["usage"], epoch, offset), done]
 
 

@@ -18,7 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 from chat import conversation as conversations
 from chat.analytics import rollups
 from chat.conversation import Conversation
-from chat.filters import MessageFilter
+from chat.filters import MessageFilter, SessionMessageFilter
 from chat.models import Message
 from chat.serializers import (
     ExchangeSerializer,
@@ -68,6 +68,7 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         "POST": rights.SEND_MESSAGES,
         "PUT": rights.SEND_MESSAGES,
     }
+    filterset_class = SessionMessageFilter
     orderings = {"seq": ("seq",), "-seq": ("-seq",)}
     rate_scope = "chat.messages"
     lookup_url_kwarg = "message_id"
@@ -83,9 +84,10 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         return {**super().get_serializer_context(), "access": self.access}
 
     def list(self, request: Request, session_id: str) -> Response:
+        """The oldest messages first; `ordering=-seq` begins with the newest."""
         conversation = self.get_conversation()
         messages = Message.objects.visible_to(conversation.access).filter(session=conversation.session)
-        return paginated(self, messages, MessageFilter)
+        return paginated(self, messages, SessionMessageFilter)
 
     @extend_schema(
         request=NewMessageSerializer,
@@ -105,13 +107,19 @@ class MessageViewSet(SessionScopedView, GenericViewSet[Message]):
         conversation = self.get_conversation()
         return Response(message_data(self.get_message(conversation), conversation.access))
 
-    @extend_schema(responses=EVENT_STREAM)
+    @extend_schema(responses={**EVENT_STREAM, 204: None})
     @action(detail=True)
-    def stream(self, request: Request, session_id: str, message_id: str) -> EventStream:
-        """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after."""
+    def stream(self, request: Request, session_id: str, message_id: str) -> Response | EventStream:
+        """Read a reply from `Last-Event-ID`, or from its beginning, while it is written or after.
+
+        204 after its last event, at which an `EventSource` stops to reconnect.
+        """
         conversation = self.get_conversation()
+        reply = self.get_reply(conversation)
         position = last_position(request.headers.get("Last-Event-ID"))
-        events = replay(self.get_reply(conversation), conversation.access, position)
+        if position.is_end_of(reply):
+            return Response(status=204)
+        events = replay(reply, conversation.access, position)
         events.begin_with_ping()
         return EventStream(events)
 

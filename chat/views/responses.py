@@ -40,7 +40,8 @@ def turn_response(
 ) -> Response | EventStream:
     """Return the turn's events, or `render(question, reply, access)` once the reply is final.
 
-    A turn that fails before its first event is a problem like any other.
+    A stream begins at once, before its provider answers: how the turn ends is in its last event. A reply
+    that has failed already is a problem like any other.
     """
     if isinstance(turn, Turn):
         show_plan_rate(request, turn.admission.minute)
@@ -66,23 +67,12 @@ def replay(reply: Reply, access: Access, position: Position = BEGINNING) -> Revo
 
 
 def _stream(turn: Turn | ExistingTurn, access: Access) -> EventStream:
-    events = _events(turn, access)
-    try:
-        first = events.peek()
-        if events.is_revoked:
-            raise AccessEnded
-        if isinstance(first, Reply) and not first.is_successful:
-            raise reply_error(turn.reply)
-    except BaseException:
-        events.close()
-        raise
-    return EventStream(events)
-
-
-def _events(turn: Turn | ExistingTurn, access: Access) -> RevocableEvents:
-    if isinstance(turn, ExistingTurn):
-        return replay(turn.reply, access)
-    return RevocableEvents(turn.events(), grant(access, rights.SEND_MESSAGES, turn.cancel, turn.route))
+    if isinstance(turn, Turn):
+        granted = grant(access, rights.SEND_MESSAGES, turn.cancel, turn.route)
+        return EventStream(RevocableEvents(turn.events(), granted))
+    if not turn.reply.is_running and not turn.reply.is_successful:
+        raise reply_error(turn.reply)
+    return EventStream(replay(turn.reply, access))
 
 
 def _final_reply(turn: Turn | ExistingTurn, access: Access) -> Reply:

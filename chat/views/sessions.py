@@ -32,12 +32,14 @@ from chat.serializers import (
 from chat.turns import grant
 from chat.views.base import SessionScopedView, paginated
 from chat.views.event_stream import RevocableChunks
+from chat.visitor_identity import VisitorIdentity
 from chat.visitor_policy import require_visitor_fields
-from chat.visitors import VisitorToken
+from chat.visitors import VisitorCaller, VisitorToken, VisitorTokenEnded
 from core.api.actors import actor_of
 from core.api.etags import check_if_match, etag
 from core.api.idempotency import idempotent
 from core.api.middleware import add_log_fields
+from core.api.page_origin import page_origin
 from core.errors import NotFound
 from tenants.access import Access, TenantCaller, rights
 from tenants.access.views import TenantScopedView
@@ -62,7 +64,7 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
 
     @property
     def rate_scope(self) -> str:
-        return "chat.sessions" if self.action == "create" and self.caller.is_public else "default"
+        return "chat.sessions" if self.action == "create" and self.caller.is_shared else "default"
 
     @extend_schema(request=NewSessionSerializer, responses={201: OpenedSessionSerializer})
     def create(self, request: Request) -> Response:
@@ -74,6 +76,8 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
 
     @idempotent
     def _open(self, request: Request, access: Access, body: dict[str, Any]) -> Response:
+        if isinstance(self.caller, VisitorCaller):
+            self.caller.count_opening(request)
         kept = session_bytes(body)
         recounting(access.tenant.pk, lambda: Usage.objects.keep_session(access.tenant, kept))
         session = open_session(request, self.caller, access, body)
@@ -127,14 +131,13 @@ class SessionViewSet(SessionScopedView, GenericViewSet[ChatSession]):
         )
 
     def _access_to_named(self, tenant_id: ObjectId | None) -> Access:
-        """Return the access to the tenant that the body names; of a key without one, to its own."""
+        """Return the access to the tenant that the body names, else to that of the key or visitor."""
         if tenant_id is not None:
             return self.access_to(tenant_id)
-        if self.caller.own_session_id is not None:  # a visitor has its one session
-            raise NotFound
-        if self.caller.known_access is None:
+        access = self.caller.own_access()
+        if access is None:
             raise ValidationError({"tenant_id": ["Name the tenant that the session belongs to."]}, "required")
-        return self.caller.known_access
+        return access
 
 
 class TenantSessionViewSet(TenantScopedView, GenericViewSet[ChatSession]):
@@ -154,19 +157,26 @@ class TenantSessionViewSet(TenantScopedView, GenericViewSet[ChatSession]):
 
 
 def open_session(request: Request, caller: TenantCaller, access: Access, body: dict[str, Any]) -> ChatSession:
+    """Create a session: of a new visitor with a public key, of its own with a visitor's token."""
     if caller.is_shared:
         body = {**body, "visitor": "v_" + secrets.token_hex(12)}
-    origin = request.headers.get("Origin", "")[:255]
+    elif access.visitor is not None:
+        body = {**body, "visitor": access.visitor}
+    origin = page_origin(request)[:255]
     session = ChatSession.objects.create(
         tenant=access.tenant, user=access.user, origin=origin, **gather_overrides(body)
     )
+    # Read after the insert: an erasure of the visitor that comes later finds the session.
+    if access.identity_id and not VisitorIdentity.objects.live().filter(pk=access.identity_id).exists():
+        session.delete_if_empty()
+        raise VisitorTokenEnded
     add_log_fields(request, session=str(session.pk))
     return session
 
 
 def visitor_token(access: Access, session: ChatSession) -> str | None:
-    """Return the token that gives access to the session, for a public key; None for all other callers."""
+    """Return the token of the visitor for whom a public key opened the session; None for others."""
     if access.key is None or not access.key.is_public:
         return None
-    token = VisitorToken(access.tenant.pk, access.key.pk, session.pk, session.visitor, session.origin)
+    token = VisitorToken.give(access.tenant.pk, access.key.pk, session.visitor, access.origin, session.pk)
     return token.encode()

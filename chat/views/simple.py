@@ -18,7 +18,8 @@ from chat.views.event_stream import EventStream
 from chat.views.new_message import idempotency_digest, new_message
 from chat.views.responses import EVENT_STREAM, TURN_STATUSES, turn_response
 from chat.views.sessions import open_session, visitor_token
-from chat.visitors import VisitorAuthentication
+from chat.visitors import VisitorAuthentication, VisitorCaller
+from core.errors import NotFound
 from tenants.access import Access, rights
 from tenants.authentication import ApiKeyAuthentication
 
@@ -45,9 +46,11 @@ class SimpleChatView(SessionScopedView):
         """Send a message. A public key is also given the visitor's token, of a stream as `Visitor-Token`."""
         # Validated first: it may name the session.
         body = SIMPLE_CHAT.run_validation(request.data)
-        access = self.caller.known_access
-        if access is None or "session_id" in body:
-            return self._send(request, body.get("session_id", self.caller.own_session_id), body)
+        if session_id := body.get("session_id", self.caller.own_session_id):
+            return self._send(request, session_id, body)
+        access = self.caller.own_access()
+        if access is None:
+            raise NotFound
         return self._send_first(request, self.authorize(access), body)
 
     def _send(self, request: Request, session_id: object, body: dict[str, Any]) -> Response | EventStream:
@@ -61,6 +64,8 @@ class SimpleChatView(SessionScopedView):
     def _send_first(self, request: Request, access: Access, body: dict[str, Any]) -> Response | EventStream:
         message = new_message(request, body, idempotency_digest(request))
         question = existing_question(message.idempotency_digest)
+        if isinstance(self.caller, VisitorCaller):
+            self.caller.count_opening(request)
         opened = open_session(request, self.caller, access, {})
         conversation = Conversation(self.caller, opened, access, existing_question=question, is_new=True)
         session, turn = send_first(conversation, message)

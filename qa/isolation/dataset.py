@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import ChatSession, Message
+from chat.visitor_identity import VisitorIdentity
 from core.audit.models import AuditEvent
 from qa.isolation import principals
 from qa.isolation.callers import Caller, Kind
@@ -60,10 +61,10 @@ class Dataset:
 
     def owners_visible_to(self, caller: Caller) -> set[str]:
         """Return the owners of all canaries that the caller may see in any answer."""
+        if caller.kind is Kind.VISITOR:
+            return {"acme.visitor" if caller.has_access else "acme.stranger"}
         if not caller.has_access:
             return set()
-        if caller.kind is Kind.VISITOR:
-            return {"acme.visitor"}
         owners = {caller.home, f"{caller.home}.session", f"{caller.home}.numbers"}
         return owners | ({"acme.visitor", "acme.stranger"} if caller.home == "acme" else set())
 
@@ -93,8 +94,9 @@ def build() -> Dataset:
     dataset.fixtures["initech"].tenant.soft_delete(actor(dataset.fixtures["initech"].admin))
     _add_mixed_sessions(dataset)
     _add_usage(dataset.umbrella.tenant)
-    # So that no request of the matrix updates when a key was last used.
+    # So that no request of the matrix updates when a key or identity was last used.
     ApiKey.objects.update(last_used_at=timezone.now() + timedelta(days=1))
+    VisitorIdentity.objects.update(expires_at=timezone.now() + timedelta(days=1000))
     return dataset
 
 

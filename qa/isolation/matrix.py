@@ -55,6 +55,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     "feedback": {"rating": "down"},
     "profile": {"name": "Renamed"},
     "test": {"provider": 5},
+    "visitor-tokens": {"visitor": "v_new"},
     "completions": {"model": "default", "messages": [{"role": "user", "content": "Hi"}]},
 }
 

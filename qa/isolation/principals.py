@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.tokens import AccessToken
 from chat.models import ChatSession
+from chat.visitor_identity import VisitorIdentity
 from chat.visitors import VisitorToken
 from qa.isolation.callers import Caller, Kind, State
 from qa.isolation.canaries import canary
@@ -150,11 +151,13 @@ def visitor_caller(
 ) -> Caller:
     """Return the visitor of the session in the fixtures of `owner`; `claims` replace those of its token."""
     fixtures = dataset.fixtures[owner]
+    visitor, tenant_id = fixtures.session.visitor, fixtures.tenant.pk
     own = {
-        "tenant_id": fixtures.tenant.pk,
+        "identity_id": VisitorIdentity.objects.keep(tenant_id, visitor, dataset.public_key.pk, SHOP),
+        "tenant_id": tenant_id,
         "key_id": dataset.public_key.pk,
         "session_id": fixtures.session.pk,
-        "visitor": fixtures.session.visitor,
+        "visitor": visitor,
         "origin": SHOP,
     }
     token = VisitorToken(**own | claims).encode()

@@ -33,10 +33,11 @@ class CredentialPolicy(StrEnum):
     TENANT = "users, keys"
     SESSION = "users, keys, visitors"
     SITE = "keys, visitors"
+    VISITORS = "visitors"
     OPENAI = "keys, also as Bearer"
 
 
-PUBLIC, OPTIONAL, USERS, STAFF, TENANT, SESSION, SITE, OPENAI = CredentialPolicy
+PUBLIC, OPTIONAL, USERS, STAFF, TENANT, SESSION, SITE, VISITORS, OPENAI = CredentialPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ VIEW_ANALYTICS = Right(ANY_ROLE, "analytics:read")
 LIST_SESSIONS = Right(ANY_ROLE, "sessions:read")
 READ_SESSION = Right(ANY_ROLE, "sessions:read", visitor=True)
 WRITE_SESSION = Right("developer admin", "sessions:write")
-OPEN_SESSION = Right("developer admin", "sessions:write", public_key=True)
+OPEN_SESSION = Right("developer admin", "sessions:write", visitor=True, public_key=True)
 SEND = Right("developer admin", "messages:send", visitor=True, public_key=True)
+GIVE_VISITOR_TOKENS = Right(scope="sessions:write")
+OWN_IDENTITY = Right(visitor=True)
 CALL_MODELS = Right(scope="messages:send")
 EDIT = Right("developer admin")
 ADMINISTER = Right("admin")
@@ -161,6 +164,12 @@ ROUTES: dict[str, Row] = {
     "api/chat/tenants/<str:tenant_id>/messages": _row(TENANT, GET=(LIST_SESSIONS, 200)),
     "api/chat/tenants/<str:tenant_id>/analytics": _row(TENANT, GET=(VIEW_ANALYTICS, 200)),
     "api/chat/tenants/<str:tenant_id>/visitors/<path:visitor_id>": _row(TENANT, DELETE=(ADMINISTER, 202)),
+    "api/chat/tenants/<str:tenant_id>/visitor-tokens": _row(TENANT, POST=(GIVE_VISITOR_TOKENS, 201)),
+    "api/chat/tenants/<str:tenant_id>/visitor-tokens/<path:visitor_id>": _row(
+        TENANT, DELETE=(WRITE_SESSION, 204)
+    ),
+    "api/chat/visitor": _row(VISITORS, DELETE=(OWN_IDENTITY, 204)),
+    "api/chat/visitor/sessions": _row(VISITORS, GET=(OWN_IDENTITY, 200)),
     "api/chat/tenants/<str:tenant_id>/erasures/<str:erasure_id>": _row(TENANT, GET=(ADMINISTER, 200)),
     #
     "api/llm/providers": _row(USERS, GET=(ANY, 200)),
@@ -199,7 +208,7 @@ def expected_status(row: Row, method: str, caller: Caller, header: str, ids: tup
         return 400
     if not ids:
         return success if right.is_granted_to(caller) else 403
-    if ids[0] is not Id.OWN or not caller.has_access or _is_hidden_from(row, caller):
+    if ids[0] is not Id.OWN or not _has_access(row, caller) or _is_hidden_from(row, caller):
         return 404
     if caller.state is State.SUSPENDED:
         return 403
@@ -214,7 +223,7 @@ def _credential_refusal(policy: CredentialPolicy, caller: Caller, header: str) -
         Kind.USER: policy in (USERS, STAFF, OPTIONAL, TENANT, SESSION),
         Kind.SECRET_KEY: policy in (TENANT, SESSION, SITE, OPENAI),
         Kind.PUBLIC_KEY: policy in (TENANT, SESSION, SITE, OPENAI),
-        Kind.VISITOR: policy in (SESSION, SITE),
+        Kind.VISITOR: policy in (SESSION, SITE, VISITORS),
         Kind.ANONYMOUS: False,
     }[caller.kind]
     is_right_header = header == caller.header or (policy is OPENAI and caller.is_key)
@@ -227,6 +236,10 @@ def _credential_refusal(policy: CredentialPolicy, caller: Caller, header: str) -
 
 def _is_hidden_from(row: Row, caller: Caller) -> bool:
     """Whether all sessions are hidden: public keys open sessions, but only a visitor's token reads one."""
-    if row.body_id == "tenant_id":
-        return caller.kind is Kind.VISITOR
-    return caller.kind is Kind.PUBLIC_KEY and row.policy in (SESSION, SITE)
+    names_tenant = row.body_id == "tenant_id"
+    return caller.kind is Kind.PUBLIC_KEY and row.policy in (SESSION, SITE) and not names_tenant
+
+
+def _has_access(row: Row, caller: Caller) -> bool:
+    """Whether it has access to its home: another visitor has it to the tenant, and to no session there."""
+    return caller.has_access or (caller.kind is Kind.VISITOR and row.body_id == "tenant_id")

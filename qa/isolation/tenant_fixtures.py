@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.models import ChatSession, Message
+from chat.visitor_identity import VisitorIdentity
 from core.audit.models import Actor, Source
 from core.jobs.models import SetAside
 from qa.isolation.canaries import NUMBER, canary
@@ -85,6 +86,8 @@ def build_tenant(name: str, plan: Plan) -> TenantFixtures:
     visited = ChatSession.objects.create(
         tenant=tenant, visitor=f"v_{name}", **session_texts(f"{name}.session")
     )
+    key = _create_key(tenant, name)
+    VisitorIdentity.objects.keep(tenant.pk, visited.visitor, key.pk, SHOP)
     session = ChatSession.objects.create(tenant=tenant, user=admin, **session_texts(f"{name}.session"))
     reply = add_exchanges(session, f"{name}.session")
     _add_ledger_entry(reply, canary(name))
@@ -95,7 +98,7 @@ def build_tenant(name: str, plan: Plan) -> TenantFixtures:
         member=member,
         invitation=sent[1].invitation,
         invitation_token=sent[1].token,
-        key=_create_key(tenant, name),
+        key=key,
         webhook=_register_webhook(tenant, name, by),
         erasure=_create_manifest(tenant, canary(name)),
         visitor=visited.visitor,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bson import ObjectId
+
 from accounts.models import User
 from core.errors import Forbidden
 from tenants.access.rights import Right
@@ -16,7 +18,8 @@ class Access:
     """A caller in one tenant: a member (`role`, `user`), a `key`, or a `visitor` by way of a public `key`.
 
     Read from the database at every request. `tenant.plan` is loaded. `login_session` is a member's,
-    `origin` and `address` are where a key or visitor calls from: what ends them ends the access.
+    `origin` and `address` are where a key or visitor calls from, `identity_id` is what a visitor's token
+    stands for: what ends them ends the access.
     """
 
     tenant: Tenant
@@ -24,6 +27,7 @@ class Access:
     user: User | None = None
     key: ApiKey | None = None
     visitor: str | None = None
+    identity_id: ObjectId | None = None
     login_session: str = ""
     origin: str = ""
     address: str = ""
@@ -35,10 +39,13 @@ class Access:
 
     def may(self, right: Right) -> bool:
         if self.role is not None:
-            return self.role.includes(right.role)
-        if self.is_public:
-            return right.visitor
-        return self.key is not None and right.scope is not None and right.scope in self.key.scopes
+            return right.role is not None and self.role.includes(right.role)
+        if self.is_public and not right.visitor:
+            return False
+        if self.key is None or self.key.is_public:
+            return self.is_public
+        # A visitor of the site's server has no more rights than the server's key.
+        return right.scope is not None and right.scope in self.key.scopes
 
 
 class TenantSuspended(Forbidden):

@@ -29,13 +29,20 @@ class TenantCaller(Caller):
 
     @property
     def own_session_id(self) -> ObjectId | None:
-        """The one session that a visitor's token gives access to; None for all other kinds."""
+        """The session that a visitor's token was given with, if any; None for all other kinds."""
         return None
 
     @property
     def known_access(self) -> Access | None:
         """The access that authentication has read already; None where it takes a query."""
         return None
+
+    def own_access(self) -> Access | None:
+        """Return the access to the one tenant that the credential belongs to; None for members of several.
+
+        Raises as `access_from` does.
+        """
+        return self.known_access
 
     @abc.abstractmethod
     def access_to(self, tenant_id: ObjectId) -> Access | None:

@@ -145,11 +145,17 @@ class UsageManager(models.Manager["Usage"]):
 
     def keep_session(self, tenant: Tenant, kept_bytes: int, now: datetime | None = None) -> None:
         """Count a session that is opened without a turn. Raises LimitReached, KeptDataLimit."""
+        self.keep(tenant, kept_bytes, sessions=1, now=now)
+
+    def keep(
+        self, tenant: Tenant, kept_bytes: int, *, sessions: int = 0, now: datetime | None = None
+    ) -> None:
+        """Count what is stored without a turn. Raises LimitReached, KeptDataLimit."""
         now = now or timezone.now()
-        month, amounts = month_of(now), _kept_amounts(1, kept_bytes)
+        month, amounts = month_of(now), _kept_amounts(sessions, kept_bytes)
         for _ in range(_ADMISSION_TRIES):
             room = {"_id": tenant.pk, "$expr": has_room(tenant.plan, month, amounts, now)}
-            update = [{"$set": keep_update(1, kept_bytes, now)}]
+            update = [{"$set": keep_update(sessions, kept_bytes, now)}]
             if self.model.collection().update_one(room, update).matched_count:
                 return
             _raise_if_reached(self.of(tenant), month, amounts, now)

@@ -216,6 +216,16 @@ class ApiKey(Document):
             ip_address(address) in ip_network(network) for network in self.allowed_networks
         )
 
+    def allows_visitor(self, address: str, origin: str) -> bool:
+        """Whether the tokens of this key's visitors are valid at `address` and `origin`.
+
+        Visitors of a site's server call from anywhere: the key's networks are those of the server. Without
+        an origin they are no pages.
+        """
+        if self.is_public:
+            return self.allows_address(address) and self.allows_origin(origin)
+        return not origin or self.allows_origin(origin)
+
     def allows_target(self, target: Target) -> bool:
         """Whether the key may use this model; a provider alone in its list is its default model."""
         if not self.allowed_models:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-#: `https://`, a host name, which has at most 253 characters, and a port.
-MAX_LENGTH = 300
+from core.origins import MAX_ORIGIN_LENGTH, normalised_origin
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN = re.compile(rf"https?://(\*\.)?({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
@@ -15,12 +14,12 @@ _ORIGIN = re.compile(rf"https?://(\*\.)?({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
 
 def is_origin_pattern(text: str) -> bool:
     """Whether `text` is valid in a list of allowed origins."""
-    return text == "*" or (len(text) <= MAX_LENGTH and bool(_ORIGIN.fullmatch(text)))
+    return text == "*" or (len(text) <= MAX_ORIGIN_LENGTH and bool(_ORIGIN.fullmatch(text)))
 
 
 def patterns_allowing(origin: str) -> list[str]:
     """Return every pattern that allows `origin`; none for an invalid origin such as "null"."""
-    origin = origin.lower()
+    origin = normalised_origin(origin)
     if "*" in origin or not is_origin_pattern(origin):
         return []
     scheme, _, host = origin.partition("://")

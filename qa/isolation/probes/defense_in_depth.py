@@ -13,6 +13,7 @@ from pymongo.client_session import ClientSession
 from chat import erasure
 from chat.analytics import deletion
 from chat.models import ChatSession, Message
+from chat.visitor_identity import VisitorIdentity
 from qa.isolation.callers import BEARER
 from qa.isolation.dataset import ERASED_IN_BOTH, ERASED_IN_UMBRELLA
 from qa.isolation.matrix import Matrix
@@ -69,7 +70,7 @@ def every_claim_of_a_visitors_token_is_checked(matrix: Matrix) -> Iterator[str]:
     """Our own tokens never contradict themselves; here each single wrong claim must be refused."""
     dataset = matrix.dataset
     wrong: dict[str, tuple[dict[str, Any], int]] = {
-        "session": ({"session_id": ObjectId()}, 404),
+        "identity": ({"identity_id": ObjectId()}, 401),
         "visitor": ({"visitor": dataset.fixtures["stranger"].session.visitor}, 404),
         "tenant": ({"tenant_id": dataset.umbrella.tenant.pk}, 404),
         "key": ({"key_id": ObjectId()}, 404),
@@ -115,7 +116,7 @@ def messages_that_name_another_tenant_are_not_listed(matrix: Matrix) -> Iterator
 
 @probe
 def visitors_see_only_their_own_sessions(matrix: Matrix) -> Iterator[str]:
-    """No route lists sessions to visitors; the queryset would return a visitor's own."""
+    """Whatever a route asks for, the queryset returns a visitor's own."""
     own = matrix.dataset.fixtures["visitor"].session
     access = Access(matrix.dataset.acme.tenant, visitor=own.visitor)
     if list(ChatSession.objects.visible_to(access)) != [own]:
@@ -132,11 +133,15 @@ def erasing_a_visitor_deletes_no_other_data(matrix: Matrix) -> Iterator[str]:
     running.update(status="streaming", lease_until=timezone.now() + timedelta(minutes=1))
     others = ChatSession.objects.exclude(tenant=acme.tenant, visitor=ERASED_IN_BOTH)
     expected = {*others.values_list("pk", flat=True), *Message.objects.values_list("pk", flat=True)}
+    VisitorIdentity.objects.keep(acme.tenant.pk, ERASED_IN_BOTH, acme.key.pk, "")
+    identities = set(VisitorIdentity.objects.exclude(visitor=ERASED_IN_BOTH).values_list("pk", flat=True))
     answer = matrix.request("DELETE", f"{visitors}/{ERASED_IN_BOTH}", caller)
     yield from has_status(answer, 202, "one whose erasure runs in Acme too")
     left = {*ChatSession.objects.values_list("pk", flat=True), *Message.objects.values_list("pk", flat=True)}
     if left != expected:
         yield f"{len(expected - left)} others are gone, {len(left - expected)} of its own are left"
+    if set(VisitorIdentity.objects.values_list("pk", flat=True)) != identities:
+        yield "the identities that are left are not those of other visitors"
     if running.filter(cancel_requested=True).exists():
         yield "a turn of another session was cancelled"
     if changed := matrix.changed_for_others(acme.tenant.pk):

@@ -10,7 +10,7 @@ from typing import Any
 from bson import ObjectId, encode
 from django.utils import timezone
 
-from chat.kept_data import recount
+from chat.kept_data import COUNTED, recount
 from chat.models import ChatSession, Message
 from qa.isolation.canaries import owners_in
 from qa.isolation.changes import wait_until_settled
@@ -108,9 +108,7 @@ def a_recount_reads_and_corrects_one_tenant(matrix: Matrix) -> Iterator[str]:
     acme = matrix.dataset.acme.tenant
     Usage.objects.of(acme)
     recount(acme.pk)
-    rows = [
-        row for model in (ChatSession, Message) for row in model.collection().find({"tenant_id": acme.pk})
-    ]
+    rows = [row for model in COUNTED for row in model.collection().find({"tenant_id": acme.pk})]
     own, counted = sum(len(encode(row)) for row in rows), Usage.objects.get(pk=acme.pk).kept_bytes
     if counted != own:
         yield f"Acme keeps {own} bytes, counted are {counted}"

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from core.audit.models import AuditEvent
 from qa.isolation.cases import Case, parameters_of
 from qa.isolation.matrix import Matrix
-from qa.isolation.table import OPENAI, ROUTES, SESSION, SITE, TENANT, Id
+from qa.isolation.table import OPENAI, ROUTES, SESSION, SITE, TENANT, VISITORS, Id
 from qa.testing.urls import url_patterns
 from tenants.access.permission import HasRight
 from tenants.access.views import TenantScopedView
@@ -20,7 +20,7 @@ from tenants.access.views import TenantScopedView
 pytestmark = pytest.mark.django_db
 
 #: Credential policies of routes on which a caller acts in a tenant.
-TENANT_POLICIES = {TENANT, SESSION, SITE, OPENAI}
+TENANT_POLICIES = {TENANT, SESSION, SITE, VISITORS, OPENAI}
 
 
 def view_class(pattern: URLPattern) -> type[APIView] | None:
@@ -47,7 +47,11 @@ def test_a_view_uses_the_permission_and_no_other(route: str):
 
 def allowed_case(matrix: Matrix, route: str, method: str) -> Case:
     """Return a request with own ids by a caller with all rights on the route."""
-    caller = matrix.dataset["sk" if ROUTES[route].policy in (SITE, OPENAI) else "admin"]
+    row = ROUTES[route]
+    name = "admin" if row.allowed[method][0].roles else "sk"
+    if row.policy in (SITE, VISITORS, OPENAI):
+        name = "visitor" if row.policy is VISITORS else "sk"
+    caller = matrix.dataset[name]
     return Case(route, method, caller, caller.header, (Id.OWN,) * len(parameters_of(route)))
 
 

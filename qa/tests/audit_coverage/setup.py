@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from accounts.mailed_tokens import CONFIRMATION, PASSWORD_RESET, token_for
 from accounts.models import User
 from chat.models import ChatSession
+from chat.visitor_identity import VisitorIdentity
 from core.audit.models import AuditEvent
 from qa.testing.accounts import PASSWORD
 from qa.testing.tenants import by, fellow_member, issue, signed_in
@@ -69,6 +70,10 @@ class Setup:
 
     def accept_invitation(self) -> Response:
         return signed_in(self.eve).post("/api/invitations/accept", {"token": self.invite().token})
+
+    def revoke_visitor_tokens(self) -> Response:
+        VisitorIdentity.objects.keep(self.acme.pk, "v_1", self.key.pk, "")
+        return self.client.delete(f"/api/chat/tenants/{self.acme.pk}/visitor-tokens/v_1")
 
     def test_providers(self) -> Response:
         User.objects.filter(pk=self.alice.pk).update(is_staff=True)

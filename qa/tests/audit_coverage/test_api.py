@@ -29,6 +29,10 @@ UNRECORDED = {
     "POST api/chat/sessions/<str:session_id>/messages/<str:message_id>/cancel": CONVERSATION,
     "POST api/chat/sessions/<str:session_id>/messages/<str:message_id>/retry": CONVERSATION,
     "PUT api/chat/sessions/<str:session_id>/messages/<str:message_id>/feedback": CONVERSATION,
+    "POST api/chat/tenants/<str:tenant_id>/visitor-tokens": (
+        "A part of every page that a visitor opens. The visitor's identity is stored with its key and times."
+    ),
+    "DELETE api/chat/visitor": "A visitor signs out; visitors are in no trail.",
     "POST v1/chat/completions": "Recorded in the ledger, with its key; nothing else is stored.",
 }
 
@@ -104,6 +108,10 @@ RECORDED: dict[str, tuple[str, Callable[[Setup], Any]]] = {
     "DELETE api/chat/sessions/<str:session_id>": (
         "session.erased",
         lambda s: s.client.delete(f"/api/chat/sessions/{s.session.pk}"),
+    ),
+    "DELETE api/chat/tenants/<str:tenant_id>/visitor-tokens/<path:visitor_id>": (
+        "visitor.tokens_revoked",
+        Setup.revoke_visitor_tokens,
     ),
     "DELETE api/chat/tenants/<str:tenant_id>/visitors/<path:visitor_id>": (
         "visitor.erased",
