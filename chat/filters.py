@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters as filters
+from django import forms
 from django.db.models import QuerySet
 from django_filters.constants import EMPTY_VALUES
 
@@ -15,6 +16,9 @@ from core.mongo.ids import object_id
 #: Each word of a search takes a look-up in the text index.
 MAX_SEARCH_CHARS = 200
 
+#: The largest number that the database compares with those of messages.
+MAX_SEQ = 2**31 - 1
+
 
 class ObjectIdFilter(filters.CharFilter):
     """Matches a reference by its 24 hex digits; anything else matches nothing."""
@@ -24,6 +28,10 @@ class ObjectIdFilter(filters.CharFilter):
             return queryset
         pk = object_id(value)
         return queryset.none() if pk is None else super().filter(queryset, pk)
+
+
+class IntegerFilter(filters.Filter):
+    field_class = forms.IntegerField
 
 
 class SessionFilter(filters.FilterSet):
@@ -55,3 +63,14 @@ class MessageFilter(filters.FilterSet):
 
     def with_words(self, queryset: MessageQuerySet, name: str, value: str) -> MessageQuerySet:
         return queryset.with_words(value)
+
+
+class SessionMessageFilter(MessageFilter):
+    """Also by the place in the conversation."""
+
+    before = IntegerFilter(
+        field_name="seq", lookup_expr="lt", min_value=0, max_value=MAX_SEQ, label="Messages of a lower seq."
+    )
+    after = IntegerFilter(
+        field_name="seq", lookup_expr="gt", min_value=0, max_value=MAX_SEQ, label="Messages of a higher seq."
+    )
