@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from accounts.mailed_tokens import user_of
 from accounts.models import can_be_mailed, normalised_email
 from chat.analytics.serializers import MomentField
+from chat.export import _line, _quoted
 from chat.turns.session_counters import title_of
 from chat.turns.sse import last_position
 from chat.visitors import VisitorAuthentication
@@ -29,6 +30,7 @@ from core.api.addresses import client_address
 from core.api.etags import check_if_match
 from core.api.idempotency import idempotency_key
 from core.api.negotiation import JSONNegotiation
+from core.api.page_origin import page_origin
 from core.api.pagination import CursorPages
 from core.api.parsers import StrictJSONParser
 from core.api.proxies import take_host
@@ -36,6 +38,7 @@ from core.errors import DomainError
 from core.logs import ConsoleFormatter, JSONFormatter
 from core.mongo.ids import object_id
 from core.mongo.text_search import words_of
+from core.origins import normalised_origin
 from core.server.environ import plain_content_type
 from core.time import now_in_milliseconds
 from llm.canonical import Media
@@ -145,6 +148,14 @@ SCANNERS: dict[Read, tuple[str, ...]] = {
     _header("HTTP_IDEMPOTENCY_KEY", idempotency_key): (),
     lambda text: CursorPages().decode_cursor(_request(QUERY_STRING=f"cursor={text}")): (),
     last_position: (),
+    normalised_origin: (),
+    lambda text: normalised_origin(f"https://{text}"): (
+        "core.origins:normalised_origin",
+        "core.origins:_in_ascii",
+    ),
+    _header("HTTP_REFERER", page_origin, "https://"): ("core.api.page_origin:_origin_of",),
+    _quoted: ("chat.export:_quoted",),
+    _line: ("chat.export:_line",),
     lambda text: normalised_email(f"a@{text}"): ("accounts.models:normalised_email",),
     lambda text: can_be_mailed(f"a@{text}"): (),
     lambda text: user_of(text, PasswordResetTokenGenerator()): ("accounts.mailed_tokens:user_of",),
