@@ -6,10 +6,7 @@ import pytest
 
 from llm import errors
 from llm.canonical import Target
-from llm.catalogue import Model
-from llm.fitting import fitted
 from llm.providers import PROVIDERS, repairs
-from llm.reasoning_effort import nearest
 from llm.routing import Run
 from qa.testing.llm import WEATHER, asking
 
@@ -369,37 +366,3 @@ def test_repairs_are_on_the_receipt(provider, refuses):
     run = Run(asking(reasoning_effort="low"), [target], provider_of=provider)
     run.complete()
     assert [line.notes for line in run.attempts] == [("reasoning_effort was left out: it was refused.",)]
-
-
-# -- what the catalogue knows -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("effort", "levels", "chosen"),
-    [
-        ("high", ("none", "default"), "default"),
-        ("low", ("none", "default"), "default"),
-        ("none", ("low", "medium", "high"), "low"),
-        ("minimal", ("low", "medium", "high"), "low"),
-        ("max", ("low", "medium", "high"), "high"),
-        ("xhigh", ("low", "medium", "high", "xhigh"), "xhigh"),
-        ("medium", ("low", "high"), "high"),
-        ("high", (), None),
-    ],
-)
-def test_effort_is_the_nearest_level_that_the_model_has(effort, levels, chosen):
-    assert nearest(effort, levels) == chosen
-    model = Model(Target("groq", "m"), reasoning_efforts=levels)
-    assert fitted(asking(reasoning_effort=effort), model).reasoning_effort == chosen
-
-
-def test_answers_limit_is_the_models_at_most():
-    model = Model(Target("groq", "m"), max_output=16_384)
-    request = fitted(asking(max_tokens=50_000), model)
-    assert (request.max_tokens, request.notes) == (16_384, ("max_tokens was lowered from 50000 to 16384.",))
-    assert fitted(asking(), model) == asking()
-
-
-def test_models_that_are_not_known_get_the_request_as_it_is():
-    request = asking(max_tokens=50_000, reasoning_effort="max")
-    assert fitted(request, Model(Target("groq", "m"))) == request
