@@ -115,7 +115,7 @@ class FailoverPlan:
             case errors.Cancelled() | errors.BadRequest() | errors.Blocked():
                 return None
             case errors.ContextTooLong():
-                return self.next() if error.of_the_body else self._next_after_context_too_long(target)
+                return self._next_after_context_too_long(target, exceeds_window=not error.of_the_body)
             case errors.ProviderSilent() | errors.ReplyTooLarge():
                 self._excluded.add(target)
                 return self.next()
@@ -164,8 +164,9 @@ class FailoverPlan:
         self._repeats += 1
         return self.retry(max(targets, key=self._window))
 
-    def _next_after_context_too_long(self, target: Target) -> NextCall | None:
-        self._window_exceeded = max(self._window(target), self._window_exceeded or 0)
+    def _next_after_context_too_long(self, target: Target, *, exceeds_window: bool) -> NextCall | None:
+        if exceeds_window:
+            self._window_exceeded = max(self._window(target), self._window_exceeded or 0)
         if target not in self._too_long_for:
             self._too_long_for.append(target)
         return self.next()

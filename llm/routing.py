@@ -375,7 +375,8 @@ class Run:
                 finish="blocked" if isinstance(error, errors.Blocked) else "error",
             )
             self._unspliceable = self._unspliceable or isinstance(error, errors.ReplyTooLarge)
-        if isinstance(error, errors.ContextTooLong) and not error.of_the_body:
+        # A body that is too large for this host may be right for the next; for the last one it is too long.
+        if isinstance(error, errors.ContextTooLong) and not (error.of_the_body and self._plan.has_more):
             self._refused_history[permit.target] = recorder.request.history
             if recorder.request.history:
                 provider = self._provider_of(permit.target.provider)
