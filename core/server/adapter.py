@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import hashlib
 import json
 import logging
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 from core import metrics, shutdown
 from core.api.problems import CONTENT_TYPE, ProblemDetails
 from core.errors import DomainError
-from core.server.bodies import BodyReader, BodyRefused, BodyTooLarge, Chunks
+from core.server.bodies import LARGE_BYTES, BodyReader, BodyRefused, BodyTooLarge, Chunks
 from core.server.environ import Environ, Scope, environ_of, set_body
 from core.server.listeners import limit_unread_seconds
 from core.server.slots import Caller, FairSlots, NoSlot, Slot, held_by_this_thread
@@ -143,15 +144,20 @@ class WSGIAdapter:
         shutdown.work.begin()
         try:
             slot = await self._pools.of(environ["PATH_INFO"]).acquire(Caller(address, _credential(environ)))
-            await self._respond(environ, protocol, slot)
+            await self._respond(environ, protocol, slot, is_large=size > LARGE_BYTES)
         except NoSlot:
             _refuse(protocol, ProblemDetails(503, "server_busy", "Too many requests are waiting. Try again."))
         finally:
             shutdown.work.end()
             self._bodies.release(address, size)
 
-    async def _respond(self, environ: Environ, protocol: HTTPProtocol, slot: Slot) -> None:
-        """Run the application in a thread until its response has ended."""
+    async def _respond(
+        self, environ: Environ, protocol: HTTPProtocol, slot: Slot, *, is_large: bool = False
+    ) -> None:
+        """Run the application in a thread until its response has ended.
+
+        Requests and views refer to each other. What a large one held is freed at once, not with time.
+        """
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
 
@@ -164,6 +170,8 @@ class WSGIAdapter:
                 except BaseException:  # a bug; without a response the client would wait for ever
                     logger.exception("the application failed")
                     _send_problem(protocol, SERVER_ERROR)
+            if is_large:
+                gc.collect()
             loop.call_soon_threadsafe(_set_ended, ended)
 
         self._threads.run(run)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,3 +130,28 @@ def test_a_response_that_fails_while_it_is_made_is_a_problem(error, status, code
 
     sent = served(StreamingHttpResponse(chunks()))
     assert (sent.status, json.loads(sent.body)["code"]) == (status, code)
+
+
+class View:
+    """Refers to its request, which refers to it."""
+
+    request: SimpleNamespace
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_what_a_large_request_held_is_freed_when_it_ends(monkeypatch, is_large):
+    monkeypatch.setattr(adapters, "LARGE_BYTES", -1 if is_large else 0)
+    held = []
+
+    def chunks() -> Iterator[bytes]:
+        view = View()
+        view.request = SimpleNamespace(view=view)
+        held.append(weakref.ref(view))
+        yield b""
+
+    gc.disable()
+    try:
+        served(StreamingHttpResponse(chunks()))
+        assert (held[0]() is None) is is_large
+    finally:
+        gc.enable()
