@@ -147,3 +147,16 @@ def test_an_offer_of_http_2_is_answered_over_http_1(post, fake):
 
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"].startswith("You said: Hello")
+
+
+@pytest.mark.parametrize(("size", "first"), [(2 * MEBIBYTE, b"100"), (21 * MEBIBYTE, b"413")])
+def test_a_client_that_asks_first_is_answered_first(openai_server, key, size, first):
+    """curl asks before it sends more than a mebibyte."""
+    parts = urlsplit(openai_server.url)
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {size}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65_536).split()[1] == first
