@@ -158,7 +158,7 @@ class Usage:
     """Tokens of one attempt. `cached` is part of `input`, `reasoning` part of `output`.
 
     `cost` is in USD as the provider reported it, None if it did not. `estimated` marks counts
-    that are ours (4 characters a token), of one side or both.
+    that are ours (`llm.estimate`), of one side or both.
     """
 
     input: int = 0

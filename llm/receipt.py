@@ -10,6 +10,7 @@ from llm import errors, estimate
 from llm.canonical import Attempt, Completion, CostBasis, Request, Target, Usage
 from llm.catalogue import Catalogue
 from llm.providers import ProviderCall
+from llm.providers.json_values import MAX_TOKENS
 
 
 def with_usage(completion: Completion, request: Request) -> Completion:
@@ -28,7 +29,7 @@ def with_usage(completion: Completion, request: Request) -> Completion:
     estimated = replace(
         usage,
         input=usage.input or estimate.input_tokens(request),
-        output=usage.output or estimate.tokens(written),
+        output=usage.output or min(estimate.tokens(written), request.max_tokens or MAX_TOKENS),
         estimated=True,
     )
     return replace(completion, usage=estimated)

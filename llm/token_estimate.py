@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 
 from llm.canonical import Message, Request
-from llm.estimate import without_images
+
+#: An image that an answer contains in full, as the readers of `llm.providers` write it.
+_EMBEDDED_IMAGE = re.compile(r"!\[image\]\(data:[^()\s]*\)")
 
 #: Providers count an image by its tiles; this is what a large one has.
 TOKENS_PER_IMAGE = 1600
@@ -78,6 +80,11 @@ for _letter, (_, _blocks) in _BLOCKS.items():
     for _block in _blocks.split():
         _BLOCK_TABLE[int(_block, 16)] = ord(_letter)
 _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
+def without_images(text: str) -> tuple[str, int]:
+    """Return `text` with `[image]` for every image that it contains in full, and their number."""
+    return _EMBEDDED_IMAGE.subn("[image]", text) if "](data:" in text else (text, 0)
 
 
 def tokens(text: str) -> int:

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from chat.models import Message
 from llm import canonical
-from llm.estimate import without_images
+from llm.token_estimate import without_images
 
 #: The most messages of a session that a turn reads, whatever its plan allows.
 HISTORY_LIMIT = 200

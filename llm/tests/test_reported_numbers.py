@@ -124,14 +124,19 @@ def test_an_integer_that_python_cannot_print_is_no_amount():
 @pytest.mark.parametrize(
     ("reported", "expected"),
     [
-        (Usage(output=7), replace(Usage(), input=3, output=7, estimated=True)),
-        (Usage(input=9), replace(Usage(), input=9, output=1, estimated=True)),
+        (Usage(output=7), replace(Usage(), input=9, output=7, estimated=True)),
+        (Usage(input=9), replace(Usage(), input=9, output=2, estimated=True)),
         (Usage(input=9, output=7), Usage(input=9, output=7)),
     ],
 )
 def test_the_side_that_was_not_reported_is_estimated(answers, reported, expected):
     completion = replace(answers(chunk("a", "stop") + DONE).completion, usage=reported)
     assert with_usage(completion, asking("Hello there")).usage == expected
+
+
+def test_no_more_output_is_estimated_than_was_asked_for(answers):
+    completion = answers(chunk("many words, of which each is a token " * 9, "length") + DONE).completion
+    assert with_usage(completion, asking(max_tokens=5)).usage.output == 5
 
 
 def test_a_whole_part_of_geminis_sum_that_is_absurd_makes_the_sum_unknown(answers):

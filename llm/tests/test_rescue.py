@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm import estimate
 from llm.canonical import Message, Request
 from llm.rescue import SIGNIFICANT_CHARACTERS, Splice, StreamSplicer, can_be_continued, continuation
 
@@ -110,4 +111,4 @@ def test_only_text_of_sufficient_length_is_continued(request_, sent, expected):
 def test_continuation_asks_for_what_is_left_of_the_token_limit():
     asked = continuation(REQUEST, SENT)
     assert asked.messages[-1] == Message("assistant", SENT)
-    assert asked.max_tokens == 100 - 16
+    assert asked.max_tokens == 100 - estimate.tokens(SENT) == 85
