@@ -83,7 +83,7 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
             longest=backoffs,
             check=waits_between_retries,
         )
-        for status in ("500", "503", "529")
+        for status in ("409", "500", "503", "529")
     ),
     FaultScenario(
         "502 as a page of HTML",
@@ -107,6 +107,28 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
         "1:context_length L:ok",
         "1:context_length",
         check=is_complete_or_failed,
+    ),
+    FaultScenario(
+        "413, body too large",
+        "413",
+        "1:context_length 2:ok",
+        "1:context_length",
+        check=is_complete_or_failed,
+    ),
+    FaultScenario(
+        "images not supported",
+        "unsupported",
+        "1:unsupported 2:ok",
+        "1:unsupported",
+        check=is_complete_or_failed,
+    ),
+    FaultScenario(
+        "error passed on without a reason",
+        "passed-on",
+        _thrice("overloaded") + " 2:ok",
+        _thrice("overloaded"),
+        longest=backoffs,
+        check=waits_between_retries,
     ),
     FaultScenario("content filter", "prompt-blocked", "1:blocked", "1:blocked", check=has_reason),
     FaultScenario(

@@ -14,6 +14,8 @@ ERRORS = {
     "403": (403, "permission_denied", "this key may not use this model"),
     "404": (404, "model_not_found", "The model does not exist or you do not have access to it"),
     "408": (408, "timeout", "Request timed out"),
+    "409": (409, "conflict", "The operation was aborted"),
+    "413": (413, "", "Request Entity Too Large"),
     "429-bare": (429, "rate_limit_exceeded", "Rate limit reached"),
     "498": (498, "capacity_exceeded", "Flex tier capacity exceeded"),
     "500": (500, "internal_server_error", "Internal error"),
@@ -26,6 +28,8 @@ ERRORS = {
         "context_length_exceeded",
         "This model's maximum context length is 131072 tokens. Please reduce the length of the messages.",
     ),
+    "unsupported": (400, "invalid_request_error", "This model does not support image input"),
+    "passed-on": (400, "", "Provider returned error"),
     "loading": (503, "unavailable_error", "Loading model"),
     "tool-use-failed": (400, "tool_use_failed", "Failed to call a function."),
 }

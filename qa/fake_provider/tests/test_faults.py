@@ -20,6 +20,8 @@ STREAMED = {
     "403": errors.Unauthorized,
     "404": errors.ModelNotFound,
     "408": errors.Overloaded,
+    "409": errors.Overloaded,
+    "413": errors.ContextTooLong,
     "429": errors.RateLimited,
     "429-bare": errors.RateLimited,
     "429-day": errors.RateLimited,
@@ -61,6 +63,7 @@ STREAMED = {
     "no-end": errors.BadReply,
     "not-http": errors.BadReply,
     "open-end": None,
+    "passed-on": errors.Overloaded,
     "prefix-rejected": None,
     "prompt-blocked": errors.Blocked,
     "redirect": errors.BadReply,
@@ -71,6 +74,7 @@ STREAMED = {
     "stall": errors.ProviderSilent,
     "tool-use-failed": errors.BadReply,
     "unknown-tool": errors.BadReply,
+    "unsupported": errors.Unsupported,
     "wrong-encoding": errors.BadReply,
 }
 
