@@ -221,7 +221,7 @@ class Run:
         """
         permit, target = next_call.permit, next_call.target
         request = self._request_to(target)
-        continuing = request.messages[-1] is not self.request.messages[-1]
+        continuing = request.messages[-1:] != self.request.messages[-1:]
         splicer = self._splicer("".join(self._sent), continuing)
         recorder = AttemptRecorder(target, request, self._catalogue, next_call.wait_seconds)
         call: ProviderCall | None = None

@@ -21,6 +21,8 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 #: Where other APIs have what the model is to see beside the text: dropping it would make the answer wrong.
 _CONTENT_ELSEWHERE = ("images", "audio", "files", "documents", "attachments", "experimental_attachments")
 
+_MISSING: dict[str, Any] = {}
+
 #: Reasoning in the words of DeepSeek, of OpenRouter and this server.
 _REASONING = ("reasoning_content", "reasoning")
 
@@ -120,8 +122,9 @@ def _tool_result(message: dict[str, Any], path: str, open_calls: set[str]) -> Me
     call_id = message.get("tool_call_id")
     if not isinstance(call_id, str) or call_id not in open_calls:
         raise invalid(f"{path}.tool_call_id", "The id of a tool call of an earlier message is expected.")
-    content = message.get("content")
-    text = "" if content == [] else plain_text(content, f"{path}.content")
+    content = message.get("content", _MISSING)
+    # A function that returns nothing: clients send null, or no parts.
+    text = "" if content in (None, []) else plain_text(content, f"{path}.content")
     return Message("tool", text, tool_call_id=call_id)
 
 

@@ -169,6 +169,14 @@ def test_arguments_of_calls_are_sent_back_in_the_form_of_the_providers(send, arg
     assert sent == (json.dumps(arguments) if isinstance(arguments, dict) else arguments or "{}")
 
 
+@pytest.mark.parametrize("nothing", [None, [], ""])
+def test_the_result_of_a_function_that_returns_nothing_is_empty(send, nothing):
+    called = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    received = send(HELLO, called, RESULT | {"content": nothing})["messages"]
+
+    assert received[-1] == RESULT | {"content": ""}
+
+
 @pytest.mark.parametrize("provider", ["groq", "gemini", "openrouter", "openai_compatible"])
 def test_a_request_of_system_messages_alone_is_answered(send, provider):
     received = send({"role": "system", "content": "Write a haiku."}, provider=provider)
