@@ -20,6 +20,7 @@ from django.db import connection
 from accounts.models import User
 from core import shutdown
 from core.audit.models import Actor, AuditEvent, Source
+from core.mailed_links import mailed_link
 from core.mongo.ids import object_id
 
 logger = logging.getLogger(__name__)
@@ -59,9 +60,8 @@ def send_password_reset(email: str, source: Source) -> None:
     AuditEvent.objects.record(Actor(email, source=source), "user.password_reset_requested", user)
     send_mail(
         "Set a new password",
-        f"To set a new password for {email}, send this token with the new password within "
-        f"{_minutes()} minutes:\n\n{token_for(user, PASSWORD_RESET)}\n\n"
-        "POST /api/auth/password-reset/confirm\n\n"
+        f"To set a new password for {email}, open this link within {_minutes()} minutes:\n\n"
+        f"{mailed_link('/password-reset', email=email, token=token_for(user, PASSWORD_RESET))}\n\n"
         "If you did not ask for this, ignore this mail: nothing has changed.",
         None,
         [email],
@@ -76,8 +76,8 @@ def send_confirmation(email: str) -> None:
     if user.email_confirmed is False:
         subject = "Confirm your e-mail address"
         text = (
-            f"To confirm {email}, send this token within {_minutes()} minutes:\n\n"
-            f"{token_for(user, CONFIRMATION)}\n\nPOST /api/auth/confirm-email"
+            f"To confirm {email}, open this link within {_minutes()} minutes:\n\n"
+            f"{mailed_link('/confirm-email', email=email, token=token_for(user, CONFIRMATION))}"
         )
     else:
         subject = "You have an account already"

@@ -58,6 +58,11 @@ _email = web_settings.email(_env["EMAIL_URL"], _problems, production=PRODUCTION)
 vars().update(_email)  # EMAIL_BACKEND, EMAIL_HOST and so on
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = _env["EMAIL_FROM"]
+# Without the setting: the first host served, or the developer's own machine.
+_own_url = (
+    f"https://{ALLOWED_HOSTS[0].lstrip('*.')}" if PRODUCTION and ALLOWED_HOSTS else f"http://{HOST}:{PORT}"
+)
+PUBLIC_URL = web_settings.public_url(_env["PUBLIC_URL"] or f"{_own_url}{PATH_PREFIX}", _problems)
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"

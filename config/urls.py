@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from accounts.pages import ConfirmEmailPage, InvitationPage, PasswordResetPage
 from chat.openai.views import unknown_path
 from config import health
 
@@ -24,6 +25,9 @@ urlpatterns = [
     path("api/schema", health.SchemaView.as_view(), name="schema"),
     path("api/docs", documentation, name="docs"),
     path("admin/", admin.site.urls),
+    path("invitation", csrf_exempt(InvitationPage.as_view()), name="invitation-page"),
+    path("password-reset", csrf_exempt(PasswordResetPage.as_view()), name="password-reset-page"),
+    path("confirm-email", csrf_exempt(ConfirmEmailPage.as_view()), name="confirm-email-page"),
     path("health", csrf_exempt(health.health)),
     path("ready", csrf_exempt(health.ready)),
     path("status", csrf_exempt(health.status)),

@@ -68,6 +68,17 @@ def path_prefix(text: str, problems: list[str]) -> str:
     return ""
 
 
+def public_url(text: str, problems: list[str]) -> str:
+    """Return the URL of this platform, without a slash at its end."""
+    url = text.rstrip("/")
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    if _ORIGIN.fullmatch(f"{scheme}://{host}".lower()) and (not slash or _PREFIX.fullmatch(f"/{path}")):
+        return url
+    problems.append(f"PUBLIC_URL: {text!r} is no URL. Write it as https://chat.example.")
+    return ""
+
+
 def email(url: str, problems: list[str], *, production: bool) -> dict[str, Any]:
     """Return Django's settings of the mail server of a URL, which may hold a password.
 

@@ -105,6 +105,9 @@ ROUTES: dict[str, Row] = {
     "metrics": _row(PUBLIC, GET=(ANY, 200)),
     "api/schema": _row(PUBLIC, GET=(ANY, 200)),
     "api/docs": _row(PUBLIC, GET=(ANY, 200)),
+    "invitation": _row(PUBLIC, GET=(ANY, 200)),
+    "password-reset": _row(PUBLIC, GET=(ANY, 200)),
+    "confirm-email": _row(PUBLIC, GET=(ANY, 200)),
     #
     "api/auth/register": _row(PUBLIC, POST=(ANY, 400)),
     "api/auth/login": _row(PUBLIC, POST=(ANY, 400)),

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.models import User, normalised_email
 from core.audit.models import Actor, AuditEvent
 from core.errors import Forbidden, NotFound
+from core.mailed_links import mailed_link
 from core.mongo.indexes import TTLIndex
 from core.mongo.models import Document
 from tenants.models.errors import InvitationClosed, InvitationPending
@@ -163,8 +164,8 @@ def _mail(invitation: Invitation, token: str, by: Actor) -> None:
     send_mail(
         f"Invitation to {tenant}",
         f"{by.name} invites you to {tenant} as {invitation.role}.\n\n"
-        f"Sign in as {invitation.email} and accept with this token until "
-        f"{invitation.expires_at:%Y-%m-%d %H:%M} UTC:\n\n{token}\n\nPOST /api/invitations/accept",
+        f"To accept as {invitation.email}, open this link until {invitation.expires_at:%Y-%m-%d %H:%M} UTC:"
+        f"\n\n{mailed_link('/invitation', email=invitation.email, token=token)}",
         None,
         [invitation.email],
     )
