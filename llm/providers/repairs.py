@@ -230,6 +230,7 @@ _UNKNOWN_NAME = Wording(
     r"unsupported parameter|not supported|unknown|(?:un|not )recogni[sz]ed|extra (?:inputs|fields)",
     r"not permitted|unexpected|instead|deprecated|does(?:n't| not) support (?:the )?(?:parameter|max_)",
 )
+_LEVELS = re.compile(rf"(?<![a-z_])(?:{'|'.join(SCALE)})(?![a-z_])", re.IGNORECASE)
 _BOTH = Wording(r"\b(?:both|together|at the same time|only one)\b")
 #: No host knows every parameter that was sent: https://openrouter.ai/docs/features/provider-routing (2026-11)
 _NO_HOST = Wording(r"no endpoints? (?:found|available) that can handle the requested parameters")
@@ -268,16 +269,13 @@ def _repair_of(name: str, path: Path, message: str, payload: dict[str, Any]) -> 
         most = _highest_allowed(message, value)
         return _cap(path, payload, most, lasting=True, at_least=_SMALLEST_MAXIMUM)
     if name == "reasoning_effort":
-        allowed = tuple(level for level in SCALE if _is_listed(level, message) and level != value)
+        listed = {level.lower() for level in _LEVELS.findall(message)}
+        allowed = tuple(level for level in SCALE if level in listed and level != value)
         return (Repair(name, path, allowed=allowed) if allowed else Repair(name, path, refused=value),)
     if name == "temperature" and not _UNKNOWN_NAME.found_in(message):
         most = max((number for number in numbers(message) if 0 < number < value), default=None)
         return (Repair(name, path, most=most),)
     return (Repair(name, path),)
-
-
-def _is_listed(level: str, message: str) -> bool:
-    return re.search(rf"(?<![a-z]){level}(?![a-z])", message, re.IGNORECASE) is not None
 
 
 def _named(reason: ErrorResponse) -> str:
