@@ -242,6 +242,7 @@ NOT_REACHED = {
     "llm.providers.base:Provider.check": "the operator's settings",
     "llm.providers.openai_dialect:_part": "a media type of ours, before a format of ten characters",
     "llm.providers.finish_reasons:": "a table of ours",
+    "llm.token_estimate:": "a table of ours",
     "llm.providers.refusal_table:_codes": "a table of ours",
     "llm.providers.gemini:_function_call": "arguments of a tool call, which the request's parser has read",
     "tenants.billing.alerts:_single_line": "a tenant's name, which its field has bounded",
