@@ -230,6 +230,7 @@ NOT_REACHED = {
     "config.environment:Variable.value_of": "the operator's settings",
     "config.settings:": "the operator's settings",
     "config.web_settings:proxies": "the operator's settings",
+    "config.web_settings:public_url": "the operator's settings",
     "core.api.idempotency:_seal": "an answer of our own",
     "core.api.idempotency:_replay": "an answer of our own",
     "core.api.throttling:_period_seconds": "the operator's settings",
