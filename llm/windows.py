@@ -18,7 +18,7 @@ from llm.catalogue import catalogue
 from llm.providers.base import Limits, Provider
 from llm.providers.length_wording import numbers, room_for_answer
 
-#: Tokens kept free for an answer whose length is not limited; at most a quarter of the window.
+#: Tokens kept free for an answer whose length is not limited.
 ANSWER_TOKENS = 1024
 
 #: A smaller number in a refusal is no window.
@@ -77,11 +77,12 @@ class Windows:
         if limit is None and provider is not None and self.get(target, origin) is None:
             limit = self._listed_window(target, provider)
         if limit is None:
-            window = estimated * _WITHOUT_LIMIT
+            window = _window_for(request, _WITHOUT_LIMIT)
         else:
             if sent and sent > estimated:  # Its tokens are smaller than ours.
                 limit = round(limit * estimated / sent)
-            window = min(limit, estimated * _BELOW_ESTIMATE)
+            window = limit
+        window = min(window, _window_for(request, _BELOW_ESTIMATE))
         with self._lock:
             self._learned[target, origin] = round(window), time.monotonic() + _LEARNED_SECONDS
             self._learned.move_to_end((target, origin))
@@ -137,10 +138,15 @@ def with_fitting_history(request: Request, window: int | None) -> Request:
 
 
 def answer_room(request: Request, window: int | None = None) -> int:
-    """Return the tokens to keep free for the answer."""
-    if request.max_tokens is not None:
-        return request.max_tokens
-    return ANSWER_TOKENS if window is None else min(ANSWER_TOKENS, window // 4)
+    """Return the tokens to keep free for the answer: of the window at most half, a quarter without limit."""
+    room, part = (ANSWER_TOKENS, 4) if request.max_tokens is None else (request.max_tokens, 2)
+    return room if window is None else min(room, window // part)
+
+
+def _window_for(request: Request, part: float) -> float:
+    """Return the largest window into which only that part of `request` would fit, beside its answer."""
+    fits = token_estimate.request_tokens(request) * part
+    return min(fits + answer_room(request), fits * (4 / 3 if request.max_tokens is None else 2))
 
 
 def _limit_in(message: str, most: int) -> tuple[int | None, int | None]:

@@ -62,10 +62,15 @@ _SEVERITY: list[Finish | None] = [None, "stop", "tool_calls", "length", "blocked
 
 def finish_of(reason: Any) -> Finish | None:
     """Return what the word means; None for none, `error` for one that is not known."""
-    if not isinstance(reason, str):
-        return None
-    word = _normalized(reason)
+    word = _normalized(reason_of(reason))
     return None if word in _NONE else _WORDS.get(word, "error")
+
+
+def reason_of(value: Any) -> str:
+    """Return the word in what stands in its place: a text, an object with one, "" for nothing."""
+    if isinstance(value, dict):
+        value = next((value[name] for name in ("type", "reason", "name") if value.get(name)), value)
+    return value if isinstance(value, str) else str(value)[:100] if value else ""
 
 
 def worse(one: Finish | None, other: Finish | None) -> Finish | None:

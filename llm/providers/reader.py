@@ -39,7 +39,7 @@ class Reader(ABC):
         builder = self.builder
         finish = finish_reasons.worse(builder.finish, finish_reasons.finish_of(reason))
         if finish != builder.finish:
-            builder.finish, builder.raw_finish = finish, sanitized(reason.strip())
+            builder.finish, builder.raw_finish = finish, sanitized(finish_reasons.reason_of(reason).strip())
 
     def close(self, *, is_complete: bool = False) -> canonical.Completion:
         """Return the completion once nothing more comes.

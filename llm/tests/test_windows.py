@@ -179,6 +179,7 @@ def test_one_tenant_learns_nothing_for_others(learned):
 
 
 def test_what_was_learned_is_bounded_and_ends(learned, monkeypatch):
+    monkeypatch.setattr(windows, "_MAX_LEARNED", 10)
     error = errors.ContextTooLong("Long.", detail="maximum context length is 4096 tokens")
     for number in range(windows._MAX_LEARNED + 10):
         learned.learn(UNKNOWN, conversation(2), error, origin=str(number))
@@ -257,3 +258,20 @@ def test_a_failure_of_the_larger_target_is_followed_by_a_shorter_request(runs, f
     run = runs(GROQ, GEMINI, request=conversation(6), policy=POLICY)
     assert isinstance(list(run)[-1], Finished)
     assert outcomes(run) == [(GROQ, "context_length"), (GEMINI, "auth"), (GROQ, "ok")]
+
+
+@pytest.mark.parametrize("max_tokens", [None, 100, 4000, 8000, 100_000])
+@pytest.mark.parametrize("detail", ["", "maximum context length is 8192 tokens", "8192 < 9000"])
+def test_every_refusal_leads_to_less_whatever_the_answer_may_take(learned, max_tokens, detail):
+    request = conversation(30, 2000, max_tokens=max_tokens)
+    for _ in range(3):
+        window = learned.learn(UNKNOWN, request, errors.ContextTooLong("Long.", detail=detail))
+        shorter = with_fitting_history(request, window)
+        assert shorter.history < request.history
+        request = shorter
+
+
+def test_long_answers_leave_half_of_the_window_to_the_history():
+    request = conversation(30, 2000, max_tokens=100_000)
+    result = with_fitting_history(request, 8192)
+    assert 8192 / 4 < request_tokens(result) <= 8192 / 2

@@ -72,11 +72,20 @@ def test_words_for_what_the_model_wrote_say_nothing_against_its_provider(answers
     assert is_by_model(reason)
 
 
-@pytest.mark.parametrize(
-    "reason", [None, "", " ", "null", "None", 7, True, [], {}, "FINISH_REASON_UNSPECIFIED"]
-)
+@pytest.mark.parametrize("reason", [None, "", " ", "null", "None", 0, False, [], {}, "UNSPECIFIED"])
 def test_what_is_no_word_ends_nothing(reason):
     assert finish_of(reason) is None
+
+
+OBJECTS = [({"type": "stop"}, "stop"), ({"reason": "MAX_TOKENS"}, "length")]
+ODD = [({"x": 1}, "error"), (7, "error"), ([1], "error"), (True, "error")]
+
+
+@pytest.mark.parametrize(("reason", "finish"), OBJECTS + ODD)
+def test_word_may_be_in_an_object_and_anything_else_is_a_cut(answers, reason, finish):
+    outcome = answers(chunk("a") + chunk("", reason) + DONE)
+    assert outcome.partial.finish == finish
+    assert (outcome.error is None) is (finish != "error")
 
 
 @pytest.mark.parametrize("raw", ["length", "network_error", "content_filter"])
