@@ -67,10 +67,10 @@ def finish_of(reason: Any) -> Finish | None:
 
 
 def reason_of(value: Any) -> str:
-    """Return the word in what stands in its place: a text, an object with one, "" for nothing."""
+    """Return the word in what stands in its place: a text or an object with one; "" for anything else."""
     if isinstance(value, dict):
-        value = next((value[name] for name in ("type", "reason", "name") if value.get(name)), value)
-    return value if isinstance(value, str) else str(value)[:100] if value else ""
+        value = next((value[name] for name in ("type", "reason", "name") if value.get(name)), "")
+    return value if isinstance(value, str) else ""
 
 
 def worse(one: Finish | None, other: Finish | None) -> Finish | None:
