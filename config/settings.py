@@ -4,12 +4,12 @@ They come from the environment variables in `config.environment`, which has the 
 unit of each. `DJANGO_ENV` is development, production or test.
 """
 
-import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config import environment, strong_secrets, web_settings
+from config import combinations, environment, strong_secrets, web_settings
+from config.log_settings import logging_of
 from core.origins import normalised_origin
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -43,8 +43,6 @@ def _secret(name: str) -> str:
 
 SECRET_KEY = _secret("SECRET_KEY")
 ALLOWED_HOSTS = _env["ALLOWED_HOSTS"] or ([] if PRODUCTION else ["*"])
-if PRODUCTION and not ALLOWED_HOSTS:
-    _problems.append("ALLOWED_HOSTS is missing. Name the hosts served, comma-separated.")
 
 TRUSTED_PROXIES = web_settings.proxies(_env["TRUSTED_PROXIES"], _problems)
 PROXIES_ARE_NAMED = bool(_env["TRUSTED_PROXIES"])  # If only as `none`.
@@ -54,8 +52,8 @@ PATH_PREFIX = web_settings.path_prefix(_env["PATH_PREFIX"], _problems)
 FORCE_SCRIPT_NAME = PATH_PREFIX or None
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PATH_PREFIX or "/"
 
-_email = web_settings.email(_env["EMAIL_URL"], _problems, production=PRODUCTION)
-vars().update(_email)  # EMAIL_BACKEND, EMAIL_HOST and so on
+# EMAIL_BACKEND, EMAIL_HOST and so on.
+vars().update(web_settings.email(_env["EMAIL_URL"], _problems, production=PRODUCTION))
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = _env["EMAIL_FROM"]
 # Without the setting: the first host served, or the developer's own machine.
@@ -142,8 +140,6 @@ WHITENOISE_AUTOREFRESH = not PRODUCTION
 # -- Database and cache -------------------------------------------------------
 
 MONGODB_URI = _env["MONGODB_URI"]
-if PRODUCTION and not MONGODB_URI:
-    _problems.append("MONGODB_URI is missing. The embedded server is for development only.")
 
 DATABASES = {
     "default": {
@@ -227,17 +223,10 @@ SIMPLE_JWT = {
     "AUTH_HEADER_TYPES": ("Bearer",),
     "TOKEN_OBTAIN_SERIALIZER": None,
 }
-if PRODUCTION and JWT_REFRESH_SECRET and SIMPLE_JWT["SIGNING_KEY"] == JWT_REFRESH_SECRET:
-    _problems.append("JWT_ACCESS_SECRET and JWT_REFRESH_SECRET must be two different secrets.")
 REGISTRATION = _env["REGISTRATION"]
 # Called with a token and an e-mail address; accounts stands below tenants.
 INVITATION_CHECK = "tenants.models.invitation.is_invited"
 CONFIRM_EMAIL = _env["CONFIRM_EMAIL"]
-if _email["EMAIL_BACKEND"] == web_settings.NO_MAIL_SERVER and (CONFIRM_EMAIL or REGISTRATION == "invitation"):
-    _problems.append(
-        "EMAIL_URL is missing. CONFIRM_EMAIL=True and REGISTRATION=invitation need a mail server: "
-        "smtp+tls://user:password@host:587."
-    )
 PASSWORD_RESET_TIMEOUT = int(_env["MAIL_TOKEN_EXPIRY"].total_seconds())
 DEFAULT_PLAN = _env["DEFAULT_PLAN"]
 API_KEY_PEPPER = _secret("API_KEY_PEPPER")
@@ -354,14 +343,7 @@ LLM_PROVIDERS = {
     for name in ("groq", "gemini", "openrouter", "openai_compatible", "local")
 }
 LLM_ROUTE = _env["LLM_ROUTE"]
-for _target in LLM_ROUTE:
-    if _target.partition("/")[0] not in LLM_PROVIDERS:
-        _problems.append(
-            f"LLM_ROUTE: {_target!r} names no provider. Use {environment.one_of([*LLM_PROVIDERS])}."
-        )
 LLM_CATALOGUE = _env["LLM_CATALOGUE"]
-if LLM_CATALOGUE and not Path(LLM_CATALOGUE).is_file():
-    _problems.append(f"LLM_CATALOGUE: there is no file {LLM_CATALOGUE}.")
 LLM_CONNECT_SECONDS = _env["LLM_CONNECT_SECONDS"]
 LLM_FIRST_TOKEN_SECONDS = _env["LLM_FIRST_TOKEN_SECONDS"]
 LLM_BETWEEN_TOKENS_SECONDS = _env["LLM_BETWEEN_TOKENS_SECONDS"]
@@ -384,7 +366,6 @@ SESSION_COOKIE_SECURE = PRODUCTION
 CSRF_COOKIE_SECURE = PRODUCTION
 CSRF_FAILURE_VIEW = "core.api.errors.csrf_failure"
 SECURE_SSL_REDIRECT = False  # A proxy terminates TLS; an API must not redirect a key sent in clear text.
-web_settings.check_hsts(_env, _problems)
 SECURE_HSTS_SECONDS = _env["HSTS_SECONDS"] if PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _env["HSTS_INCLUDE_SUBDOMAINS"]
 SECURE_HSTS_PRELOAD = _env["HSTS_PRELOAD"]
@@ -410,33 +391,7 @@ CONTENT_SECURITY_POLICY = {
 # -- Logs ---------------------------------------------------------------------
 
 LOG_FORMAT = _env["LOG_FORMAT"] or ("json" if PRODUCTION else "console")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "json": {"()": "core.logs.JSONFormatter"},
-        "console": {"()": "core.logs.ConsoleFormatter"},
-    },
-    "filters": {
-        "only_tracebacks": {"()": "core.logs.OnlyTracebacks"},
-        "refused_requests": {"()": "core.logs.RefusedRequests"},
-    },
-    "handlers": {
-        "stream": {
-            "class": "logging.StreamHandler",
-            "stream": sys.stderr,
-            "formatter": LOG_FORMAT,
-            "filters": ["refused_requests"],
-        }
-    },
-    "root": {"handlers": ["stream"], "level": "WARNING"},
-    "loggers": {
-        "django.request": {"filters": ["only_tracebacks"]},
-        **{
-            name: {"level": _env["LOG_LEVEL"]}
-            for name in ("config", "core", "console", "accounts", "tenants", "chat", "llm", "qa")
-        },
-    },
-}
+LOGGING = logging_of(_env["LOG_LEVEL"], LOG_FORMAT)
 
+combinations.check(_env, _problems, production=PRODUCTION, providers=[*LLM_PROVIDERS])
 environment.require_valid(_problems)

@@ -19,8 +19,6 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 NO_MAIL_SERVER = "core.mail.NoMailServer"
 
-PRELOAD_SECONDS = 365 * 86400
-
 
 def proxies(texts: list[str], problems: list[str]) -> list[IPv4Network | IPv6Network]:
     """Return the networks of addresses and networks such as `192.0.2.7` and `10.0.0.0/8`; [] for `none`."""
@@ -94,13 +92,3 @@ def email(url: str, problems: list[str], *, production: bool) -> dict[str, Any]:
     if production and found["EMAIL_BACKEND"] == Env.EMAIL_SCHEMES["consolemail"]:
         found["EMAIL_BACKEND"] = NO_MAIL_SERVER
     return found
-
-
-def check_hsts(settings: dict[str, Any], problems: list[str]) -> None:
-    """Check that a header for preloading has what browsers require: https://hstspreload.org/#submission-requirements."""
-    if settings["HSTS_PRELOAD"] and (
-        not settings["HSTS_INCLUDE_SUBDOMAINS"] or settings["HSTS_SECONDS"] < PRELOAD_SECONDS
-    ):
-        problems.append(
-            f"HSTS_PRELOAD needs HSTS_INCLUDE_SUBDOMAINS=True and HSTS_SECONDS={PRELOAD_SECONDS} or more."
-        )

@@ -58,13 +58,19 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if problem is None:
         logger.error("unhandled exception", exc_info=exc, extra={"path": request.path})
         problem = ProblemDetails(500, "server_error", "An unexpected error happened. It has been logged.")
-    metrics.count_refusal(problem.code)
+    _record(request, problem.code)
     return Response(
         problem.body(getattr(request, "id", "")),
         status=problem.status,
         headers=problem.headers,
         content_type=CONTENT_TYPE,
     )
+
+
+def _record(request: Any, code: str) -> None:
+    """Count the problem, and add it to the log line of the request, if there is one."""
+    metrics.count_refusal(code)
+    getattr(request, "log_fields", {})["code"] = code
 
 
 def _problem(exc: Exception) -> ProblemDetails | None:
@@ -158,7 +164,7 @@ def problem_response(
 ) -> JsonResponse:
     """Return a problem from outside a REST view: unknown paths, middleware."""
     problem = ProblemDetails(status_code, code, detail)
-    metrics.count_refusal(problem.code)
+    _record(request, problem.code)
     return JsonResponse(
         problem.body(getattr(request, "id", "")),
         status=status_code,

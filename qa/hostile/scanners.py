@@ -228,6 +228,8 @@ NOT_REACHED = {
     "chat.turns.replies:_set_aside": "names of columns",
     "config.environment:Variable._parsed_url": "the operator's settings",
     "config.environment:Variable.value_of": "the operator's settings",
+    "config.combinations:_anywhere": "the operator's settings",
+    "config.combinations:check": "sentences of our own",
     "config.settings:": "the operator's settings",
     "config.web_settings:proxies": "the operator's settings",
     "config.web_settings:public_url": "the operator's settings",

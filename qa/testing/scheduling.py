@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 INDEPENDENT = frozenset(
     {
         "chat/tests/test_shutdown.py",
+        "config/launch/tests/test_database_setups.py",
         "config/launch/tests/test_demo.py",
         "config/launch/tests/test_serve.py",
         "core/audit/tests/test_migrations.py",

@@ -120,3 +120,11 @@ def test_requests_that_cannot_be_counted_get_503(db, client, settings):
     assert (response.status_code, response.json()["code"]) == (503, "counter_unavailable")
     assert response["Retry-After"]
     assert client.get("/ready").json()["checks"] == {"database": True, "cache": False}
+
+
+def test_the_log_line_of_a_refused_request_has_the_code_of_its_problem(db, client, caplog):
+    with caplog.at_level(logging.INFO, logger="core.requests"):
+        client.get("/nothing")
+        client.post("/api/auth/login", {"surprise": 1}, "application/json")
+    lines = [record for record in caplog.records if record.name == "core.requests"]
+    assert [line.code for line in lines] == ["not_found", "invalid"]
