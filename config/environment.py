@@ -208,7 +208,12 @@ VARIABLES = [
         "consolemail://",
         "mail server: smtp+tls://user:password@host:587; by default the log, in production no mail",
     ),
-    Variable("PUBLIC_URL", "str", "", "URL that links in mails begin with, such as https://chat.example"),
+    Variable(
+        "PUBLIC_URL",
+        "str",
+        "",
+        "URL at which browsers find all of this, with port and path: links in mails begin with it",
+    ),
     Variable("EMAIL_FROM", "str", "noreply@localhost", "sender address of invitations and alerts"),
     Variable("INVITATIONS_PER_RECIPIENT", "int", 3, "invitations mailed to one address a day"),
     Variable("INVITATIONS_PER_TENANT", "int", 50, "invitations mailed for one tenant a day"),

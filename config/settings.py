@@ -47,8 +47,10 @@ ALLOWED_HOSTS = _env["ALLOWED_HOSTS"] or ([] if PRODUCTION else ["*"])
 TRUSTED_PROXIES = web_settings.proxies(_env["TRUSTED_PROXIES"], _problems)
 PROXIES_ARE_NAMED = bool(_env["TRUSTED_PROXIES"])  # If only as `none`.
 # Where a proxy changes Host or port, a browser's Origin is not what Django derives from the request.
-CSRF_TRUSTED_ORIGINS = web_settings.origins(_env["TRUSTED_ORIGINS"], _problems)
-PATH_PREFIX = web_settings.path_prefix(_env["PATH_PREFIX"], _problems)
+_public = urlsplit(_env["PUBLIC_URL"])
+_public_origin = [f"{_public.scheme}://{_public.netloc}"] if _public.netloc else []
+CSRF_TRUSTED_ORIGINS = web_settings.origins([*_env["TRUSTED_ORIGINS"], *_public_origin], _problems)
+PATH_PREFIX = web_settings.path_prefix(_env["PATH_PREFIX"] or _public.path, _problems)
 FORCE_SCRIPT_NAME = PATH_PREFIX or None
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PATH_PREFIX or "/"
 

@@ -9,6 +9,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from core.origins import normalised_origin
+
 #: TRUSTED_PROXIES of a server that clients reach directly.
 NO_PROXIES = "none"
 
@@ -46,14 +48,13 @@ def origins(texts: list[str], problems: list[str]) -> list[str]:
     """Return origins in the form in which browsers send them: lower case, without the scheme's own port."""
     found = []
     for text in texts:
-        origin = text.lower().rstrip("/")
+        origin = normalised_origin(text)
         if not _ORIGIN.fullmatch(origin):
             problems.append(
                 f"TRUSTED_ORIGINS: {text!r} is no origin. Write https://host or https://host:port."
             )
             continue
-        default_port = ":443" if origin.startswith("https:") else ":80"
-        found.append(origin.removesuffix(default_port))
+        found.append(origin)
     return found
 
 
