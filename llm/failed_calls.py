@@ -24,7 +24,7 @@ _NOT_THE_TARGETS_FAULT = (
 
 #: These blame the request, whatever the target or a host behind it says: a single request larger than the
 #: limit per minute is a 413, an error of a host that a gateway passes on without its reason a 400.
-_BLAMES_THE_REQUEST = (400, 413, 422)
+BLAMES_THE_REQUEST = (400, 413, 422)
 _TEMPORARY = (errors.RateLimited, errors.Overloaded)
 
 
@@ -83,5 +83,5 @@ def is_provoked(error: errors.ProviderError) -> bool:
     return (
         isinstance(error, _NOT_THE_TARGETS_FAULT)
         or getattr(error, "by_model", False)
-        or (isinstance(error, _TEMPORARY) and error.status in _BLAMES_THE_REQUEST)
+        or (isinstance(error, _TEMPORARY) and error.status in BLAMES_THE_REQUEST)
     )

@@ -4,6 +4,7 @@
 |---|---|---|
 | rate limit with a Retry-After within the limit | wait, same target once, then next | next |
 | overloaded | same target twice, with backoff, then next | next, then same once |
+| overloaded by a 400 without a reason | next; if none is left, same target twice | the same as overloaded |
 | connection refused or reset | same target twice, with backoff, then next | same once, then next |
 | timeout or stall | next; never this target again | the same |
 | bad reply | same target once, then next | next, then same once |
@@ -26,6 +27,7 @@ from llm import errors
 from llm.breaker import Breakers, Permit
 from llm.canonical import Target
 from llm.catalogue import Catalogue
+from llm.failed_calls import BLAMES_THE_REQUEST
 from llm.policy import Policy
 
 
@@ -137,6 +139,9 @@ class FailoverPlan:
             case errors.RateLimited() | errors.BillingRefused() if requested is not None:
                 retry = self._count_retry(target, "refused", policy.retries_on_rate_limit)
                 return requested if retry else None
+            # A host behind a gateway, which gives no reason: another target is the better try.
+            case errors.Overloaded() if error.status in BLAMES_THE_REQUEST and self.has_more:
+                return None
             case errors.Overloaded() | errors.Unreachable():
                 retry = self._count_retry(target, "overloaded", policy.retries_on_overload)
                 return max(policy.backoff(retry), requested or 0.0) if retry else None

@@ -123,6 +123,14 @@ def test_context_length_is_repeated_twice_where_less_can_be_sent(plan):
     assert plan.repeat_shorter(lambda target: True) is None
 
 
+def test_error_that_a_gateway_passes_on_without_a_reason_goes_to_the_next_first(plan):
+    passed_on = errors.Overloaded("Provider returned error", status=400)
+    plan = plan(FIRST, SECOND)
+    assert fail(plan, passed_on) == (SECOND, 0)
+    target, wait = fail(plan, passed_on)
+    assert (target, wait > 0) == (SECOND, True)
+
+
 def test_body_too_large_for_one_host_goes_to_the_next_whatever_its_window(plan):
     assert fail(plan(FIRST, SECOND), errors.ContextTooLong("Large.", of_the_body=True)) == (SECOND, 0)
 

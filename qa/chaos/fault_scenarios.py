@@ -125,7 +125,7 @@ SCENARIOS: tuple[FaultScenario | Scenario, ...] = (
     FaultScenario(
         "error passed on without a reason",
         "passed-on",
-        _thrice("overloaded") + " 2:ok",
+        "1:overloaded 2:ok",
         _thrice("overloaded"),
         longest=backoffs,
         check=waits_between_retries,
