@@ -9,9 +9,10 @@ from django import forms
 from django.db.models import QuerySet
 from django_filters.constants import EMPTY_VALUES
 
-from chat.models import ChatSession, Message, MessageQuerySet
+from chat.models import MAX_VISITOR_LENGTH, ChatSession, Message, MessageQuerySet
 from core.api.filters import ChoiceFilter, DateTimeFilter
 from core.mongo.ids import object_id
+from core.text import normalised_identifier
 
 #: Each word of a search takes a look-up in the text index.
 MAX_SEARCH_CHARS = 200
@@ -34,9 +35,16 @@ class IntegerFilter(filters.Filter):
     field_class = forms.IntegerField
 
 
+class IdentifierFilter(filters.CharFilter):
+    """Matches an identifier in whichever form it is sent."""
+
+    def filter(self, queryset: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return super().filter(queryset, normalised_identifier(value or ""))
+
+
 class SessionFilter(filters.FilterSet):
     status = ChoiceFilter(choices=ChatSession.Status.choices)
-    visitor = filters.CharFilter(max_length=100)
+    visitor = IdentifierFilter(max_length=MAX_VISITOR_LENGTH)
     user_id = ObjectIdFilter(field_name="user")
     created_after = DateTimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = DateTimeFilter(field_name="created_at", lookup_expr="lt")

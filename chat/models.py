@@ -23,6 +23,9 @@ from tenants.models import Tenant
 if TYPE_CHECKING:
     from tenants.access import Access
 
+#: A site's own id of a person.
+MAX_VISITOR_LENGTH = 100
+
 #: The states a message does not leave by itself. The word index covers these only, so that checkpoints of a
 #: running reply do not write to it.
 FINAL = ("complete", "cancelled", "failed", "interrupted")
@@ -65,7 +68,7 @@ class ChatSession(Document):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
-    visitor = models.CharField(max_length=100, blank=True, default="")
+    visitor = models.CharField(max_length=MAX_VISITOR_LENGTH, blank=True, default="")
     origin = models.CharField(max_length=255, blank=True, default="")
     title = models.CharField(max_length=200, blank=True, default="")
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)

@@ -8,10 +8,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from chat.models import ChatSession, Message
+from chat.models import MAX_VISITOR_LENGTH, ChatSession, Message
 from chat.turns import Question, Reply
 from chat.visitor_policy import for_visitor
 from core.api.serializers import DocumentSerializer, ObjectIdStringField, StrictSerializer
+from core.text import normalised_identifier
 from llm.route import MAX_TARGET_LENGTH
 from llm.serializers import RouteField
 from tenants.access import Access
@@ -90,11 +91,21 @@ def session_data(session: ChatSession, access: Access) -> dict[str, Any]:
     return for_visitor(data, access) if access.is_public else data
 
 
+class VisitorField(serializers.CharField):
+    """A site's own id of a person, in the form in which it is stored."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": MAX_VISITOR_LENGTH, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        return normalised_identifier(super().to_internal_value(data))
+
+
 class NewSessionSerializer(StrictSerializer, OverridesMixin):
     """Opens a session. Users must give the `tenant_id`; an API key belongs to one tenant."""
 
     tenant_id = ObjectIdStringField(required=False)
-    visitor = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    visitor = VisitorField(required=False, allow_blank=True)
     title = serializers.CharField(max_length=200, required=False, allow_blank=True)
     metadata = MetadataField(required=False)
 

@@ -16,6 +16,7 @@ from chat.models import ChatSession
 from chat.visitor_identity import VisitorIdentity
 from core.api.actors import actor_of
 from core.mongo.ids import object_id
+from core.text import normalised_identifier
 from tenants.access.rights import ADMINISTER
 from tenants.access.views import TenantScopedView
 from tenants.models import Erasure, ErasureManifest
@@ -57,6 +58,7 @@ class VisitorView(TenantScopedView):
     )
     def delete(self, request: Request, tenant_id: str, visitor_id: str) -> Response:
         access = self.get_access()
+        visitor_id = normalised_identifier(visitor_id)
         tenant = access.tenant
         own = ChatSession.objects.visible_to(access).filter(visitor=visitor_id)
         begun = Erasure.objects.filter(tenant=tenant.pk, scope=ErasureScope.VISITOR, subject=visitor_id)

@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from chat.filters import SessionFilter
 from chat.kept_data import recounting
 from chat.models import ChatSession
-from chat.serializers import ChatSessionSerializer, session_data
+from chat.serializers import ChatSessionSerializer, VisitorField, session_data
 from chat.views.base import filtered
 from chat.visitor_identity import IDENTITY_BYTES, VisitorIdentity, lifetime
 from chat.visitors import VisitorAuthentication, VisitorToken
@@ -24,6 +24,7 @@ from core.api.serializers import StrictSerializer, validated
 from core.audit.models import AuditEvent
 from core.errors import NotFound
 from core.origins import MAX_ORIGIN_LENGTH, normalised_origin
+from core.text import normalised_identifier
 from tenants.access import Access, rights
 from tenants.access.views import TenantScopedView
 from tenants.models import ApiKey, Usage
@@ -32,7 +33,7 @@ from tenants.models import ApiKey, Usage
 class NewVisitorTokenSerializer(StrictSerializer):
     """`visitor` is the site's own id of the person; `origin` is that of the pages that use the token."""
 
-    visitor = serializers.CharField(max_length=100)
+    visitor = VisitorField()
     origin = serializers.CharField(
         max_length=MAX_ORIGIN_LENGTH,
         required=False,
@@ -95,7 +96,8 @@ class VisitorTokensOfView(TenantScopedView):
     )
     def delete(self, request: Request, tenant_id: str, visitor_id: str) -> Response:
         tenant = self.get_tenant()
-        count, _ = VisitorIdentity.objects.of_visitor(tenant.pk, visitor_id).delete()
+        visitor = normalised_identifier(visitor_id)
+        count, _ = VisitorIdentity.objects.of_visitor(tenant.pk, visitor).delete()
         if not count:
             raise NotFound
         AuditEvent.objects.record(actor_of(request), "visitor.tokens_revoked", tenant, tenant_id=tenant.pk)

@@ -13,6 +13,7 @@ from chat import erasure
 from chat.models import ChatSession
 from core.audit.models import SYSTEM
 from core.mongo.ids import object_id
+from core.text import normalised_identifier
 from tenants.models import ErasureManifest, Tenant
 
 
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         if options["visitor"] is not None:
             if not options["visitor"]:
                 raise CommandError("--visitor: must not be empty.")
-            return erasure.erase_visitor(tenant.pk, options["visitor"], SYSTEM)
+            return erasure.erase_visitor(tenant.pk, normalised_identifier(options["visitor"]), SYSTEM)
         if options["user"] is not None:
             return erasure.erase_user(tenant.pk, _user_id(options["user"]), SYSTEM)
         if options["session"] is not None:
