@@ -40,6 +40,9 @@ _FILE_OPEN_SECONDS = 20
 #: So many files may wait for that at once. A large response beyond them is sent from memory.
 _MAX_WAITING_FILES = 200
 
+#: So many bytes of large bodies may be garbage.
+COLLECTED_BYTES = 32 * 1024 * 1024
+
 #: How long a client may read nothing of what it is sent.
 UNREAD_SECONDS = 60
 
@@ -118,6 +121,7 @@ class WSGIAdapter:
         self._bodies = bodies
         self._client_of = client_of
         self._path_prefix = path_prefix
+        self._uncollected_bytes = 0
         self._threads = WorkerThreads()
         self._waiting_files = threading.Semaphore(_MAX_WAITING_FILES)
 
@@ -144,20 +148,27 @@ class WSGIAdapter:
         shutdown.work.begin()
         try:
             slot = await self._pools.of(environ["PATH_INFO"]).acquire(Caller(address, _credential(environ)))
-            await self._respond(environ, protocol, slot, is_large=size > LARGE_BYTES)
+            await self._respond(environ, protocol, slot, collects=self._collects(size))
         except NoSlot:
             _refuse(protocol, ProblemDetails(503, "server_busy", "Too many requests are waiting. Try again."))
         finally:
             shutdown.work.end()
             self._bodies.release(address, size)
 
-    async def _respond(
-        self, environ: Environ, protocol: HTTPProtocol, slot: Slot, *, is_large: bool = False
-    ) -> None:
-        """Run the application in a thread until its response has ended.
+    def _collects(self, size: int) -> bool:
+        """Whether garbage is collected after a request with a body of `size` bytes.
 
-        Requests and views refer to each other. What a large one held is freed at once, not with time.
+        Requests and views refer to each other, so that what they held is freed with time only. After some
+        large ones it is freed at once: not after each, as that takes long where many streams are open.
         """
+        self._uncollected_bytes += size if size > LARGE_BYTES else 0
+        if self._uncollected_bytes < COLLECTED_BYTES:
+            return False
+        self._uncollected_bytes = 0
+        return True
+
+    async def _respond(self, environ: Environ, protocol: HTTPProtocol, slot: Slot, *, collects: bool) -> None:
+        """Run the application in a thread until its response has ended; collect garbage if it `collects`."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
 
@@ -170,7 +181,7 @@ class WSGIAdapter:
                 except BaseException:  # a bug; without a response the client would wait for ever
                     logger.exception("the application failed")
                     _send_problem(protocol, SERVER_ERROR)
-            if is_large:
+            if collects:
                 gc.collect()
             loop.call_soon_threadsafe(_set_ended, ended)
 

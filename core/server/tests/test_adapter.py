@@ -138,9 +138,9 @@ class View:
     request: SimpleNamespace
 
 
-@pytest.mark.parametrize("is_large", [True, False])
-def test_what_a_large_request_held_is_freed_when_it_ends(monkeypatch, is_large):
-    monkeypatch.setattr(adapters, "LARGE_BYTES", -1 if is_large else 0)
+@pytest.mark.parametrize("is_enough", [True, False])
+def test_what_large_requests_held_is_freed_when_they_end(monkeypatch, is_enough):
+    monkeypatch.setattr(adapters, "COLLECTED_BYTES", 0 if is_enough else 1)
     held = []
 
     def chunks() -> Iterator[bytes]:
@@ -152,6 +152,6 @@ def test_what_a_large_request_held_is_freed_when_it_ends(monkeypatch, is_large):
     gc.disable()
     try:
         served(StreamingHttpResponse(chunks()))
-        assert (held[0]() is None) is is_large
+        assert (held[0]() is None) is is_enough
     finally:
         gc.enable()
