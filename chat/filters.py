@@ -62,7 +62,8 @@ class MessageFilter(filters.FilterSet):
     search = filters.CharFilter(
         method="with_words",
         max_length=MAX_SEARCH_CHARS,
-        label="Words that must all occur in the text. Case and accents are ignored.",
+        label="Words that must all occur in the text, or emoji; in Chinese, Japanese, Thai, Korean any part. "
+        "Case and accents are ignored.",
     )
 
     class Meta:

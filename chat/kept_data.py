@@ -17,6 +17,7 @@ from django.utils import timezone
 from chat.models import ChatSession, Message
 from chat.visitor_identity import IDENTITY_BYTES, VisitorIdentity
 from core.mongo.models import Document
+from core.mongo.text_search import inner_words
 from tenants.billing.limits import KeptDataLimit
 from tenants.models import Usage
 
@@ -43,12 +44,12 @@ def session_bytes(fields: Mapping[str, Any]) -> int:
 
 def turn_bytes(text: str, metadata: Mapping[str, Any]) -> int:
     """Return the most bytes that a question and its reply without text take."""
-    return TURN_BYTES + len(text.encode("utf-8", "replace")) + _json_bytes(metadata)
+    return TURN_BYTES + _text_bytes(text) + _json_bytes(metadata)
 
 
 def reply_bytes(text: str, attempts: Sequence[Any]) -> int:
     """Return the most bytes that the end of a run adds to its reply."""
-    return len(text.encode("utf-8", "replace")) + ATTEMPT_BYTES * len(attempts)
+    return _text_bytes(text) + ATTEMPT_BYTES * len(attempts)
 
 
 def recounting(tenant_id: ObjectId, admit: Callable[[], Result]) -> Result:
@@ -82,6 +83,11 @@ def stored_bytes(model: type[Document], match: Mapping[str, Any]) -> int:
     ]
     found = list(model.collection().aggregate(stages, maxTimeMS=_RECOUNT_MS))
     return int(found[0]["bytes"]) if found else 0
+
+
+def _text_bytes(text: str) -> int:
+    """Return what a text takes with the words within it that are stored for searches."""
+    return len(text.encode("utf-8", "replace")) + len(inner_words(text).encode("utf-8", "replace"))
 
 
 def _json_bytes(fields: Mapping[str, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from django.conf import settings
@@ -17,7 +17,7 @@ from chat.visitor_identity import VisitorIdentity  # noqa: F401 - as above
 from core.errors import NotFound
 from core.mongo.indexes import TextIndex
 from core.mongo.models import Document
-from core.mongo.text_search import words_of
+from core.mongo.text_search import inner_words, search_expression
 from tenants.models import Tenant
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def with_words(self, text: str) -> MessageQuerySet:
         """Return those whose final text has all words of `text`; a running reply has no final text yet."""
-        if not words_of(text):
+        if not search_expression(text):
             return self.none()
         return self.filter(status__in=FINAL, content__words=text)
 
@@ -133,6 +133,8 @@ class Message(Document):
     content = models.TextField(blank=True)
     status = models.CharField(max_length=12, choices=Status, default=Status.COMPLETE)
     metadata = models.JSONField(default=dict, blank=True)
+    # Words within a final text that its index does not find by itself (core.mongo.text_search).
+    search_terms = models.TextField(blank=True, default="", editable=False)
 
     # Of questions
     idempotency_digest = models.CharField(  # noqa: DJ001 - absent is not ""
@@ -177,8 +179,8 @@ class Message(Document):
         indexes = [
             models.Index(fields=["tenant", "-created_at", "-id"], name="message_by_age"),
             TextIndex(
-                fields=["tenant", "content", "created_at"],
-                text="content",
+                fields=["tenant", "content", "search_terms", "created_at"],
+                text=["content", "search_terms"],
                 name="message_words",
                 condition=Q(status__in=list(FINAL)),
             ),
@@ -196,6 +198,11 @@ class Message(Document):
 
     def __str__(self) -> str:
         return f"{self.role} {self.seq}: {self.content[:60]}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self.search_terms = inner_words(self.content)
+        super().save(*args, **kwargs)
 
     @property
     def is_final(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypedDict
 from bson import ObjectId
 
 from chat.models import Message
+from core.mongo.text_search import inner_words
 from core.time import utc
 
 
@@ -87,6 +88,7 @@ class Question:
             "seq": self.seq,
             "role": self.role,
             "content": self.content,
+            "search_terms": inner_words(self.content),
             "status": self.status,
             "metadata": self.metadata,
             "wish": self.requested_options,

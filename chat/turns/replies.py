@@ -31,6 +31,7 @@ from core.jobs.models import SetAside
 from core.jobs.set_aside import serve_each, setting_aside
 from core.mongo.engine.errors import is_unreachable
 from core.mongo.ids import object_id
+from core.mongo.text_search import inner_words
 from llm.canonical import Target
 
 logger = logging.getLogger(__name__)
@@ -297,7 +298,12 @@ def interrupt_if_lease_expired(reply_id: ObjectId, run: int, target: Target) -> 
         },
         return_document=True,
     )
-    return Reply.from_document(document) if document else None
+    if document is None:
+        return None
+    if words := inner_words(document["content"]):  # its checkpoints have none
+        ended = {"_id": reply_id, "run": run, "status": Status.INTERRUPTED.value}
+        Message.collection().update_one(ended, {"$set": {"search_terms": words}})
+    return Reply.from_document(document)
 
 
 def interrupt_expired(limit: int, among: Sequence[ObjectId] | None = None) -> list[Reply]:

@@ -13,6 +13,7 @@ from bson import Decimal128, ObjectId
 from chat.models import Message
 from chat.turns.attempts import StoredAttempt, StoredError
 from chat.turns.question import EMPTY_DOCUMENT
+from core.mongo.text_search import inner_words
 from core.time import utc
 from llm.canonical import Target
 
@@ -138,6 +139,7 @@ class Reply:
             "epoch": self.epoch,
             "status": self.status,
             "content": self.content,
+            "search_terms": inner_words(self.content),
             "provider": self.provider,
             "model": self.model,
             "finish": self.finish,

@@ -47,7 +47,7 @@ class TTLIndex(models.Index):
 
 
 class TextIndex(models.Index):
-    """An index on the words of the field `text`, for `content__words="…"` (core.mongo.text_search).
+    """An index on the words of the fields `text`, for `content__words="…"` (core.mongo.text_search).
 
     Every query must give exact values of the fields before it. Each combination of these has an
     index of words of its own, so one tenant's words are never searched for another's query. The
@@ -58,11 +58,11 @@ class TextIndex(models.Index):
 
     suffix = "text"
 
-    def __init__(self, *, text: str, **kwargs: Any) -> None:
+    def __init__(self, *, text: str | Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if text not in self.fields:
-            raise ValueError("A TextIndex names its text among its fields.")
-        self.text = text
+        self.text = [text] if isinstance(text, str) else list(text)
+        if not set(self.text) <= set(self.fields):
+            raise ValueError("A TextIndex names its texts among its fields.")
 
     def deconstruct(self) -> tuple[str, Sequence[Any], dict[str, Any]]:
         path, args, kwargs = super().deconstruct()
@@ -71,5 +71,6 @@ class TextIndex(models.Index):
     def get_pymongo_index_model(self, model: type[models.Model], *args: Any, **kwargs: Any) -> IndexModel:
         """Return what django-mongodb-backend's schema editor creates."""
         document = get_pymongo_index_model(self, model, *args, **kwargs).document
-        keys = document.pop("key") | {column_field(model, self.text).column: TEXT}
+        texts = {column_field(model, name).column: TEXT for name in self.text}
+        keys = document.pop("key") | texts
         return IndexModel(list(keys.items()), **document, default_language="none")

@@ -37,7 +37,7 @@ from core.api.proxies import take_host
 from core.errors import DomainError
 from core.logs import ConsoleFormatter, JSONFormatter
 from core.mongo.ids import object_id
-from core.mongo.text_search import words_of
+from core.mongo.text_search import inner_words, search_expression, words_of
 from core.origins import normalised_origin
 from core.server.environ import plain_content_type
 from core.time import now_in_milliseconds
@@ -166,7 +166,11 @@ SCANNERS: dict[Read, tuple[str, ...]] = {
         "core.api.parsers:_holds_more_than",
     ),
     lambda text: StrictJSONParser().parse(io.BytesIO(f'{{"a": "{text}"}}'.encode())): (),
-    words_of: ("core.mongo.text_search:words_of",),
+    words_of: ("core.mongo.text_search:_parts",),
+    search_expression: (),
+    inner_words: ("core.mongo.text_search:inner_words",),
+    lambda text: search_expression(f"茶{text}"): (),
+    lambda text: inner_words(f"茶{text}"): (),
     object_id: (),
     _unwrapped: ("llm.providers.completion_builder:_unwrapped",),
     _is_json_object: ("llm.providers.completion_builder:_is_json_object",),
