@@ -9,6 +9,7 @@ from django.core import checks
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from core import stores
 from core.mail import has_mail_server
 from core.mongo.deployment import database_problem
 
@@ -57,6 +58,14 @@ def settings_of_production(app_configs: Any, **kwargs: Any) -> list[checks.Check
             )
         )
     return found
+
+
+@checks.register(DEPLOYMENT, deploy=True)
+def stores_of_requests(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Report what makes `/ready` answer 503, beside the database's own checks."""
+    if database_problem():
+        return []
+    return [checks.Error(problem, id="config.E002") for problem in stores.problems()]
 
 
 @checks.register(deploy=True)

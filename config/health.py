@@ -22,7 +22,7 @@ from core.api.addresses import comes_from_private_network
 from core.api.errors import cache_errors, problem_response
 from core.api.proxies import is_forwarded
 from core.mongo.database import database
-from core.stores import State, database_problem, states
+from core.stores import State, problems, states
 from llm import providers
 
 VERSION = settings.SPECTACULAR_SETTINGS["VERSION"]
@@ -45,8 +45,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return response
     stores = states()
     checks = {"database": stores["database"] == State.OK, "cache": stores["counters"] == State.OK}
-    problem = database_problem()
-    body = {"checks": checks, "stores": stores, "problems": [problem] if problem else []}
+    body = {"checks": checks, "stores": stores, "problems": problems()}
     draining = shutdown.is_draining()
     if all(checks.values()) and not draining:
         return JsonResponse({"status": "ready", **body})

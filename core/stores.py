@@ -13,7 +13,7 @@ from pymongo.errors import NotPrimaryError, OperationFailure
 
 from core.mongo import deployment
 from core.mongo.database import database
-from core.mongo.deployment import Problem
+from core.mongo.deployment import NO_ANSWER, Problem
 from core.mongo.engine.errors import is_full
 
 #: A state is at most this old. Each check writes, and anyone may ask.
@@ -47,6 +47,21 @@ _PROBES: dict[str, tuple[str, Callable[[], None]]] = {
     "sessions": ("sessions", _write_to_cache("sessions")),
 }
 
+_SENTENCES = {
+    ("database", State.FULL): "The database is full. Give it more space.",
+    ("database", State.READ_ONLY): "The database takes no writes. See its log and rs.status().",
+    (
+        "database",
+        State.UNAVAILABLE,
+    ): NO_ANSWER,
+    ("counters", State.FULL): "The shared cache is full. Give it more memory (maxmemory).",
+    ("counters", State.READ_ONLY): "The shared cache takes no writes. REDIS_URL names a replica.",
+    (
+        "counters",
+        State.UNAVAILABLE,
+    ): "The shared cache does not answer. Check REDIS_URL.",
+}
+
 _lock = threading.Lock()
 _states: dict[str, State] = {}
 _problem: Problem | None = None
@@ -60,11 +75,14 @@ def states() -> dict[str, State]:
         return dict(_states)
 
 
-def database_problem() -> str:
-    """Return what the operator has to do about the database, "" if nothing."""
-    _check()
+def problems() -> list[str]:
+    """Return a sentence for what the operator has to do, about what all requests need; [] if nothing."""
+    found = states()
     with _lock:
-        return _problem.sentence if _problem else ""
+        problem = _problem
+    if problem:
+        return [problem.sentence]
+    return [sentence for name, state in found.items() if (sentence := _SENTENCES.get((name, state)))]
 
 
 def _check() -> None:

@@ -116,7 +116,7 @@ class Supervisor:
         self._migrate()
         tags = [Tags.database, DEPLOYMENT]
         for warning in run_checks(tags=tags, databases=["default"], include_deployment_checks=True):
-            self._report(f"Warning: {warning.msg} {warning.hint}")
+            self._report(f"Warning: {warning.msg} {warning.hint or ''}".rstrip())
         self._metrics = {MULTIPROCESS_FOLDER: str(_empty_folder(settings.VAR_DIR / "metrics"))}
         self._server = self._start_server({"MONGODB_URI": uri, "LOCAL_BASE_URL": self._wait_for_model()})
         self._wait_for_server(self._server)

@@ -12,7 +12,7 @@ from core.mongo.database import database
 
 _INITIATE = "mongosh \"$MONGODB_URI\" --eval 'rs.initiate()'"
 
-_NO_ANSWER = "The database does not answer. Check MONGODB_URI, and that MongoDB runs."
+NO_ANSWER = "The database does not answer. Check MONGODB_URI, and that MongoDB runs."
 
 #: Of MongoDB: authentication failed, not authorized.
 _ACCESS_CODES = {8000, 18, 13}
@@ -55,7 +55,7 @@ def _problem_of(error: Exception) -> Problem:
         return _unselectable()
     if isinstance(error, ConfigurationError):  # InvalidURI is one; its messages repeat no password
         return Problem("MONGODB_URI can't be used.", str(error))
-    return Problem(_NO_ANSWER, str(error)[:200])
+    return Problem(NO_ANSWER, str(error)[:200])
 
 
 def _unselectable() -> Problem:
@@ -66,7 +66,7 @@ def _unselectable() -> Problem:
     if any(server.server_type_name == "RSSecondary" for server in servers):
         return Problem("The replica set of MongoDB has no primary now. Check its members: rs.status()")
     failures = (f"{server.address[0]}:{server.address[1]}: {_reason(server.error)}" for server in servers)
-    return Problem(_NO_ANSWER, "; ".join(failures)[:200])
+    return Problem(NO_ANSWER, "; ".join(failures)[:200])
 
 
 def _reason(error: Exception | None) -> str:

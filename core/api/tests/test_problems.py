@@ -6,7 +6,9 @@ import logging
 import re
 
 import pytest
+from django.core.checks import run_checks
 
+from config.checks import DEPLOYMENT
 from core import logs
 
 
@@ -119,7 +121,15 @@ def test_requests_that_cannot_be_counted_get_503(db, client, settings):
 
     assert (response.status_code, response.json()["code"]) == (503, "counter_unavailable")
     assert response["Retry-After"]
-    assert client.get("/ready").json()["checks"] == {"database": True, "cache": False}
+    ready = client.get("/ready").json()
+    assert ready["checks"] == {"database": True, "cache": False}
+    # `check --deploy` says the same.
+    found = [message.msg for message in run_checks(tags=[DEPLOYMENT], include_deployment_checks=True)]
+    assert (
+        ready["problems"]
+        == found
+        == ["The shared cache does not answer. Check REDIS_URL, and that Redis runs."]
+    )
 
 
 def test_the_log_line_of_a_refused_request_has_the_code_of_its_problem(db, client, caplog):

@@ -95,6 +95,13 @@ def test_probes_may_name_any_host_and_nothing_else_may(product, proxied, host):
             assert raw_status(server.url, path, host) == 400, path
 
 
+def test_a_probe_may_have_no_host_at_all(product):
+    address = product.url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=60) as connection:
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert connection.makefile("rb").readline().split()[1] == b"200"
+
+
 def test_probes_are_found_below_the_prefix_and_without_it(proxied):
     for path in ("/health", f"{PREFIX}/health", f"{PREFIX}/ready"):
         assert raw_status(proxied.url, path, "10.42.8.201") == 200
