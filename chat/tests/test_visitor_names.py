@@ -61,7 +61,7 @@ def test_stored_visitors_are_composed_by_the_migration(acme):
         ChatSession.objects.create(tenant=acme, visitor=name)
     before = {session.pk: session.updated_at for session in ChatSession.objects.all()}
 
-    migration = importlib.import_module("chat.migrations.0009_visitors_composed")
+    migration = importlib.import_module("chat.migrations.0010_visitors_composed")
     with connection.schema_editor() as editor:
         migration.compose(apps, editor)
 

@@ -15,6 +15,6 @@ def compose(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0008_visitor_identity")]
+    dependencies = [("chat", "0009_inner_words")]
 
     operations = [migrations.RunPython(compose, migrations.RunPython.noop, elidable=True)]
