@@ -134,7 +134,7 @@ def test_messages_from_before_are_found_after_the_migration(search, session):
     Message.collection().update_many({}, {"$unset": {"search_terms": ""}})
     assert search("包裹") == []
 
-    import_module("chat.migrations.0010_inner_words").store_inner_words(apps, None)
+    import_module("chat.migrations.0009_inner_words").store_inner_words(apps, None)
 
     assert search("包裹") == ["我的包裹丢了"]
     assert "search_terms" not in Message.collection().find_one({"content": "plain words"})

@@ -37,7 +37,7 @@ def words_index(fields, text):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0009_visitors_composed")]
+    dependencies = [("chat", "0008_visitor_identity")]
 
     operations = [
         migrations.SeparateDatabaseAndState(
