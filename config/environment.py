@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from environ import Env
 
 from config.env_file import env_file_values
 
@@ -49,7 +50,13 @@ def boolean(text: str) -> bool:
     return _BOOLEANS[text.lower()]
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": boolean, "str": str}
+def number(text: str) -> float:
+    """Parse a number as Python writes it. Raises ValueError; the cast of `environ` reads `1e3` as 13."""
+    return float(text)
+
+
+#: What `environ.Env` casts a text with, by the kind of the variable.
+_CASTS: dict[str, Callable[[str], Any]] = {"int": int, "float": number, "bool": boolean, "str": str}
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Variable:
         if text.strip() == "":
             return duration(self.default) if self.kind == "duration" else self.default
         if self.kind == "list":
-            return [item.strip() for item in text.split(",") if item.strip()]
+            return [item.strip() for item in Env.parse_value(text, list) if item.strip()]
         value = self._parsed(text)
         if self.choices and value not in self.choices:
             raise ImproperlyConfigured(f"{self.name} must be {one_of(self.choices)}.")
@@ -97,7 +104,7 @@ class Variable:
         if self.kind == "url":
             return self._parsed_url(text.strip())
         try:
-            return _PARSERS[self.kind](text.strip())
+            return Env.parse_value(text.strip(), _CASTS[self.kind])
         except (ValueError, OverflowError) as error:
             raise ImproperlyConfigured(f"{self.name} must be of type {self.kind}: {self.meaning}") from error
 
