@@ -56,7 +56,7 @@ def test_the_system_prompt_is_the_sessions_else_the_tenants(fake, acme, site, se
         ({"message": "a", "temperature": 2.1}, "temperature"),
         ({"message": "a", "max_tokens": -1}, "max_tokens"),
         ({"message": "a", "max_tokens": 1.5}, "max_tokens"),
-        ({"message": "a", "provider": "unknown"}, "model"),
+        ({"message": "a", "provider": "unknown"}, "provider"),
         ({"message": "a", "model": "unknown/model"}, "model"),
         ({"message": "a", "metadata": []}, "metadata"),
         ({"message": "a", "surprise": 1}, "surprise"),
