@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from chat.analytics.models import Rollup, RollupCoverage
 from chat.erasure import erase_session
 from chat.models import ChatSession, Message
+from chat.visitor_identity import VisitorIdentity
 from core.api.actors import actor_of
 from core.errors import NotFound
 from core.mongo.ids import object_id
@@ -174,3 +175,16 @@ class RollupAdmin(DerivedAdmin):
 @admin.register(RollupCoverage)
 class RollupCoverageAdmin(DerivedAdmin):
     list_display = ["tenant", "since", "until"]
+
+
+@admin.register(VisitorIdentity)
+class VisitorIdentityAdmin(ReadOnlyAdmin):
+    """Who holds tokens; a site revokes them by the API, and erasing a visitor does."""
+
+    list_display = ["visitor", "tenant", "origin", "expires_at", "created_at"]
+    list_filter = ["expires_at", "tenant"]
+    search_fields = ["visitor"]
+    ordering = ["-created_at", "-id"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
