@@ -8,13 +8,18 @@ from urllib.parse import urlsplit
 
 from core.origins import MAX_ORIGIN_LENGTH, normalised_origin
 
+MAX_PORT = 65535
+
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_ORIGIN = re.compile(rf"https?://(\*\.)?({_LABEL}\.)*{_LABEL}(:\d{{1,5}})?")
+_ORIGIN = re.compile(rf"https?://(\*\.)?({_LABEL}\.)*{_LABEL}(:(?P<port>[0-9]{{1,5}}))?")
 
 
 def is_origin_pattern(text: str) -> bool:
     """Whether `text` is valid in a list of allowed origins."""
-    return text == "*" or (len(text) <= MAX_ORIGIN_LENGTH and bool(_ORIGIN.fullmatch(text)))
+    if text == "*":
+        return True
+    match = _ORIGIN.fullmatch(text) if len(text) <= MAX_ORIGIN_LENGTH else None
+    return match is not None and int(match["port"] or 0) <= MAX_PORT
 
 
 def patterns_allowing(origin: str) -> list[str]:

@@ -56,7 +56,7 @@ def test_an_allowed_origin_with_a_default_port_matches_its_pages(acme, alice):
 
 
 @pytest.mark.parametrize(
-    "text", ["https://shop.example:99999999", "https://shop.example//", "https://a:b", "://"]
+    "text", ["https://shop.example:65536", "https://shop.example//", "https://a:b", "://"]
 )
 def test_what_is_no_origin_stays_refused(acme, alice, text):
     response = signed_in(alice).patch(f"/api/tenants/{acme.pk}", {"allowed_origins": [text]})

@@ -24,9 +24,10 @@ from accounts.models import User
 from accounts.tokens import SessionToken
 from chat.erasure import erase_session, erase_visitor
 from chat.models import ChatSession
+from chat.visitor_identity import VisitorIdentity
 from core.mongo.models import Document
 from qa.testing.accounts import PASSWORD, AuthClient
-from qa.testing.tenants import by, create_user, issue, with_key
+from qa.testing.tenants import by, create_user, issue, signed_in, with_key
 from qa.tests.audit_coverage.test_api import RECORDED
 from qa.tests.audit_coverage.test_commands import RECORDED_COMMANDS
 from qa.tests.audit_coverage.test_console import CONSOLE
@@ -157,6 +158,11 @@ def rotate_keys(world: World) -> None:
         issued.key.rotate(overlap=timedelta(0), by=by(world.alice))
 
 
+def revoke_visitor(world: World) -> None:
+    path = f"/api/chat/tenants/{world.acme.pk}/visitor-tokens/{world.session.visitor}"
+    assert signed_in(world.alice).delete(path).status_code == 204
+
+
 def narrow(**fields: Any) -> Callable[[World], None]:
     def change(world: World) -> None:
         for issued in (world.secret, world.public):
@@ -213,6 +219,12 @@ EVENTS: dict[str, tuple[Callable[[World], Any], set[str]]] = {
         {"invitation"},
     ),
     "session.erased": (lambda w: erase_session(w.session, by(w.alice)), {"visitor"}),
+    "visitor.tokens_revoked": (revoke_visitor, {"visitor"}),
+    "a visitor stays away": (
+        lambda w: VisitorIdentity.objects.update(expires_at=timezone.now() - timedelta(seconds=1)),
+        {"visitor"},
+    ),
+    "a visitor signs out": (lambda w: w.visitor.delete("/api/chat/visitor"), {"visitor"}),
     "visitor.erased": (lambda w: erase_visitor(w.acme.pk, w.session.visitor, by(w.alice)), {"visitor"}),
 }
 

@@ -72,7 +72,8 @@ def key_headers(work: Work) -> dict[str, str]:
 
 
 def visitor_headers(work: Work) -> dict[str, str]:
-    token = VisitorToken(work.tenant.pk, work.page_key.key.pk, work.session.pk, work.session.visitor, SHOP)
+    key, session = work.page_key.key, work.session
+    token = VisitorToken.give(work.tenant.pk, key.pk, session.visitor, SHOP, session.pk)
     return {"Authorization": f"Bearer {token.encode()}", "Origin": SHOP}
 
 
