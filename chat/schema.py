@@ -11,5 +11,5 @@ class VisitorTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
     name = "visitorToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
-        description = "The token of the visitor who opened the session with a public key, from its origin."
+        description = "The token of a visitor, from its origin: it opens the sessions of that visitor."
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": description}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 OPTIONS = [
@@ -23,26 +23,30 @@ OPTIONS = [
 
 
 @contextmanager
-def browser_context(base_url: str) -> Iterator[tuple[BrowserContext, list[str]]]:
-    """Yield a browser without cookies and storage, and the errors of its pages, blocked resources too."""
+def launched() -> Iterator[Browser]:
     assert CHROMIUM, "chromium is not installed"
-    errors: list[str] = []
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright runs an event loop in this thread; the test's own queries are none of its tasks.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        context = browser.new_context(base_url=base_url)
-        context.on(
-            "console", lambda message: errors.append(message.text) if message.type == "error" else None
-        )
-        context.on("weberror", lambda error: errors.append(str(error.error)))
-        yield context, errors
+        yield browser
         browser.close()
+
+
+@contextmanager
+def browser_context(browser: Browser, base_url: str) -> Iterator[tuple[BrowserContext, list[str]]]:
+    """Yield a context without cookies and storage, and the errors of its pages, blocked resources too."""
+    errors: list[str] = []
+    context = browser.new_context(base_url=base_url)
+    context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    yield context, errors
+    context.close()
 
 
 def browse(base_url: str, visit: Callable[[Page], None]) -> list[str]:
     """Run `visit(page)` in a browser; return the errors of its pages."""
-    with browser_context(base_url) as (context, errors):
+    with launched() as browser, browser_context(browser, base_url) as (context, errors):
         visit(context.new_page())
     return errors
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from django.core import mail
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from accounts.mailed_tokens import PASSWORD_RESET, send_confirmation, send_password_reset, token_for
 from accounts.models import RefreshToken, User
 from core.audit.models import Source
 from qa.testing.accounts import PASSWORD
-from qa.testing.browser import browser_context
+from qa.testing.browser import browser_context, launched
 from qa.testing.server import RunningServer
 from qa.testing.tenants import by
 from tenants.models import Invitation, Membership
@@ -31,10 +31,16 @@ def server(database_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as found:
+        yield found
+
+
 @pytest.fixture
-def context(server, acme, settings) -> Iterator[BrowserContext]:
+def context(browser, server, acme, settings) -> Iterator[BrowserContext]:
     settings.PUBLIC_URL = server.url
-    with browser_context(server.url) as (opened, errors):
+    with browser_context(browser, server.url) as (opened, errors):
         yield opened
     # A refusal of the API is an error of the console; scripts and styles have none.
     assert [error for error in errors if "status of 4" not in error] == []
