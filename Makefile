@@ -62,8 +62,8 @@ migrate: $(RUN_STAMP) ## Bring the database up to date
 shell: $(RUN_STAMP) ## Open a Python shell with the models loaded
 	@$(BIN)/python manage.py shell
 
-# Three processes on two cores: tests also wait, for servers, the database and time limits.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
+# Five processes on two cores: tests also wait, for servers, the database and time limits.
+PYTEST := $(BIN)/python -m pytest -n 5 --dist loadfile
 WITHOUT_BROWSER := $(if $(shell command -v chromium),, and not browser)
 
 test: $(DEV_STAMP) ## Run the tests (ARGS="-k name" for some; browser tests only where chromium is)

@@ -29,6 +29,16 @@ from qa.testing.accounts import PASSWORD
 TENANT = "api/tenants/<str:tenant_id>"
 SESSION = "api/chat/sessions/<str:session_id>"
 VISITOR = "api/chat/tenants/<str:tenant_id>/visitors/<path:visitor_id>"
+VISITOR_TOKENS = VISITOR.replace("visitors", "visitor-tokens")
+
+OWN_IDENTITY = "api/chat/visitor"
+
+#: The caller of the routes that members may not use.
+_CALLERS = {
+    "api/chat": "sk",
+    "api/chat/tenants/<str:tenant_id>/visitor-tokens": "sk",
+    OWN_IDENTITY: "visitor",
+}
 
 #: Bodies of the second of two changes, with other fields than those of the first where there are others.
 _OTHER_BODIES: dict[str, dict[str, Any]] = {
@@ -193,8 +203,8 @@ class World:
         return None if body is None else body | _MORE_FIELDS.get(operation.route, {})
 
     def _credential(self, operation: Operation) -> dict[str, str]:
-        if operation.route == "api/chat":
-            caller = self.matrix.dataset["sk"]
+        if operation.route in _CALLERS:
+            caller = self.matrix.dataset[_CALLERS[operation.route]]
             return caller.request_headers(caller.header)
         name = "invited" if operation.route == "api/invitations/accept" else "admin"
         return {"HTTP_AUTHORIZATION": f"Bearer {self._tokens[name]}"}

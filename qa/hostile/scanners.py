@@ -231,7 +231,6 @@ NOT_REACHED = {
     "chat.turns.replies:is_settled": "names of columns",
     "chat.turns.replies:_set_aside": "names of columns",
     "config.environment:Variable._parsed_url": "the operator's settings",
-    "config.environment:Variable.value_of": "the operator's settings",
     "config.combinations:_anywhere": "the operator's settings",
     "config.combinations:check": "sentences of our own",
     "config.settings:": "the operator's settings",

@@ -17,6 +17,7 @@ INDEPENDENT = frozenset(
     {
         "chat/tests/test_shutdown.py",
         "config/launch/tests/test_database_setups.py",
+        "config/launch/tests/test_database_setups.py",
         "config/launch/tests/test_demo.py",
         "config/launch/tests/test_serve.py",
         "core/audit/tests/test_migrations.py",
@@ -26,7 +27,7 @@ INDEPENDENT = frozenset(
     }
 )
 
-#: The other files that take longest. They start first, then those of TOGETHER, then all slow tests.
+#: The other files that take longest. They start first, then those of TOGETHER, then all that are slow or wait.
 LONG = (
     "chat/tests/test_random_load.py",
     "qa/isolation/tests/test_matrix.py",
@@ -36,6 +37,16 @@ LONG = (
     "qa/tests/test_contract.py",
 )
 
+
+#: Files whose tests wait for most of their time, so that others can compute meanwhile.
+WAITING = (
+    "chat/tests/test_turns.py",
+    "chat/tests/test_access_watch.py",
+    "config/tests/test_environment.py",
+    "llm/tests/test_wire_patience.py",
+    "llm/tests/test_wire_clock.py",
+    "qa/fake_provider/tests/test_faults.py",
+)
 
 #: Beginnings of the names of files that share a fixture of the session that starts processes.
 TOGETHER = ("chat/tests/test_openai_", "qa/hostile/tests/")
@@ -68,4 +79,4 @@ def _rank(item: pytest.Item) -> int:
         return LONG.index(file)
     if file.startswith(TOGETHER):
         return len(LONG)
-    return len(LONG) + (1 if item.get_closest_marker("slow") else 2)
+    return len(LONG) + (1 if file in WAITING or item.get_closest_marker("slow") else 2)

@@ -6,17 +6,23 @@ is configured for its proxy, below a path and at a port that the proxy hides.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from django.conf import settings
 
 from accounts.models import User
+from core.metrics import MULTIPROCESS_FOLDER
 from qa.bench.environment import fake_provider
 from qa.hostile.attacks import Caller
 from qa.hostile.tests.conftest import tenant_of
@@ -49,7 +55,6 @@ def proxied(database_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "WORKERS": "2",
         "LLM_ROUTE": "groq",
         "GROQ_API_KEY": "test-key",
-        "JOBS": "True",
     }
     folder = tmp_path_factory.mktemp("proxied")
     with (
@@ -255,7 +260,17 @@ def test_every_scrape_has_the_sums_of_all_workers(proxied, alice):
     assert grown[2] > 0
     assert grown[3] > 0
     assert grown[4] == 1
-    wait_until(lambda: metric(proxied, "job_runs_total") > 0, "a job has run")
+
+
+def test_the_scrape_has_the_jobs_of_another_process(proxied):
+    """They are run here, once: a server that runs them all the time would change the data of other tests."""
+    metrics = Path(proxied.environment["VAR_DIR"]) / "metrics"
+    environment = os.environ | proxied.environment | {MULTIPROCESS_FOLDER: str(metrics)}
+    command = [sys.executable, "manage.py", "run_jobs"]
+
+    subprocess.run(command, cwd=settings.BASE_DIR, env=environment, check=True)
+
+    assert metric(proxied, "job_runs_total") > 0
     assert metric(proxied, "job_last_success_timestamp_seconds") > 0
 
 

@@ -9,12 +9,15 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from chat.models import ChatSession, Message
+from chat.visitor_identity import VisitorIdentity
 from conftest import COMMANDS
 from core.audit.models import SYSTEM
 from qa.hostile.concurrent_changes import (
+    OWN_IDENTITY,
     SESSION,
     TENANT,
     VISITOR,
+    VISITOR_TOKENS,
     Operation,
     World,
     operations,
@@ -29,7 +32,11 @@ pytestmark = pytest.mark.django_db
 
 DELETE_TENANT = Operation("DELETE", TENANT)
 DELETIONS = [operation for operation in operations() if operation.method == "DELETE"]
-KEEPS_ITS_RECORD = (DELETE_TENANT, Operation("DELETE", f"{TENANT}/api-keys/<str:key_id>"))
+REPEATABLE = (
+    DELETE_TENANT,
+    Operation("DELETE", f"{TENANT}/api-keys/<str:key_id>"),
+    Operation("DELETE", OWN_IDENTITY),
+)
 CREATIONS_IN_TENANT = [
     operation
     for operation in operations()
@@ -149,13 +156,13 @@ def _wrong_statuses(operation: Operation, answer: Answer) -> Iterator[str]:
 def deleted_before(second: Operation, first: Operation) -> bool:
     """Whether `first` must fail because `second` has deleted what it works on.
 
-    Revoking what is revoked already succeeds. A deleted tenant keeps its objects, hidden, until it is
+    Ending what has ended already succeeds. A deleted tenant keeps its objects, hidden, until it is
     purged: only new ones must not appear. A turn that is accepted while its session is erased is answered,
     and its messages are deleted when it is settled.
     """
     if second == DELETE_TENANT:
         return first.route == TENANT or first in CREATIONS_IN_TENANT
-    if second.method != "DELETE" or second in KEEPS_ITS_RECORD:
+    if second.method != "DELETE" or second in REPEATABLE:
         return False
     if second.route == VISITOR:
         return first.route.startswith(SESSION) and first not in TURNS
@@ -200,6 +207,8 @@ def remains_of(world: World, deletion: Operation) -> Iterator[str]:
             or Message.objects.filter(session_id=ids["session_id"])
         ),
         VISITOR: lambda: ChatSession.objects.filter(visitor=ids["visitor_id"]),
+        VISITOR_TOKENS: lambda: VisitorIdentity.objects.filter(visitor=ids["visitor_id"]),
+        OWN_IDENTITY: lambda: VisitorIdentity.objects.filter(visitor=ids["visitor_id"]),
     }
     for each in left[deletion.route]():
         yield f"{each._meta.verbose_name} {each} is back after {deletion}"

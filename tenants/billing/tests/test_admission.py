@@ -11,7 +11,7 @@ from qa.testing.tenants import limited
 from tenants.billing.counters import Settlement
 from tenants.models import LedgerEntry, Usage
 
-NOON = datetime(2026, 11, 22, 12, 0, 10, tzinfo=UTC)
+NOON = datetime(2100, 11, 22, 12, 0, 10, tzinfo=UTC)
 
 
 def admit(tenant, *, tokens=10, cost="0.5", now=NOON, lease_seconds=30, reservation=None):
@@ -42,7 +42,7 @@ def used_and_reserved(tenant, name, now=NOON):
 def test_a_turn_reserves_what_it_may_use(acme):
     admission = admit(acme, tokens=100, cost="0.25")
 
-    assert admission.month == "2026-11"
+    assert admission.month == "2100-11"
     assert used_and_reserved(acme, "messages_per_month") == (0, 1)
     assert used_and_reserved(acme, "tokens_per_month") == (0, 100)
     assert used_and_reserved(acme, "cost_per_month") == (0, Decimal("0.25"))
@@ -242,7 +242,7 @@ def test_the_error_has_the_limit_its_usage_and_its_reset(acme):
         "used": 1,
         "reserved": 0,
         "remaining": 0,
-        "resets_at": "2026-11-22T12:01:00Z",
+        "resets_at": "2100-11-22T12:01:00Z",
     }
     assert refused.value.retry_after_seconds == 30
     assert "1 requests per minute: 1 used" in refused.value.detail
@@ -266,7 +266,7 @@ def test_the_next_minute_starts_at_zero(acme):
     admission = admit(acme, now=NOON + timedelta(seconds=50))
 
     assert (admission.minute.used, admission.minute.remaining) == (1, 0)
-    assert admission.minute.resets_at == datetime(2026, 11, 22, 12, 2, tzinfo=UTC)
+    assert admission.minute.resets_at == datetime(2100, 11, 22, 12, 2, tzinfo=UTC)
 
 
 def test_a_worker_whose_clock_is_behind_does_not_restart_the_minute(acme):
@@ -297,18 +297,18 @@ def test_running_turns_make_room_when_they_end(acme):
 
 def test_the_month_rolls_over_at_midnight_utc(acme):
     limited(acme, messages_per_month=1)
-    last = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    last = datetime(2100, 11, 30, 23, 59, 59, tzinfo=UTC)
     settle(acme, admit(acme, now=last))
     with pytest.raises(LimitReached) as refused:
         admit(acme, now=last)
 
-    assert refused.value.usage.resets_at == datetime(2026, 12, 1, tzinfo=UTC)
-    assert admit(acme, now=refused.value.usage.resets_at).month == "2026-12"
+    assert refused.value.usage.resets_at == datetime(2100, 12, 1, tzinfo=UTC)
+    assert admit(acme, now=refused.value.usage.resets_at).month == "2100-12"
 
 
 def test_a_turn_counts_in_the_month_it_was_admitted_in(acme):
-    november = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
-    december = datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC)
+    november = datetime(2100, 11, 30, 23, 59, 59, tzinfo=UTC)
+    december = datetime(2100, 12, 1, 0, 0, 1, tzinfo=UTC)
     late = admit(acme, now=november)
     admit(acme, now=december)
 

@@ -17,7 +17,7 @@ from qa.testing.tenants import limited
 from tenants.billing.limits import usd
 from tenants.models import LedgerEntry, Usage
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NOW = datetime(2100, 11, 22, 12, tzinfo=UTC)
 
 
 def turn(tenant, *, tokens=10, cost="0.1", reservation=None, now=NOW):
@@ -54,7 +54,7 @@ def verify(*options) -> str:
 
 def test_turns_cause_no_drift(acme, umbrella):
     turn(acme)
-    turn(acme, now=datetime(2026, 12, 1, tzinfo=UTC))
+    turn(acme, now=datetime(2100, 12, 1, tzinfo=UTC))
     turn(umbrella, cost="0.0123456789")
 
     assert verify() == "drift: 0\n"
@@ -80,7 +80,7 @@ def test_failed_attempts_and_unknown_prices_are_recorded_and_count_nothing(acme)
 
 def test_drift_is_reported_and_fails_the_command(acme):
     turn(acme)
-    Usage.collection().update_one({"_id": acme.pk}, {"$inc": {"months.2026-11.tokens": 3}})
+    Usage.collection().update_one({"_id": acme.pk}, {"$inc": {"months.2100-11.tokens": 3}})
 
     with pytest.raises(CommandError, match="1 counters differ"):
         verify()
@@ -110,7 +110,7 @@ def test_repair_sets_the_counters_to_the_ledger(acme):
 def test_a_tenant_with_running_turns_is_not_repaired(acme):
     turn(acme)
     Usage.objects.admit(acme, reservation_id=ObjectId(), tokens=5, cost=Decimal(1), lease_seconds=30, now=NOW)
-    Usage.collection().update_one({"_id": acme.pk}, {"$inc": {"months.2026-11.tokens": 3}})
+    Usage.collection().update_one({"_id": acme.pk}, {"$inc": {"months.2100-11.tokens": 3}})
 
     with pytest.raises(CommandError):
         verify("--repair")
