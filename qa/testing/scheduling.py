@@ -17,7 +17,6 @@ INDEPENDENT = frozenset(
     {
         "chat/tests/test_shutdown.py",
         "config/launch/tests/test_database_setups.py",
-        "config/launch/tests/test_database_setups.py",
         "config/launch/tests/test_demo.py",
         "config/launch/tests/test_serve.py",
         "core/audit/tests/test_migrations.py",
@@ -27,7 +26,7 @@ INDEPENDENT = frozenset(
     }
 )
 
-#: The other files that take longest. They start first, then those of TOGETHER, then all that are slow or wait.
+#: The other files that take longest. They start first, then those of TOGETHER, then all slow ones.
 LONG = (
     "chat/tests/test_random_load.py",
     "qa/isolation/tests/test_matrix.py",
