@@ -178,7 +178,8 @@ class ProviderCall:
         """Let tokens gather between two reads, unless the first one or the end is awaited."""
         if self.first_token_ms is None or self._builder.finish is not None or body.last_read_was_full:
             return
-        if delay := open_streams.coalescing_delay_seconds:
+        age = time.monotonic() - self._started - self.first_token_ms / 1000
+        if delay := open_streams.coalescing_delay_seconds(age):
             self._deadline.pause(delay)
 
     def _receive(self, stream: JSONStream) -> Exception | None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 
 _FEW_STREAMS = 8
+_MAX_SECONDS = 0.25
+_SECONDS_PER_STREAM = 0.001
+#: Of the time since the first token.
+_MAX_SHARE = 0.25
 
 
 class OpenStreams:
@@ -14,6 +18,9 @@ class OpenStreams:
     once and then pauses between reads, longer the more streams are open, to read many tokens
     together: a few streams stay smooth, a thousand stay affordable. With a handful of streams
     a pause would cost a wake-up of its own and coalesce nothing.
+
+    A pause is at most a quarter of the time since the answer's first token: a short answer is not delayed
+    by the long ones of others.
     """
 
     def __init__(self) -> None:
@@ -28,9 +35,11 @@ class OpenStreams:
         with self._lock:
             self.count -= 1
 
-    @property
-    def coalescing_delay_seconds(self) -> float:
-        return min(0.25, 0.001 * self.count) if self.count > _FEW_STREAMS else 0.0
+    def coalescing_delay_seconds(self, age_seconds: float) -> float:
+        """Return the pause before the next read of an answer whose first token came `age_seconds` ago."""
+        if self.count <= _FEW_STREAMS:
+            return 0.0
+        return min(_MAX_SECONDS, _SECONDS_PER_STREAM * self.count, _MAX_SHARE * max(age_seconds, 0.0))
 
 
 open_streams = OpenStreams()

@@ -117,7 +117,7 @@ def test_close_from_another_thread_wakes_a_waiting_reader(provider, fake, fault,
 
 
 def test_close_wakes_a_pausing_reader(monkeypatch, provider, fake):
-    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 30.0)
+    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", lambda *_: 30.0)
     open_call = provider("groq").open(asking(), "tokens-100-every-10ms", stream=True, limits=LIMITS)
     begun = threading.Event()
 
@@ -271,7 +271,7 @@ def test_many_threads_share_one_provider(provider, fake):
 
 
 def test_tokens_that_arrived_together_are_coalesced(provider, monkeypatch):
-    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 0.3)
+    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", lambda *_: 0.3)
     open_call = provider("groq").open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
     texts = [event.text for event in open_call if isinstance(event, canonical.Text)]
     assert texts[0] == "word1 "
@@ -283,5 +283,17 @@ def test_coalescing_delay_grows_with_the_open_streams_and_is_zero_for_a_few():
     streams = OpenStreams()
     delays = []
     for streams.count in (1, 8, 50, 200, 1000):
-        delays.append(streams.coalescing_delay_seconds)
+        delays.append(streams.coalescing_delay_seconds(60.0))
     assert delays == [0, 0, 0.05, 0.2, 0.25]
+
+
+def test_coalescing_delays_a_short_answer_by_a_quarter_of_its_time_at_most():
+    streams = OpenStreams()
+    streams.count = 1000
+    assert [streams.coalescing_delay_seconds(age) for age in (-0.001, 0.0, 0.02, 0.8, 30.0)] == [
+        0.0,
+        0.0,
+        0.005,
+        0.2,
+        0.25,
+    ]

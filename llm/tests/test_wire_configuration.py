@@ -169,7 +169,7 @@ def test_faults_are_distinguished_over_tls(call, secure, fault, kind):
 
 
 def test_tokens_that_arrived_together_are_coalesced_over_tls(secure, monkeypatch):
-    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", 0.3)
+    monkeypatch.setattr(OpenStreams, "coalescing_delay_seconds", lambda *_: 0.3)
     open_call = secure.open(asking(), "tokens-60-every-5ms", stream=True, limits=LIMITS)
     texts = [event.text for event in open_call if isinstance(event, Text)]
     assert len(texts) < 10

@@ -7,6 +7,7 @@ processes end together.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import pytest
@@ -72,10 +73,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=_rank)
 
 
-def _rank(item: pytest.Item) -> int:
+def _rank(item: pytest.Item) -> tuple[int, int]:
     file = item.nodeid.partition("::")[0]
     if file in LONG:
-        return LONG.index(file)
+        return LONG.index(file), 0
     if file.startswith(TOGETHER):
-        return len(LONG)
-    return len(LONG) + (1 if file in WAITING or item.get_closest_marker("slow") else 2)
+        return len(LONG), 0
+    if file in WAITING or item.get_closest_marker("slow"):
+        # Mixed: neighbours in a folder would all wait, or all compute, at the same time.
+        unit = item.nodeid if file in INDEPENDENT else file
+        return len(LONG) + 1, zlib.crc32(unit.encode())
+    return len(LONG) + 2, 0
