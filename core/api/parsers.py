@@ -19,7 +19,7 @@ _MAX_INTEGER = 2**63 - 1
 
 
 class StrictJSONParser(BaseParser):
-    """Parses a JSON body of at most `max_bytes`; 413 for a larger one, 415 for a compressed one.
+    """Parses a JSON body of at most the bytes of its setting; 413 for a larger one, 415 for a compressed one.
 
     400 with a sentence for malformed JSON or UTF-8, too many values, more than 32 levels, NaN, infinity,
     duplicate keys, and what MongoDB can't store: integers beyond 64 bits, lone surrogates, NUL, and keys that
@@ -27,14 +27,11 @@ class StrictJSONParser(BaseParser):
     """
 
     media_type = "application/json"
+    #: The setting with the largest size of a body, in bytes.
+    max_bytes_setting = "DATA_UPLOAD_MAX_MEMORY_SIZE"
     max_depth = MAX_DEPTH
     #: A body of a mebibyte can hold 350,000 values, which take half a second to build and to check.
     max_values = 10_000
-
-    @property
-    def max_bytes(self) -> int:
-        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        return limit
 
     def parse(
         self,
@@ -45,7 +42,7 @@ class StrictJSONParser(BaseParser):
         coding = parser_context["request"].headers.get("Content-Encoding", "") if parser_context else ""
         if coding.strip().lower() not in ("", "identity"):
             raise UnsupportedCoding(coding)
-        limit = self.max_bytes
+        limit: int = getattr(settings, self.max_bytes_setting)
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise PayloadTooLarge(f"The body is larger than {limit} bytes.")
@@ -111,15 +108,11 @@ class PassThroughJSONParser(StrictJSONParser):
     leave that cut texts by their length, becomes U+FFFD: UTF-8 has no form for it.
     """
 
+    max_bytes_setting = "COMPLETIONS_MAX_BODY_BYTES"
     #: A schema of fifty objects within each other has two levels for each.
     max_depth = 128
     #: A long conversation with tools, and 128 tools with large schemas.
     max_values = 50_000
-
-    @property
-    def max_bytes(self) -> int:
-        limit: int = settings.COMPLETIONS_MAX_BODY_BYTES
-        return limit
 
     def parse(
         self,
